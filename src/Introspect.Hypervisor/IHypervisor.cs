@@ -1,0 +1,89 @@
+namespace Introspect.Hypervisor;
+
+/// <summary>
+/// The seam: a hypervisor whose domains can be watched. Implemented by the core (in this process or over a
+/// socket) and by real Xen. Every refused operation is a <see cref="HypervisorException"/> with Xen's errno.
+/// </summary>
+public interface IHypervisor : IDisposable
+{
+    /// <summary>What stands behind the seam.</summary>
+    HypervisorInfo Info { get; }
+
+    /// <summary>The domains that exist now, by number.</summary>
+    IReadOnlyList<DomainInfo> ListDomains();
+
+    /// <summary>Opens a domain.</summary>
+    /// <exception cref="HypervisorException">ESRCH: no such domain; EPERM: not allowed to control it.</exception>
+    IDomain Open(DomainRef domain);
+
+    /// <summary>Every domain that exists, then every change, until cancelled.</summary>
+    IAsyncEnumerable<DomainChange> WatchAsync(CancellationToken cancellationToken);
+}
+
+/// <summary>One domain, seen from the control domain. Disposing lets go of it and leaves it as it is.</summary>
+public interface IDomain : IDisposable
+{
+    /// <summary>The domain's number.</summary>
+    DomainId Id { get; }
+
+    /// <summary>What the toolstack knows of the domain, asked anew at each call.</summary>
+    /// <exception cref="HypervisorException">ESRCH: the domain is gone.</exception>
+    DomainInfo GetInfo();
+
+    /// <summary>Pauses the domain and returns when no vCPU runs. Pauses nest.</summary>
+    void Pause();
+
+    /// <summary>Undoes one <see cref="Pause"/>.</summary>
+    /// <exception cref="HypervisorException">EINVAL: the domain is not paused by a control tool.</exception>
+    void Unpause();
+
+    /// <summary>The guest's memory, by physical and by virtual address.</summary>
+    IGuestMemory Memory { get; }
+
+    /// <summary>Reads a vCPU's architectural state. A running vCPU is stopped for the moment of reading.</summary>
+    /// <exception cref="HypervisorException">EINVAL or ESRCH: no such vCPU.</exception>
+    VcpuState ReadVcpu(VcpuId vcpu);
+
+    /// <summary>Writes a vCPU's architectural state; the domain should be paused.</summary>
+    /// <exception cref="HypervisorException">EINVAL: no such vCPU, or a value that no CPU would take.</exception>
+    void WriteVcpu(VcpuId vcpu, in VcpuState state);
+
+    /// <summary>Makes the vCPU take a trap when it goes on (<c>xc_hvm_inject_trap</c>).</summary>
+    /// <exception cref="HypervisorException">EBUSY: one is pending already; ENOENT: no such vCPU.</exception>
+    void InjectTrap(VcpuId vcpu, in TrapInjection trap);
+
+    /// <summary>
+    /// Enables the monitor ring, with the domain paused around the whole of it, so that no event is lost
+    /// between the hypervisor's enabling and the monitor's initialising of the ring.
+    /// </summary>
+    /// <exception cref="HypervisorException">EBUSY: another monitor has it, or a dead one had: see <see cref="Recover"/>.</exception>
+    IMonitor EnableMonitor();
+
+    /// <summary>
+    /// Adopts what a dead monitor left behind: takes the ring over, answers every vCPU that waits for it, and
+    /// switches monitoring off. Afterwards no vCPU is paused by a monitor.
+    /// </summary>
+    RecoveryReport Recover();
+}
+
+/// <summary>What <see cref="IDomain.Recover"/> found and did.</summary>
+/// <param name="WasEnabled">A monitor ring was still enabled.</param>
+/// <param name="UnansweredRequests">Requests found in the dead monitor's ring.</param>
+/// <param name="ReleasedVcpus">vCPUs that were told to go on.</param>
+/// <param name="UndonePauses">Control-tool pauses of the domain that were undone.</param>
+public sealed record RecoveryReport(bool WasEnabled, int UnansweredRequests, int ReleasedVcpus, int UndonePauses);
+
+/// <summary>A trap to inject (<c>xen_dm_op_inject_event</c>).</summary>
+/// <param name="Vector">Vector, 0–255.</param>
+/// <param name="Type">HVMOP_TRAP_*: 0 external interrupt, 2 NMI, 3 hardware exception, 4 software interrupt, 5 privileged software exception, 6 software exception.</param>
+/// <param name="InsnLength">Instruction length in bytes, for the software types.</param>
+/// <param name="ErrorCode">Error code, or ~0 for none.</param>
+/// <param name="Cr2">Faulting address of a page fault, else 0.</param>
+public readonly record struct TrapInjection(byte Vector, byte Type, byte InsnLength, uint ErrorCode, ulong Cr2)
+{
+    /// <summary>The value of <see cref="ErrorCode"/> that means none.</summary>
+    public const uint NoErrorCode = ~0u;
+
+    /// <summary>A breakpoint as int3 would have raised it.</summary>
+    public static TrapInjection Breakpoint(byte insnLength) => new(3, 6, insnLength, NoErrorCode, 0);
+}
