@@ -8,7 +8,8 @@ internal static unsafe partial class Binder
     private static bool BindSystem(in Instruction ins, Insn* i, BindContext context, out bool ends)
     {
         ends = true;
-        return BindExit(in ins, i, context) || BindFlags(in ins, i, ref ends);
+        return BindExit(in ins, i, context) || BindFlags(in ins, i, ref ends) || BindTransfers(in ins, i, context)
+            || BindSegments(in ins, i, context) || BindTables(in ins, i, context);
     }
 
     private static bool BindExit(in Instruction ins, Insn* i, BindContext context)

@@ -182,7 +182,7 @@ internal sealed unsafe partial class Cpu
     }
 
     private static bool WantsStep(CpuState* s) =>
-        s->MonitorTrap || s->Shadow != CpuShadow.None || s->ExecuteBreakpoints
+        s->MonitorTrap || (s->Shadow & ~CpuShadow.Nmi) != CpuShadow.None || s->PendingDebug != 0 || s->ExecuteBreakpoints
         || (s->FlagsOther & (RFlags.Tf | RFlags.Rf)) != 0
         || (s->SlowAccess & SlowAccessReasons.DataBreakpoints) != 0
         || ((s->Intercepts & Intercepts.InterruptWindow) != 0 && (s->FlagsOther & RFlags.If) != 0)
@@ -216,8 +216,6 @@ internal sealed unsafe partial class Cpu
             }
         }
 
-        s->PendingDebug = 0;
-        s->PendingDebugEnabled = false;
         var block = DecodeStep(s);
         if (block != null)
         {
@@ -242,16 +240,9 @@ internal sealed unsafe partial class Cpu
                 return !FilterException(s);
         }
 
-        if ((s->Shadow & CpuShadow.MovSs) == 0
-            && (trapFlag || (s->PendingDebug != 0 && s->PendingDebugEnabled)))
+        if (DebugTraps.AtBoundary(s, trapFlag) && FilterException(s))
         {
-            RaiseDebug(s, s->PendingDebug | (trapFlag ? 1u << 14 : 0));
-            if (FilterException(s))
-            {
-                return false;
-            }
-
-            return !s->MonitorTrap || LeaveStepped(s);
+            return false;
         }
 
         return !s->MonitorTrap || LeaveStepped(s);

@@ -115,6 +115,22 @@ internal sealed unsafe partial class Cpu : IDisposable
         Tlb.FlushAll(State);
     }
 
+    /// <summary>STAC and CLAC exist (CPUID.7:EBX.SMAP).</summary>
+    public bool HasSmap { get; set; } = true;
+
+    /// <summary>Flushes what a control-register write made stale.</summary>
+    public void Apply(SystemMode.ControlEffects effects)
+    {
+        if ((effects & SystemMode.ControlEffects.FlushAll) != 0)
+        {
+            Tlb.FlushAll(State);
+        }
+        else if ((effects & SystemMode.ControlEffects.FlushNonGlobal) != 0)
+        {
+            Tlb.FlushNonGlobal(State);
+        }
+    }
+
     /// <summary>Bytes that data reads give under <see cref="AccessOverride.ReadData"/>.</summary>
     public byte[] EmulatedRead { get; set; } = [];
 

@@ -71,6 +71,24 @@ internal static unsafe class ExitInstructions
             value = (uint)value;
         }
 
+        if (i->R2 == 2 && s->Cpl == 0)
+        {
+            s->Cr2 = value;
+            return SlowOutcome.Next;
+        }
+
+        if (i->R2 == 3 && s->Cpl == 0 && (s->Intercepts & Intercepts.Cr3Write) == 0)
+        {
+            if (!SystemMode.ControlRegisters.WriteCr3(s, value, out _))
+            {
+                return SlowOutcome.Stopped;
+            }
+
+            // Translations carry no PCID, so those that "no flush" would keep go, too.
+            Tlb.FlushNonGlobal(s);
+            return SlowOutcome.Boundary;
+        }
+
         return Privileged(s, new Exit { Kind = ExitKind.CrWrite, Index = i->R2, Value = value, Operand = (byte)(i->R0 / 8) });
     }
 
