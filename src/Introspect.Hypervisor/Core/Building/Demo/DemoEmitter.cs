@@ -254,7 +254,7 @@ internal sealed class DemoEmitter(Assembler assembler, bool userMode = false)
 
     /// <summary>Number of the MSR that places the hypercall page: behind viridian's leaves Xen's is another.</summary>
     private static uint HypercallMsr(uint leafBase) =>
-        leafBase == DemoLayout.FirstHypervisorLeaf ? 0x4000_0000 : 0x4000_0200;
+        leafBase == DemoLayout.FirstHypervisorLeaf ? 0x4000_0000u : 0x4000_0200u;
 
     /// <summary>In each 32-byte entry of the page VMCALL or VMMCALL stands behind a 5-byte MOV.</summary>
     private static ulong HypercallInstruction(uint number) => DemoLayout.HypercallPage + (number * 32) + 5;

@@ -1,6 +1,4 @@
-using System.Buffers.Binary;
 using Iced.Intel;
-using static Iced.Intel.AssemblerRegisters;
 
 namespace Introspect.Hypervisor.Core.Building.Demo;
 
