@@ -58,20 +58,26 @@ internal static class Qemu
     /// <summary>Exit code when the guest wrote 0x10 to the exit port.</summary>
     public const int Done = (0x10 << 1) | 1;
 
-    public static (int ExitCode, string Console) Boot(byte[] image)
+    public static (int ExitCode, string Console) Boot(byte[] image) => Boot(image, null, out _);
+
+    /// <summary>The same, logging the registers before each instruction in some ranges (QEMU's -dfilter).</summary>
+    public static (int ExitCode, string Console) Boot(byte[] image, string? traced, out string trace)
     {
         DirectoryInfo directory = Directory.CreateTempSubdirectory("introspect-qemu-");
         try
         {
             string kernel = Path.Combine(directory.FullName, "guest.elf");
             string console = Path.Combine(directory.FullName, "console");
+            string log = Path.Combine(directory.FullName, "log");
+            string[] tracing = traced is null ? [] : ["-singlestep", "-d", "cpu,nochain", "-dfilter", traced, "-D", log];
             File.WriteAllBytes(kernel, image);
             (int exitCode, string messages) = ExternalTool.Run(
                 Tool,
                 [
                     "-accel", "tcg", "-cpu", "max", "-m", "64", "-nodefaults", "-no-reboot", "-display", "none",
-                    "-device", "isa-debug-exit,iobase=0xf4,iosize=4", "-debugcon", $"file:{console}", "-kernel", kernel,
+                    "-device", "isa-debug-exit,iobase=0xf4,iosize=4", "-debugcon", $"file:{console}", "-kernel", kernel, .. tracing,
                 ]);
+            trace = traced is null ? string.Empty : File.ReadAllText(log);
             return (exitCode, (File.Exists(console) ? File.ReadAllText(console) : string.Empty) + messages);
         }
         finally
