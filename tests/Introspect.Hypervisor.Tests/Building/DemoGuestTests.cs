@@ -29,8 +29,13 @@ public sealed class DemoGuestTests
         QemuTrace trace = new(guest.Image[ContentOffset..], log);
         Assert.True(trace.Instructions > 1000);
 
-        IEnumerable<string> expected = guest.ExpectedEvents(new DemoCpu { XenLeafBase = null }).Select(QemuTrace.Describe).OfType<string>();
+        string[] expected = [.. guest.ExpectedEvents(new DemoCpu { XenLeafBase = null }).Select(QemuTrace.Describe).OfType<string>()];
+        Assert.True(expected.Length > 60);
         Assert.Equal(expected, trace.Acts());
+
+        ulong[] rips = [.. trace.Rips];
+        int step = Array.IndexOf(rips, guest.StepAddresses[0]);
+        Assert.Equal(guest.StepAddresses, rips[step..(step + guest.StepAddresses.Count)]);
     }
 
     [FactWithTool(Qemu.Tool)]

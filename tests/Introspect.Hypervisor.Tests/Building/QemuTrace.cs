@@ -40,6 +40,8 @@ internal sealed partial class QemuTrace
 
     public int Instructions => _states.Count;
 
+    public IEnumerable<ulong> Rips => _states.Select(s => s["RIP"]);
+
     public static string? Describe(DemoAct act) => act.Reason switch
     {
         Abi.VmEventReason.WriteCtrlreg => $"{act.Rip:x} {act.ControlRegister.ToString().ToUpperInvariant()} {act.Old:x} -> {act.New:x}",
