@@ -1,4 +1,5 @@
 using System.Diagnostics;
+using System.Runtime.InteropServices;
 using Xunit;
 
 namespace Introspect.Hypervisor.Tests.Building;
@@ -10,9 +11,10 @@ internal sealed class FactWithToolAttribute : FactAttribute
 }
 
 /// <summary>The same for a test with cases.</summary>
-internal sealed class TheoryWithToolAttribute : TheoryAttribute
+internal sealed class TheoryWithToolsAttribute : TheoryAttribute
 {
-    public TheoryWithToolAttribute(string tool) => Skip = ExternalTool.SkipReason(tool);
+    public TheoryWithToolsAttribute(params string[] tools) =>
+        Skip = tools.Select(ExternalTool.SkipReason).FirstOrDefault(r => r is not null);
 }
 
 /// <summary>Programs of the system that tests run.</summary>
@@ -21,7 +23,9 @@ internal static class ExternalTool
     private static readonly TimeSpan Patience = TimeSpan.FromMinutes(2);
 
     public static string? SkipReason(string tool) =>
-        Find(tool) is null ? $"{tool} is not installed" : null;
+        Find(tool) is null ? $"{tool} is not installed"
+        : tool == CGuestBuilder.Compiler && RuntimeInformation.OSArchitecture != Architecture.X64 ? $"{tool} here is not for x86-64"
+        : null;
 
     public static string? Find(string tool) =>
         (Environment.GetEnvironmentVariable("PATH") ?? string.Empty)
