@@ -1,5 +1,4 @@
 using System.Security.Cryptography;
-using Xunit;
 
 namespace Introspect.Hypervisor.Tests.Building;
 

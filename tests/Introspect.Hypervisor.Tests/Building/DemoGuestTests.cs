@@ -2,7 +2,6 @@ using Iced.Intel;
 using Introspect.Hypervisor.Abi;
 using Introspect.Hypervisor.Core.Building;
 using Introspect.Hypervisor.Core.Building.Demo;
-using Xunit;
 using static Iced.Intel.AssemblerRegisters;
 
 namespace Introspect.Hypervisor.Tests.Building;

@@ -1,6 +1,5 @@
 using System.Text;
 using Introspect.Hypervisor.Core.Building;
-using Xunit;
 
 namespace Introspect.Hypervisor.Tests.Building;
 

@@ -1,5 +1,4 @@
 using Introspect.Hypervisor.Core.Building;
-using Xunit;
 
 namespace Introspect.Hypervisor.Tests.Building;
 
