@@ -2,7 +2,6 @@ using System.Buffers.Binary;
 using System.Globalization;
 using System.Runtime.InteropServices;
 using Introspect.Hypervisor.Abi;
-using Xunit;
 
 namespace Introspect.Hypervisor.Tests.Abi;
 

@@ -3,7 +3,6 @@ using System.Runtime.CompilerServices;
 using System.Runtime.InteropServices;
 using System.Text;
 using Introspect.Hypervisor.Abi;
-using Xunit;
 
 namespace Introspect.Hypervisor.Tests.Abi;
 

@@ -1,3 +1,4 @@
+using Introspect.Hypervisor.Abi;
 using System.Globalization;
 using System.Text.RegularExpressions;
 using Iced.Intel;
@@ -44,14 +45,14 @@ internal sealed partial class QemuTrace
 
     public static string? Describe(DemoAct act) => act.Reason switch
     {
-        Abi.VmEventReason.WriteCtrlreg => $"{act.Rip:x} {act.ControlRegister.ToString().ToUpperInvariant()} {act.Old:x} -> {act.New:x}",
-        Abi.VmEventReason.MovToMsr => $"{act.Rip:x} msr {act.Msr:x} {act.Old:x} -> {act.New:x}",
-        Abi.VmEventReason.VmExit when act.Msr != 0 => $"{act.Rip:x} rdmsr {act.Msr:x}",
-        Abi.VmEventReason.Cpuid => $"{act.Rip:x} cpuid {act.Leaf:x}.{act.Subleaf:x} user={act.UserMode}",
-        Abi.VmEventReason.SoftwareBreakpoint => $"{act.Rip:x} int3 gfn {act.Gfn}",
-        Abi.VmEventReason.DescriptorAccess => $"{act.Rip:x} load {act.Descriptor.ToString().ToUpperInvariant()}",
-        Abi.VmEventReason.IoInstruction => $"{act.Rip:x} io {act.Port:x} in={act.PortInput}",
-        Abi.VmEventReason.MemAccess => $"{act.Rip:x} access {act.Gla:x} {act.Access & (Abi.MemAccessFlags)7}",
+        VmEventReason.WriteCtrlreg => $"{act.Rip:x} {act.ControlRegister.ToString().ToUpperInvariant()} {act.Old:x} -> {act.New:x}",
+        VmEventReason.MovToMsr => $"{act.Rip:x} msr {act.Msr:x} {act.Old:x} -> {act.New:x}",
+        VmEventReason.VmExit when act.Msr != 0 => $"{act.Rip:x} rdmsr {act.Msr:x}",
+        VmEventReason.Cpuid => $"{act.Rip:x} cpuid {act.Leaf:x}.{act.Subleaf:x} user={act.UserMode}",
+        VmEventReason.SoftwareBreakpoint => $"{act.Rip:x} int3 gfn {act.Gfn}",
+        VmEventReason.DescriptorAccess => $"{act.Rip:x} load {act.Descriptor.ToString().ToUpperInvariant()}",
+        VmEventReason.IoInstruction => $"{act.Rip:x} io {act.Port:x} in={act.PortInput}",
+        VmEventReason.MemAccess => $"{act.Rip:x} access {act.Gla:x} {act.Access & (MemAccessFlags)7}",
         _ => null,
     };
 
@@ -126,7 +127,7 @@ internal sealed partial class QemuTrace
     {
         if (s["RIP"] >> 12 == DemoLayout.WatchedPage >> 12)
         {
-            return $"access {s["RIP"]:x} {Abi.MemAccessFlags.Execute}";
+            return $"access {s["RIP"]:x} {MemAccessFlags.Execute}";
         }
 
         foreach (UsedMemory memory in new InstructionInfoFactory().GetInfo(instruction).GetUsedMemory())
@@ -136,7 +137,7 @@ internal sealed partial class QemuTrace
                 + memory.Displacement;
             if (address >> 12 == DemoLayout.WatchedPage >> 12 && memory.Access is not OpAccess.NoMemAccess)
             {
-                return $"access {address:x} {(memory.Access == OpAccess.Read ? Abi.MemAccessFlags.Read : Abi.MemAccessFlags.Write)}";
+                return $"access {address:x} {(memory.Access == OpAccess.Read ? MemAccessFlags.Read : MemAccessFlags.Write)}";
             }
         }
 

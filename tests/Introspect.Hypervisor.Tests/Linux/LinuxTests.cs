@@ -1,6 +1,5 @@
 using Introspect.Hypervisor.Linux;
 using Microsoft.Win32.SafeHandles;
-using Xunit;
 
 namespace Introspect.Hypervisor.Tests.Linux;
 

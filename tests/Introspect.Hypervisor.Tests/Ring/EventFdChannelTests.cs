@@ -1,5 +1,4 @@
 using Introspect.Hypervisor.Ring;
-using Xunit;
 
 namespace Introspect.Hypervisor.Tests.Ring;
 

@@ -2,7 +2,6 @@ using System.Buffers.Binary;
 using Introspect.Hypervisor.Abi;
 using Introspect.Hypervisor.Linux;
 using Introspect.Hypervisor.Ring;
-using Xunit;
 
 namespace Introspect.Hypervisor.Tests.Ring;
 

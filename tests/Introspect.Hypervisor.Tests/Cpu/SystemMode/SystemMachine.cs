@@ -2,7 +2,6 @@ using System.Runtime.InteropServices;
 using Introspect.Hypervisor.Abi;
 using Introspect.Hypervisor.Core.Cpu;
 using Introspect.Hypervisor.Core.Memory;
-using Xunit;
 
 namespace Introspect.Hypervisor.Tests.Cpu.SystemMode;
 
