@@ -1,3 +1,5 @@
+using Introspect.Hypervisor.Abi;
+
 namespace Introspect.Hypervisor.Core.Platform;
 
 /// <summary>WRMSR.</summary>
@@ -12,6 +14,7 @@ internal sealed partial class MsrFile
     private const ulong McControl2Mask = (1UL << 30) | 0x7FFF;
     private const ulong MtrrDefTypeMask = 0xCFF;
     private const ulong TscRatioReserved = 0xFFFF_FF00_0000_0000;
+    private const ulong EferKnown = Efer.SCE | Efer.LME | Efer.LMA | Efer.NXE | Efer.SVME | Efer.FFXSE;
     private const ulong HsaveLimit = 0xFD_0000_0000;
 
     /// <summary>WRMSR.</summary>
@@ -34,61 +37,61 @@ internal sealed partial class MsrFile
     {
         switch (msr)
         {
-            case MsrIndex.Efer:
+            case Msr.Efer:
                 return WriteEfer(value, cpu);
-            case MsrIndex.Star:
+            case Msr.Star:
                 return Keep(cpu, CpuMsr.Star, value);
-            case MsrIndex.SyscallMask:
+            case Msr.SyscallMask:
                 return Keep(cpu, CpuMsr.SyscallMask, value);
-            case MsrIndex.SysenterCs:
+            case Msr.SysenterCs:
                 return Keep(cpu, CpuMsr.SysenterCs, value);
-            case MsrIndex.Lstar:
+            case Msr.Lstar:
                 return KeepAddress(cpu, CpuMsr.Lstar, value);
-            case MsrIndex.Cstar:
+            case Msr.Cstar:
                 return KeepAddress(cpu, CpuMsr.Cstar, value);
-            case MsrIndex.FsBase:
+            case Msr.FsBase:
                 return KeepAddress(cpu, CpuMsr.FsBase, value);
-            case MsrIndex.GsBase:
+            case Msr.GsBase:
                 return KeepAddress(cpu, CpuMsr.GsBase, value);
-            case MsrIndex.KernelGsBase:
+            case Msr.KernelGsBase:
                 return KeepAddress(cpu, CpuMsr.KernelGsBase, value);
-            case MsrIndex.SysenterEsp:
+            case Msr.SysenterEsp:
                 return KeepAddress(cpu, CpuMsr.SysenterEsp, value);
-            case MsrIndex.SysenterEip:
+            case Msr.SysenterEip:
                 return KeepAddress(cpu, CpuMsr.SysenterEip, value);
-            case MsrIndex.Pat:
+            case Msr.Pat:
                 return IsValidPat(value) && Keep(cpu, CpuMsr.Pat, value);
-            case MsrIndex.TscAux:
+            case Msr.TscAux:
                 return HasTscAux && value <= uint.MaxValue && Keep(cpu, CpuMsr.TscAux, value);
-            case MsrIndex.Tsc:
+            case Msr.Tsc:
                 // The adjustment follows, as the manual has it: it is what software added in sum.
                 state.TscAdjust += value - cpu.Timestamp;
                 cpu.Timestamp = value;
                 return true;
-            case MsrIndex.TscAdjust:
+            case Msr.TscAdjust:
                 cpu.Timestamp += value - state.TscAdjust;
                 state.TscAdjust = value;
                 return true;
-            case MsrIndex.ApicBase:
+            case Msr.ApicBase:
                 return WriteApicBase(value, ref state, cpu);
-            case MsrIndex.TscDeadline:
+            case Msr.TscDeadline:
                 return policy.Has(CpuFeature.TscDeadline) && cpu.WriteApic(msr, value);
-            case >= MsrIndex.X2ApicFirst and <= MsrIndex.X2ApicLast:
+            case >= Msr.X2ApicFirst and <= Msr.X2ApicLast:
                 return IsX2Apic(state) && cpu.WriteApic(msr, value);
-            case MsrIndex.DebugCtl:
+            case Msr.DebugCtl:
                 return WriteDebugCtl(value, ref state);
-            case MsrIndex.SpecCtrl:
+            case Msr.SpecCtrl:
                 return WriteSpecCtrl(value, ref state);
-            case MsrIndex.PredCmd:
+            case Msr.PredCmd:
                 return (policy.Has(CpuFeature.IbrsIbpb) || policy.Has(CpuFeature.AmdIbpb)) && value <= 1;
-            case MsrIndex.FlushCmd:
+            case Msr.FlushCmd:
                 return policy.Has(CpuFeature.L1dFlush) && value <= 1;
-            case MsrIndex.MiscFeaturesEnables:
+            case Msr.MiscFeaturesEnables:
                 state.MiscFeaturesEnables = value <= 1 ? value : state.MiscFeaturesEnables;
                 return value <= 1;
-            case MsrIndex.Xss:
+            case Msr.Xss:
                 return policy.Has(CpuFeature.Xsaves) && value == 0;
-            case MsrIndex.UcodeRevision:
+            case Msr.BiosSignId:
                 return IsIntel && value == 0;
             case MsrIndex.UcodeWrite:
                 return IsIntel;
@@ -96,8 +99,8 @@ internal sealed partial class MsrFile
                 return !IsIntel;
             case MsrIndex.NbCfg:
                 return true;
-            case MsrIndex.PlatformInfo or MsrIndex.ArchCapabilities or MsrIndex.MtrrCap:
-            case >= MsrIndex.XenFirst and <= MsrIndex.XenLast:
+            case Msr.PlatformInfo or Msr.ArchCapabilities or Msr.MtrrCap:
+            case >= Msr.HypervisorFirst and <= Msr.HypervisorLast:
                 return false;
             default:
                 return TryWriteMtrr(msr, value, ref state) ?? TryWriteMachineCheck(msr, value, ref state);
@@ -122,19 +125,19 @@ internal sealed partial class MsrFile
     private bool WriteEfer(ulong value, IMsrCpu cpu)
     {
         var old = cpu.ReadRegister(CpuMsr.Efer);
-        value &= ~MsrIndex.EferLma;
-        if ((value & ~MsrIndex.EferKnown) != 0
-            || ((value & MsrIndex.EferSce) != 0 && !policy.Has(CpuFeature.Syscall))
-            || ((value & MsrIndex.EferLme) != 0 && !policy.Has(CpuFeature.Lm))
-            || ((value & MsrIndex.EferNxe) != 0 && !policy.Has(CpuFeature.Nx))
-            || ((value & MsrIndex.EferSvme) != 0 && !policy.Has(CpuFeature.Svm))
-            || ((value & MsrIndex.EferFfxse) != 0 && !policy.Has(CpuFeature.Ffxsr))
-            || (((value ^ old) & MsrIndex.EferLme) != 0 && cpu.PagingEnabled))
+        value &= ~Efer.LMA;
+        if ((value & ~EferKnown) != 0
+            || ((value & Efer.SCE) != 0 && !policy.Has(CpuFeature.Syscall))
+            || ((value & Efer.LME) != 0 && !policy.Has(CpuFeature.Lm))
+            || ((value & Efer.NXE) != 0 && !policy.Has(CpuFeature.Nx))
+            || ((value & Efer.SVME) != 0 && !policy.Has(CpuFeature.Svm))
+            || ((value & Efer.FFXSE) != 0 && !policy.Has(CpuFeature.Ffxsr))
+            || (((value ^ old) & Efer.LME) != 0 && cpu.PagingEnabled))
         {
             return false;
         }
 
-        return Keep(cpu, CpuMsr.Efer, value | (old & MsrIndex.EferLma));
+        return Keep(cpu, CpuMsr.Efer, value | (old & Efer.LMA));
     }
 
     private bool WriteApicBase(ulong value, ref MsrState state, IMsrCpu cpu)
@@ -213,7 +216,7 @@ internal sealed partial class MsrFile
 
     private bool? TryWriteMtrr(uint msr, ulong value, ref MsrState state)
     {
-        if (msr == MsrIndex.MtrrDefType)
+        if (msr == Msr.MtrrDefType)
         {
             if (!policy.Has(CpuFeature.Mtrr) || !IsValidMtrrType((byte)value) || (value & ~MtrrDefTypeMask) != 0)
             {
@@ -224,7 +227,7 @@ internal sealed partial class MsrFile
             return true;
         }
 
-        if (msr is >= MsrIndex.MtrrPhysBase0 and <= MsrIndex.MtrrPhysMask7)
+        if (msr is >= Msr.MtrrPhysBase0 and <= Msr.MtrrPhysMask7)
         {
             var isMask = (msr & 1) != 0;
             var reserved = ~((1UL << policy.PhysicalAddressBits) - 1) | (isMask ? 0x7FFUL : 0xF00UL);
@@ -235,7 +238,7 @@ internal sealed partial class MsrFile
                 return false;
             }
 
-            state.MtrrVariable[(int)(msr - MsrIndex.MtrrPhysBase0)] = value;
+            state.MtrrVariable[(int)(msr - Msr.MtrrPhysBase0)] = value;
             return true;
         }
 
@@ -262,9 +265,9 @@ internal sealed partial class MsrFile
     {
         switch (msr)
         {
-            case MsrIndex.McgCap or MsrIndex.McgCtl:
+            case Msr.McgCap or Msr.McgCtl:
                 return true;
-            case MsrIndex.McgStatus:
+            case Msr.McgStatus:
                 state.McgStatus = value;
                 return true;
             case >= MsrIndex.Mc0Ctl2 and <= MsrIndex.Mc31Ctl2:
@@ -275,8 +278,8 @@ internal sealed partial class MsrFile
                 }
 
                 return true;
-            case >= MsrIndex.Mc0Ctl and <= MsrIndex.Mc31Misc:
-                var implemented = (msr - MsrIndex.Mc0Ctl) / 4 < MachineCheckBanks;
+            case >= Msr.Mc0Ctl and <= MsrIndex.Mc31Misc:
+                var implemented = (msr - Msr.Mc0Ctl) / 4 < MachineCheckBanks;
                 return !implemented || (msr & 3) == 0 || value == 0;
             default:
                 return null;
@@ -285,9 +288,9 @@ internal sealed partial class MsrFile
 
     private static bool WriteIntel(uint msr, ulong value) => msr switch
     {
-        MsrIndex.MiscEnable => value == MiscEnableValue,
+        Msr.MiscEnable => value == MiscEnableValue,
         MsrIndex.PerfCtl => true,
-        >= MsrIndex.LastBranchFromIp and <= MsrIndex.LastIntToIp => true,
+        >= Msr.LastBranchFromIp and <= Msr.LastIntToIp => true,
         _ => IsIntelCounter(msr, MsrIndex.PerfEventSelect7),
     };
 
@@ -295,12 +298,12 @@ internal sealed partial class MsrFile
     {
         switch (msr)
         {
-            case MsrIndex.SysCfg or MsrIndex.TopMem1 or MsrIndex.TopMem2 or MsrIndex.VmCr or MsrIndex.ExCfg
+            case Msr.K8Syscfg or MsrIndex.TopMem1 or MsrIndex.TopMem2 or Msr.VmCr or MsrIndex.ExCfg
                 or MsrIndex.DeCfg or MsrIndex.BuCfg or MsrIndex.BuCfg2:
             case >= MsrIndex.Mc4Misc1 and <= MsrIndex.Mc4Misc3:
             case var _ when IsAmdCounter(msr):
                 return true;
-            case MsrIndex.VmHsavePa:
+            case Msr.VmHsavePa:
                 if ((value & 0xFFF) != 0 || value > HsaveLimit)
                 {
                     return false;
@@ -316,10 +319,10 @@ internal sealed partial class MsrFile
 
                 state.TscRatio = value;
                 return true;
-            case >= MsrIndex.LastBranchFromIp and <= MsrIndex.LastIntToIp:
-                state.LastBranch[(int)(msr - MsrIndex.LastBranchFromIp)] = value;
+            case >= Msr.LastBranchFromIp and <= Msr.LastIntToIp:
+                state.LastBranch[(int)(msr - Msr.LastBranchFromIp)] = value;
                 return true;
-            case MsrIndex.VirtSpecCtrl when policy.Has(CpuFeature.VirtSsbd):
+            case Msr.VirtSpecCtrl when policy.Has(CpuFeature.VirtSsbd):
                 state.VirtSpecCtrl = value & SpecCtrlSsbd;
                 return true;
             case MsrIndex.OsvwIdLength or MsrIndex.OsvwStatus:

@@ -1,3 +1,5 @@
+using Introspect.Hypervisor.Abi;
+
 namespace Introspect.Hypervisor.Core.Platform;
 
 /// <summary>How RDMSR or WRMSR ended.</summary>
@@ -57,82 +59,82 @@ internal sealed partial class MsrFile(CpuidPolicy policy)
         bool present;
         switch (msr)
         {
-            case MsrIndex.Efer:
+            case Msr.Efer:
                 (present, value) = (true, cpu.ReadRegister(CpuMsr.Efer));
                 break;
-            case MsrIndex.Star:
+            case Msr.Star:
                 (present, value) = (true, cpu.ReadRegister(CpuMsr.Star));
                 break;
-            case MsrIndex.Lstar:
+            case Msr.Lstar:
                 (present, value) = (true, cpu.ReadRegister(CpuMsr.Lstar));
                 break;
-            case MsrIndex.Cstar:
+            case Msr.Cstar:
                 (present, value) = (true, cpu.ReadRegister(CpuMsr.Cstar));
                 break;
-            case MsrIndex.SyscallMask:
+            case Msr.SyscallMask:
                 (present, value) = (true, cpu.ReadRegister(CpuMsr.SyscallMask));
                 break;
-            case MsrIndex.FsBase:
+            case Msr.FsBase:
                 (present, value) = (true, cpu.ReadRegister(CpuMsr.FsBase));
                 break;
-            case MsrIndex.GsBase:
+            case Msr.GsBase:
                 (present, value) = (true, cpu.ReadRegister(CpuMsr.GsBase));
                 break;
-            case MsrIndex.KernelGsBase:
+            case Msr.KernelGsBase:
                 (present, value) = (true, cpu.ReadRegister(CpuMsr.KernelGsBase));
                 break;
-            case MsrIndex.SysenterCs:
+            case Msr.SysenterCs:
                 (present, value) = (true, cpu.ReadRegister(CpuMsr.SysenterCs));
                 break;
-            case MsrIndex.SysenterEsp:
+            case Msr.SysenterEsp:
                 (present, value) = (true, cpu.ReadRegister(CpuMsr.SysenterEsp));
                 break;
-            case MsrIndex.SysenterEip:
+            case Msr.SysenterEip:
                 (present, value) = (true, cpu.ReadRegister(CpuMsr.SysenterEip));
                 break;
-            case MsrIndex.Pat:
+            case Msr.Pat:
                 (present, value) = (true, cpu.ReadRegister(CpuMsr.Pat));
                 break;
-            case MsrIndex.TscAux:
+            case Msr.TscAux:
                 (present, value) = (HasTscAux, cpu.ReadRegister(CpuMsr.TscAux));
                 break;
-            case MsrIndex.Tsc:
+            case Msr.Tsc:
                 (present, value) = (true, cpu.Timestamp);
                 break;
-            case MsrIndex.TscAdjust:
+            case Msr.TscAdjust:
                 (present, value) = (true, state.TscAdjust);
                 break;
-            case MsrIndex.ApicBase:
+            case Msr.ApicBase:
                 (present, value) = (policy.Has(CpuFeature.Apic), state.ApicBase);
                 break;
-            case MsrIndex.TscDeadline:
+            case Msr.TscDeadline:
                 present = policy.Has(CpuFeature.TscDeadline) && cpu.ReadApic(msr, out value);
                 break;
-            case >= MsrIndex.X2ApicFirst and <= MsrIndex.X2ApicLast:
+            case >= Msr.X2ApicFirst and <= Msr.X2ApicLast:
                 present = IsX2Apic(state) && cpu.ReadApic(msr, out value);
                 break;
-            case MsrIndex.DebugCtl:
+            case Msr.DebugCtl:
                 (present, value) = (true, state.DebugCtl);
                 break;
-            case MsrIndex.SpecCtrl:
+            case Msr.SpecCtrl:
                 (present, value) = (HasSpecCtrl, state.SpecCtrl);
                 break;
-            case MsrIndex.PlatformInfo:
+            case Msr.PlatformInfo:
                 (present, value) = (true, CpuidFaultingAvailable);
                 break;
-            case MsrIndex.MiscFeaturesEnables:
+            case Msr.MiscFeaturesEnables:
                 (present, value) = (true, state.MiscFeaturesEnables);
                 break;
-            case MsrIndex.ArchCapabilities:
+            case Msr.ArchCapabilities:
                 present = policy.Has(CpuFeature.ArchCapabilities);
                 break;
-            case MsrIndex.Xss:
+            case Msr.Xss:
                 (present, value) = (policy.Has(CpuFeature.Xsaves), state.Xss);
                 break;
-            case MsrIndex.UcodeRevision:
+            case Msr.BiosSignId:
                 (present, value) = (true, MicrocodeRevision);
                 break;
-            case >= MsrIndex.XenFirst and <= MsrIndex.XenLast:
+            case >= Msr.HypervisorFirst and <= Msr.HypervisorLast:
                 present = msr == policy.HypercallPageMsr;
                 break;
             case MsrIndex.EnableC1E or MsrIndex.NbCfg:
@@ -158,14 +160,14 @@ internal sealed partial class MsrFile(CpuidPolicy policy)
         present = policy.Has(CpuFeature.Mtrr);
         switch (msr)
         {
-            case MsrIndex.MtrrCap:
+            case Msr.MtrrCap:
                 value = MtrrCapValue;
                 return true;
-            case MsrIndex.MtrrDefType:
+            case Msr.MtrrDefType:
                 value = state.MtrrDefType;
                 return true;
-            case >= MsrIndex.MtrrPhysBase0 and <= MsrIndex.MtrrPhysMask7:
-                value = state.MtrrVariable[(int)(msr - MsrIndex.MtrrPhysBase0)];
+            case >= Msr.MtrrPhysBase0 and <= Msr.MtrrPhysMask7:
+                value = state.MtrrVariable[(int)(msr - Msr.MtrrPhysBase0)];
                 return true;
             default:
                 value = 0;
@@ -185,20 +187,20 @@ internal sealed partial class MsrFile(CpuidPolicy policy)
         (value, present) = (0, true);
         switch (msr)
         {
-            case MsrIndex.P5McAddr or MsrIndex.P5McType or MsrIndex.McgCtl:
+            case MsrIndex.P5McAddr or MsrIndex.P5McType or Msr.McgCtl:
                 return true;
-            case MsrIndex.McgCap:
+            case Msr.McgCap:
                 value = IsIntel ? McgCapIntel : McgCapAmd;
                 return true;
-            case MsrIndex.McgStatus:
+            case Msr.McgStatus:
                 value = state.McgStatus;
                 return true;
             case >= MsrIndex.Mc0Ctl2 and <= MsrIndex.Mc31Ctl2:
                 var bank = (int)(msr - MsrIndex.Mc0Ctl2);
                 value = IsIntel && bank < MachineCheckBanks ? state.McControl2[bank] : 0;
                 return true;
-            case >= MsrIndex.Mc0Ctl and <= MsrIndex.Mc31Misc:
-                var isControl = (msr & 3) == 0 && (msr - MsrIndex.Mc0Ctl) / 4 < MachineCheckBanks;
+            case >= Msr.Mc0Ctl and <= MsrIndex.Mc31Misc:
+                var isControl = (msr & 3) == 0 && (msr - Msr.Mc0Ctl) / 4 < MachineCheckBanks;
                 value = isControl ? ~0UL : 0;
                 return true;
             default:
@@ -211,14 +213,14 @@ internal sealed partial class MsrFile(CpuidPolicy policy)
         value = 0;
         switch (msr)
         {
-            case MsrIndex.FeatureControl:
+            case Msr.FeatureControl:
                 value = FeatureControlLock | (policy.Has(CpuFeature.Vmx) ? FeatureControlVmxOutsideSmx : 0);
                 return MsrResult.Ok;
-            case MsrIndex.MiscEnable:
+            case Msr.MiscEnable:
                 value = MiscEnableValue;
                 return MsrResult.Ok;
-            case MsrIndex.PlatformId or MsrIndex.PerfStatus or MsrIndex.PerfCtl or MsrIndex.ThermStatus:
-            case >= MsrIndex.LastBranchFromIp and <= MsrIndex.LastIntToIp:
+            case Msr.PlatformId or MsrIndex.PerfStatus or MsrIndex.PerfCtl or MsrIndex.ThermStatus:
+            case >= Msr.LastBranchFromIp and <= Msr.LastIntToIp:
                 return MsrResult.Ok;
             default:
                 return IsIntelCounter(msr, MsrIndex.PerfEventSelect3) ? MsrResult.Ok : MsrResult.Fault;
@@ -230,14 +232,14 @@ internal sealed partial class MsrFile(CpuidPolicy policy)
         value = 0;
         switch (msr)
         {
-            case MsrIndex.Hwcr or MsrIndex.SysCfg or MsrIndex.TopMem1 or MsrIndex.TopMem2 or MsrIndex.VmCr
+            case Msr.K8Hwcr or Msr.K8Syscfg or MsrIndex.TopMem1 or MsrIndex.TopMem2 or Msr.VmCr
                 or MsrIndex.ExCfg or MsrIndex.BuCfg or MsrIndex.BuCfg2 or MsrIndex.EbcFrequencyId:
             case var _ when IsAmdCounter(msr):
                 return MsrResult.Ok;
             case MsrIndex.DeCfg:
                 value = LfenceSerialising;
                 return MsrResult.Ok;
-            case MsrIndex.VmHsavePa:
+            case Msr.VmHsavePa:
                 value = state.VmHsavePa;
                 return MsrResult.Ok;
             case MsrIndex.TscRatio:
@@ -246,10 +248,10 @@ internal sealed partial class MsrFile(CpuidPolicy policy)
             case >= MsrIndex.Mc4Misc1 and <= MsrIndex.Mc4Misc3:
                 value = McMiscLocked;
                 return MsrResult.Ok;
-            case >= MsrIndex.LastBranchFromIp and <= MsrIndex.LastIntToIp:
-                value = state.LastBranch[(int)(msr - MsrIndex.LastBranchFromIp)];
+            case >= Msr.LastBranchFromIp and <= Msr.LastIntToIp:
+                value = state.LastBranch[(int)(msr - Msr.LastBranchFromIp)];
                 return MsrResult.Ok;
-            case MsrIndex.VirtSpecCtrl when policy.Has(CpuFeature.VirtSsbd):
+            case Msr.VirtSpecCtrl when policy.Has(CpuFeature.VirtSsbd):
                 value = state.VirtSpecCtrl;
                 return MsrResult.Ok;
             case MsrIndex.OsvwIdLength or MsrIndex.OsvwStatus when policy.Has(CpuFeature.Osvw):
@@ -279,15 +281,15 @@ internal sealed partial class MsrFile(CpuidPolicy policy)
 
     private static int? FixedMtrrIndex(uint msr) => msr switch
     {
-        MsrIndex.MtrrFix64K => 0,
-        MsrIndex.MtrrFix16K0 or MsrIndex.MtrrFix16K1 => (int)(msr - MsrIndex.MtrrFix16K0) + 1,
-        >= MsrIndex.MtrrFix4K0 and <= MsrIndex.MtrrFix4K7 => (int)(msr - MsrIndex.MtrrFix4K0) + 3,
+        Msr.MtrrFix64K00000 => 0,
+        Msr.MtrrFix16K80000 or Msr.MtrrFix16KA0000 => (int)(msr - Msr.MtrrFix16K80000) + 1,
+        >= Msr.MtrrFix4KC0000 and <= Msr.MtrrFix4KF8000 => (int)(msr - Msr.MtrrFix4KC0000) + 3,
         _ => null,
     };
 
     private static int? DebugMaskIndex(uint msr) => msr switch
     {
-        MsrIndex.Dr0Mask => 0,
+        Msr.Amd64DrAddressMask0 => 0,
         >= MsrIndex.Dr1Mask and <= MsrIndex.Dr3Mask => (int)(msr - MsrIndex.Dr1Mask) + 1,
         _ => null,
     };
@@ -299,7 +301,7 @@ internal sealed partial class MsrFile(CpuidPolicy policy)
         >= MsrIndex.PerfEventSelect0 => msr <= lastEventSelect
             || msr is >= MsrIndex.FixedCounter0 and <= MsrIndex.FixedCounter2
                 or >= MsrIndex.FixedCounterCtrl and <= MsrIndex.PerfGlobalOverflowCtrl
-                or MsrIndex.PebsEnable or MsrIndex.DsArea,
+                or MsrIndex.PebsEnable or Msr.DsArea,
         _ => false,
     };
 

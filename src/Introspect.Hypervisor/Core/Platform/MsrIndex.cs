@@ -1,95 +1,40 @@
 namespace Introspect.Hypervisor.Core.Platform;
 
-/// <summary>Numbers and bits of model-specific registers, by the processor manuals' names.</summary>
+/// <summary>Numbers of model-specific registers that only a CPU's own platform code meets, and bits of APIC_BASE.</summary>
 internal static class MsrIndex
 {
     public const uint P5McAddr = 0x0;
     public const uint P5McType = 0x1;
-    public const uint Tsc = 0x10;
-    public const uint PlatformId = 0x17;
-    public const uint ApicBase = 0x1B;
     public const uint EbcFrequencyId = 0x2C;
-    public const uint FeatureControl = 0x3A;
-    public const uint TscAdjust = 0x3B;
-    public const uint SpecCtrl = 0x48;
-    public const uint PredCmd = 0x49;
     public const uint UcodeWrite = 0x79;
-    public const uint UcodeRevision = 0x8B;
     public const uint PerfCounter0 = 0xC1;
     public const uint PerfCounter7 = 0xC8;
-    public const uint PlatformInfo = 0xCE;
-    public const uint MtrrCap = 0xFE;
-    public const uint ArchCapabilities = 0x10A;
-    public const uint FlushCmd = 0x10B;
-    public const uint MiscFeaturesEnables = 0x140;
-    public const uint SysenterCs = 0x174;
-    public const uint SysenterEsp = 0x175;
-    public const uint SysenterEip = 0x176;
-    public const uint McgCap = 0x179;
-    public const uint McgStatus = 0x17A;
-    public const uint McgCtl = 0x17B;
     public const uint PerfEventSelect0 = 0x186;
     public const uint PerfEventSelect3 = 0x189;
     public const uint PerfEventSelect7 = 0x18D;
     public const uint PerfStatus = 0x198;
     public const uint PerfCtl = 0x199;
     public const uint ThermStatus = 0x19C;
-    public const uint MiscEnable = 0x1A0;
-    public const uint DebugCtl = 0x1D9;
-    public const uint LastBranchFromIp = 0x1DB;
-    public const uint LastIntToIp = 0x1DE;
-    public const uint MtrrPhysBase0 = 0x200;
-    public const uint MtrrPhysMask7 = 0x20F;
-    public const uint MtrrFix64K = 0x250;
-    public const uint MtrrFix16K0 = 0x258;
-    public const uint MtrrFix16K1 = 0x259;
-    public const uint MtrrFix4K0 = 0x268;
-    public const uint MtrrFix4K7 = 0x26F;
-    public const uint Pat = 0x277;
     public const uint Mc0Ctl2 = 0x280;
     public const uint Mc31Ctl2 = 0x29F;
-    public const uint MtrrDefType = 0x2FF;
     public const uint FixedCounter0 = 0x309;
     public const uint FixedCounter2 = 0x30B;
     public const uint FixedCounterCtrl = 0x38D;
     public const uint PerfGlobalOverflowCtrl = 0x390;
     public const uint PebsEnable = 0x3F1;
-    public const uint Mc0Ctl = 0x400;
     public const uint Mc31Misc = 0x47F;
-    public const uint DsArea = 0x600;
-    public const uint TscDeadline = 0x6E0;
-    public const uint X2ApicFirst = 0x800;
-    public const uint X2ApicLast = 0x8FF;
-    public const uint Xss = 0xDA0;
 
-    public const uint XenFirst = 0x4000_0000;
-    public const uint XenLast = 0x4000_02FF;
-
-    public const uint Efer = 0xC000_0080;
-    public const uint Star = 0xC000_0081;
-    public const uint Lstar = 0xC000_0082;
-    public const uint Cstar = 0xC000_0083;
-    public const uint SyscallMask = 0xC000_0084;
-    public const uint FsBase = 0xC000_0100;
-    public const uint GsBase = 0xC000_0101;
-    public const uint KernelGsBase = 0xC000_0102;
-    public const uint TscAux = 0xC000_0103;
     public const uint TscRatio = 0xC000_0104;
     public const uint Mc4Misc1 = 0xC000_0408;
     public const uint Mc4Misc3 = 0xC000_040A;
 
     public const uint K7EventSelect0 = 0xC001_0000;
     public const uint K7Counter3 = 0xC001_0007;
-    public const uint SysCfg = 0xC001_0010;
-    public const uint Hwcr = 0xC001_0015;
     public const uint TopMem1 = 0xC001_001A;
     public const uint TopMem2 = 0xC001_001D;
     public const uint NbCfg = 0xC001_001F;
     public const uint PatchLoader = 0xC001_0020;
     public const uint EnableC1E = 0xC001_0055;
-    public const uint VmCr = 0xC001_0114;
-    public const uint VmHsavePa = 0xC001_0117;
-    public const uint VirtSpecCtrl = 0xC001_011F;
     public const uint OsvwIdLength = 0xC001_0140;
     public const uint OsvwStatus = 0xC001_0141;
     public const uint Fam15EventSelect0 = 0xC001_0200;
@@ -97,7 +42,6 @@ internal static class MsrIndex
     public const uint Dr1Mask = 0xC001_1019;
     public const uint Dr3Mask = 0xC001_101B;
     public const uint BuCfg = 0xC001_1023;
-    public const uint Dr0Mask = 0xC001_1027;
     public const uint DeCfg = 0xC001_1029;
     public const uint BuCfg2 = 0xC001_102A;
     public const uint ExCfg = 0xC001_102C;
@@ -106,12 +50,4 @@ internal static class MsrIndex
     public const ulong ApicBaseBsp = 1 << 8;
     public const ulong ApicBaseX2 = 1 << 10;
     public const ulong ApicBaseEnable = 1 << 11;
-
-    public const ulong EferSce = 1;
-    public const ulong EferLme = 1 << 8;
-    public const ulong EferLma = 1 << 10;
-    public const ulong EferNxe = 1 << 11;
-    public const ulong EferSvme = 1 << 12;
-    public const ulong EferFfxse = 1 << 14;
-    public const ulong EferKnown = EferSce | EferLme | EferLma | EferNxe | EferSvme | EferFfxse;
 }

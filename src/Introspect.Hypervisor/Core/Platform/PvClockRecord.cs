@@ -6,7 +6,7 @@ namespace Introspect.Hypervisor.Core.Platform;
 /// <c>struct vcpu_time_info</c>, 32 bytes: version 0, TSC 8, system time 16, multiplier 24, shift 28, flags 29. The
 /// version is odd while the rest changes.
 /// </summary>
-internal static class VcpuTimeInfo
+internal static class PvClockRecord
 {
     /// <summary>Bytes of the structure.</summary>
     public const int Size = 32;

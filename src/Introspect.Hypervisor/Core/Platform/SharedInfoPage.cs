@@ -18,7 +18,7 @@ internal interface ISharedPages
 /// Reads and writes the shared pages in the layout of the guest's mode. The guest runs beside us, so bits are set
 /// and cleared atomically, and versions are written in the order that readers rely on.
 /// </summary>
-internal sealed class SharedInfo(ISharedPages pages)
+internal sealed class SharedInfoPage(ISharedPages pages)
 {
     /// <summary>Layout in force; latched when the guest sets its callback or writes a hypercall page.</summary>
     public SharedInfoLayout Layout { get; private set; } = new(true);
@@ -90,7 +90,7 @@ internal sealed class SharedInfo(ISharedPages pages)
         var info = VcpuInfo(vcpuId);
         if (!info.IsEmpty)
         {
-            VcpuTimeInfo.Write(info.Slice(SharedInfoLayout.Time, VcpuTimeInfo.Size), timestamp, nanoseconds, scale, stable);
+            PvClockRecord.Write(info.Slice(SharedInfoLayout.Time, PvClockRecord.Size), timestamp, nanoseconds, scale, stable);
         }
     }
 
