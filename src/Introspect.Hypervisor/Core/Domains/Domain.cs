@@ -8,7 +8,6 @@ namespace Introspect.Hypervisor.Core.Domains;
 /// <summary>One domain: its memory, its vCPUs, its parameters, and by what it is paused.</summary>
 internal sealed class Domain
 {
-    /// <summary>Event channel ports that are given to the hypervisor's own users (the monitor ring).</summary>
     private const int MaxControllerPauses = 255;
 
     private readonly Lock _lock = new();
@@ -31,7 +30,6 @@ internal sealed class Domain
         MaxVcpus = config.MaxVcpus;
         Physmap = new Physmap(FlushTlbs);
         Ram = new DomainRam(machine.Memory, $"d{id.Value}");
-        Ports = new PortTable();
         Monitor = new DomainMonitorState(this);
         _ownPages = machine.Memory.AllocateExtent(1, $"d{id.Value} shared_info");
         _ = _ownPages.TryTakePage(out var sharedInfo);
@@ -65,9 +63,6 @@ internal sealed class Domain
 
     /// <summary>The RAM that the domain owns.</summary>
     public DomainRam Ram { get; }
-
-    /// <summary>Numbers of event channel ports.</summary>
-    public PortTable Ports { get; }
 
     /// <summary>What is monitored.</summary>
     public DomainMonitorState Monitor { get; }
