@@ -154,6 +154,7 @@ internal sealed class Vcpu : IDisposable
         }
         while (Interlocked.CompareExchange(ref _vmEventPauseCount, old - 1, old) != old);
 
+        Domain.ForeignWriters.BeforeGoingOn();
         Unpause();
     }
 
