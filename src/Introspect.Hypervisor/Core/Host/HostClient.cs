@@ -14,7 +14,10 @@ namespace Introspect.Hypervisor.Core.Host;
 /// </summary>
 internal sealed class HostClient : IToolstack
 {
-    private const int PageSize = 4096;
+    private const int PageSize = Gfn.PageSize;
+
+    // A run is a mapping of the kernel's, of which a process has 65530; a runtime that finds none left dies.
+    private const int MaxRuns = 8192;
 
     private readonly Lock _gate = new();
     private readonly HostConnection _connection;
@@ -71,12 +74,22 @@ internal sealed class HostClient : IToolstack
             return -(int)Errno.EINVAL;
         }
 
-        var memory = MappedMemory.Reserve((long)gfns.Length * PageSize);
+        MappedMemory memory;
+        try
+        {
+            memory = MappedMemory.Reserve((long)gfns.Length * PageSize);
+        }
+        catch (HypervisorException refused)
+        {
+            return -(int)refused.Error;
+        }
+
         var mapped = new HostMapping(this, memory);
+        var runs = 0;
         for (var done = 0; done < gfns.Length;)
         {
             var part = gfns.Slice(done, Math.Min(gfns.Length - done, HostProtocol.MaxGfnsPerCall));
-            var result = MapPart(domain, part, writable, memory, (long)done * PageSize, out var handle);
+            var result = MapPart(domain, part, writable, memory, (long)done * PageSize, ref runs, out var handle);
             if (handle != 0)
             {
                 mapped.Handles.Add(handle);
@@ -263,7 +276,7 @@ internal sealed class HostClient : IToolstack
         }
     }
 
-    private int MapPart(ushort domain, ReadOnlySpan<ulong> gfns, bool writable, MappedMemory memory, long at, out ulong handle)
+    private int MapPart(ushort domain, ReadOnlySpan<ulong> gfns, bool writable, MappedMemory memory, long at, ref int runs, out ulong handle)
     {
         handle = 0;
         var descriptors = new List<SafeFileHandle>();
@@ -279,7 +292,17 @@ internal sealed class HostClient : IToolstack
                 }
 
                 handle = _connection.Received.Value;
+                runs += _connection.Part0.Length / HostProtocol.RunBytes;
+                if (runs > MaxRuns)
+                {
+                    return -(int)Errno.ENOMEM;
+                }
+
                 return Overlay(_connection.Part0, descriptors, writable, memory, at, gfns.Length);
+            }
+            catch (HypervisorException refused)
+            {
+                return -(int)refused.Error;
             }
             finally
             {

@@ -220,23 +220,7 @@ internal sealed class HostSession : IDisposable
 
         var handle = Hold(export);
         var files = new List<SafeFileHandle>();
-        var runs = new byte[export.Runs.Count * HostProtocol.RunBytes];
-        for (var i = 0; i < export.Runs.Count; i++)
-        {
-            var run = export.Runs[i];
-            var file = files.IndexOf(run.File);
-            if (file < 0)
-            {
-                file = files.Count;
-                files.Add(run.File);
-            }
-
-            var bytes = runs.AsSpan(i * HostProtocol.RunBytes);
-            BinaryPrimitives.WriteInt32LittleEndian(bytes, file);
-            BinaryPrimitives.WriteInt32LittleEndian(bytes[4..], run.Pages);
-            BinaryPrimitives.WriteInt64LittleEndian(bytes[8..], run.Offset);
-        }
-
+        var runs = WriteRuns(export.Runs, files);
         if (files.Count > Libc.ScmMaxFd)
         {
             Release(handle);
@@ -245,6 +229,41 @@ internal sealed class HostSession : IDisposable
         }
 
         _connection.Send(reply with { Value = handle }, runs, descriptors: CollectionsMarshal.AsSpan(files));
+    }
+
+    // Neighbours become one run: every run costs the client a mapping, and the kernel has only so many.
+    private static byte[] WriteRuns(IReadOnlyList<ForeignRun> exported, List<SafeFileHandle> files)
+    {
+        var merged = new List<ForeignRun>(exported.Count);
+        foreach (var run in exported)
+        {
+            if (merged.Count > 0 && merged[^1] is var last && last.File == run.File && last.Offset + ((long)last.Pages * Gfn.PageSize) == run.Offset)
+            {
+                merged[^1] = last with { Pages = last.Pages + run.Pages };
+            }
+            else
+            {
+                merged.Add(run);
+            }
+        }
+
+        var runs = new byte[merged.Count * HostProtocol.RunBytes];
+        for (var i = 0; i < merged.Count; i++)
+        {
+            var file = files.IndexOf(merged[i].File);
+            if (file < 0)
+            {
+                file = files.Count;
+                files.Add(merged[i].File);
+            }
+
+            var bytes = runs.AsSpan(i * HostProtocol.RunBytes);
+            BinaryPrimitives.WriteInt32LittleEndian(bytes, file);
+            BinaryPrimitives.WriteInt32LittleEndian(bytes[4..], merged[i].Pages);
+            BinaryPrimitives.WriteInt64LittleEndian(bytes[8..], merged[i].Offset);
+        }
+
+        return runs;
     }
 
     private void BindInterdomain(HostHeader call, HostHeader reply)
