@@ -1,10 +1,10 @@
+using System.Runtime.InteropServices;
 using Introspect.Hypervisor.Core.Host;
 using Introspect.Hypervisor.Linux;
-using Xunit;
 
 namespace Introspect.Hypervisor.Tests.Host;
 
-public class HostAccessTests
+public partial class HostAccessTests
 {
     [Theory]
     [InlineData(1000u, 1000u, true)]
@@ -32,6 +32,20 @@ public class HostAccessTests
         Assert.Equal(3, seen.Count);
         Assert.Single(host.Log);
         Assert.Equal(0, host.Server.ClientCount);
+    }
+
+    [RootFact]
+    public void A_thread_of_another_user_is_refused_by_what_the_kernel_says_of_it()
+    {
+        using var host = new HostFixture();
+        OpenToAll(Path.GetDirectoryName(host.Path)!, UnixFileMode.GroupExecute | UnixFileMode.OtherExecute);
+        var knocked = ConnectAsNobody(host.Path);
+
+        // Its mode keeps a stranger from the socket; where somebody opened that, the credentials do.
+        OpenToAll(host.Path, UnixFileMode.GroupWrite | UnixFileMode.OtherWrite);
+        var entered = ConnectAsNobody(host.Path);
+        Assert.Equal((Errno.EACCES, Errno.EPERM), (knocked, entered));
+        Assert.Contains("user 65534", Assert.Single(host.Log), StringComparison.Ordinal);
     }
 
     [Fact]
@@ -108,6 +122,49 @@ public class HostAccessTests
         folder.Delete(recursive: true);
     }
 
+    private static Errno ConnectAsNobody(string path)
+    {
+        const int SetResUid = 117;
+        const int Nobody = 65534;
+        var refusal = Errno.None;
+        var stranger = new Thread(() =>
+        {
+            // The bare system call changes this one thread, which ends here.
+            if (SystemCall(SetResUid, Nobody, Nobody, Nobody) == 0)
+            {
+                try
+                {
+                    new HostClient(path).Dispose();
+                }
+                catch (HypervisorException refused)
+                {
+                    refusal = refused.Error;
+                }
+            }
+        });
+        stranger.Start();
+        stranger.Join();
+        return refusal;
+    }
+
+    private static void OpenToAll(string path, UnixFileMode more)
+    {
+        if (!OperatingSystem.IsWindows())
+        {
+            File.SetUnixFileMode(path, File.GetUnixFileMode(path) | more);
+        }
+    }
+
+    [LibraryImport("libc", EntryPoint = "syscall")]
+    private static partial long SystemCall(long number, long first, long second, long third);
+
     private static UnixFileMode Mode(string path) =>
         OperatingSystem.IsWindows() ? UnixFileMode.None : File.GetUnixFileMode(path);
+}
+
+/// <summary>A test that only root can run, and that is told to be skipped elsewhere.</summary>
+[AttributeUsage(AttributeTargets.Method)]
+public sealed class RootFactAttribute : FactAttribute
+{
+    public RootFactAttribute() => Skip = UnixSocket.EffectiveUser == 0 ? null : "only root can become another user";
 }

@@ -1,5 +1,4 @@
 using Introspect.Hypervisor.Core.Host;
-using Xunit;
 
 namespace Introspect.Hypervisor.Tests.Host;
 

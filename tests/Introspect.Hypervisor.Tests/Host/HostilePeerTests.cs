@@ -1,7 +1,6 @@
 using System.Buffers.Binary;
 using Introspect.Hypervisor.Core.Host;
 using Introspect.Hypervisor.Linux;
-using Xunit;
 
 namespace Introspect.Hypervisor.Tests.Host;
 

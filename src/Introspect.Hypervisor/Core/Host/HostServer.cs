@@ -7,7 +7,8 @@ namespace Introspect.Hypervisor.Core.Host;
 /// Lets other processes operate the domains of this one: listens on a unix socket, runs the toolstack operations
 /// that come, and hands out guest memory and event channels as descriptors. A client has a thread of its own, so
 /// one that hangs or lies holds up nobody else; when it goes, its mappings and event channels go with it, and
-/// the domains stay as they are, paused vCPUs included.
+/// the domains stay as they are, paused vCPUs included. What a client sends over the socket cannot hurt the host;
+/// the memory and the eventfds that it is handed are shared in earnest, which is why only the owner gets them.
 /// </summary>
 internal sealed class HostServer : IDisposable
 {
