@@ -252,24 +252,22 @@ internal sealed class Domain
     /// Makes every vCPU forget its translations, and returns when none uses an old one. A vCPU that is not in the
     /// guest forgets before it enters.
     /// </summary>
-    public void FlushTlbs()
-    {
-        foreach (var vcpu in _vcpus)
-        {
-            vcpu.Request(AsyncEvents.FlushTlb | AsyncEvents.Kick);
-        }
+    public void FlushTlbs() => MakeVcpusLeave(AsyncEvents.FlushTlb | AsyncEvents.Kick);
 
-        WaitUntilVcpusLeft();
-    }
-
-    /// <summary>Returns when every vCPU was out of the guest at least once since the call; something makes them leave.</summary>
-    public void WaitUntilVcpusLeft()
+    /// <summary>Asks every vCPU for something, and returns when each was out of the guest since; they may be back already.</summary>
+    public void MakeVcpusLeave(AsyncEvents events)
     {
         var vcpus = _vcpus;
         Vcpu? current = null;
-        foreach (var vcpu in vcpus)
+        Span<long> before = stackalloc long[vcpus.Length];
+        for (var i = 0; i < vcpus.Length; i++)
         {
-            current = vcpu.IsOwnThread ? vcpu : current;
+            // A vCPU that left for the request and came back before its entries were read would never leave again,
+            // and one whose entries were read first might have entered before the request: hence a second kick.
+            vcpus[i].Request(events);
+            before[i] = vcpus[i].Entries;
+            vcpus[i].Request(AsyncEvents.Kick);
+            current = vcpus[i].IsOwnThread ? vcpus[i] : current;
         }
 
         if (current is not null)
@@ -279,9 +277,9 @@ internal sealed class Domain
 
         try
         {
-            foreach (var vcpu in vcpus)
+            for (var i = 0; i < vcpus.Length; i++)
             {
-                vcpu.WaitUntilLeft();
+                vcpus[i].WaitUntilLeft(before[i]);
             }
         }
         finally

@@ -1,3 +1,4 @@
+using Introspect.Hypervisor.Core.Cpu;
 using Introspect.Hypervisor.Core.Memory;
 
 namespace Introspect.Hypervisor.Core.Domains;
@@ -49,7 +50,7 @@ internal sealed class ForeignWriters(Domain domain)
 
         if (Tell(machineAddresses))
         {
-            domain.WaitUntilVcpusLeft();
+            domain.MakeVcpusLeave(AsyncEvents.Kick);
         }
     }
 

@@ -276,15 +276,17 @@ internal sealed class Vcpu : IDisposable
         Interlocked.Decrement(ref _stopWaiters);
     }
 
-    /// <summary>Returns when the vCPU has left the guest at least once since the call, whether or not it goes on.</summary>
-    public void WaitUntilLeft()
+    /// <summary>
+    /// Returns when the vCPU has left the guest at least once since <see cref="Entries"/> stood at a value, whether or
+    /// not it goes on. Something must make it leave after the value was read.
+    /// </summary>
+    public void WaitUntilLeft(long before)
     {
         if (IsOwnThread)
         {
             return;
         }
 
-        var before = Entries;
         for (var i = 0; IsRunning && Entries == before && !WaitsForOthers; i++)
         {
             if (i < MaxSpins)
