@@ -6,6 +6,7 @@ namespace Introspect.Hypervisor.Core.Cpu;
 internal sealed unsafe partial class Cpu
 {
     private long _runBudget;
+    private byte[]? _emulatedInsn;
 
     /// <summary>Instructions retired, up to the last block boundary.</summary>
     public ulong RetiredNow => State->Retired + (ulong)(_runBudget - State->Budget);
@@ -28,15 +29,19 @@ internal sealed unsafe partial class Cpu
     /// Emulates exactly one instruction with other access rules (vm_event's EMULATE, device memory). A fault of
     /// the instruction is left pending and delivered by the next run.
     /// </summary>
-    public ref readonly Exit EmulateOne(AccessOverride how)
+    /// <param name="how">The rules.</param>
+    /// <param name="instruction">Bytes to run in place of those in memory, or null.</param>
+    public ref readonly Exit EmulateOne(AccessOverride how, byte[]? instruction = null)
     {
         var s = State;
+        _emulatedInsn = instruction;
         s->Exit = default;
         s->Budget = _runBudget = 1;
         s->Override = how;
         s->SlowAccess |= SlowAccessReasons.Emulation;
         CpuModes.SelectTlb(s);
         StepOne(s);
+        _emulatedInsn = null;
         s->Override = AccessOverride.None;
         s->SlowAccess &= ~SlowAccessReasons.Emulation;
         CpuModes.SelectTlb(s);
@@ -113,6 +118,11 @@ internal sealed unsafe partial class Cpu
         if ((events & AsyncEvents.FlushTlb) != 0)
         {
             Tlb.FlushAll(s);
+        }
+
+        if ((events & AsyncEvents.DropCode) != 0)
+        {
+            DropQueuedCode();
         }
 
         if ((events & AsyncEvents.Kick) != 0)
@@ -326,6 +336,13 @@ internal sealed unsafe partial class Cpu
         }
 
         Span<byte> bytes = stackalloc byte[InsnDecoder.MaxInsnBytes + InsnDecoder.PrefixBytes];
+        if (_emulatedInsn is { } given)
+        {
+            bytes.Clear();
+            given.AsSpan(0, Math.Min(given.Length, bytes.Length)).CopyTo(bytes);
+            return _decoder.DecodeOne(s, _stepBlock, bytes) && CheckCodeLimit(s, _stepBlock) ? _stepBlock : null;
+        }
+
         if (!FetchPage(s, linear, out var machine))
         {
             return null;
