@@ -1,6 +1,6 @@
+using Introspect.Hypervisor.Abi;
 using Introspect.Hypervisor.Core.Cpu;
 using Introspect.Hypervisor.Core.Cpu.SystemMode;
-using Xunit;
 using M = Introspect.Hypervisor.Tests.Cpu.SystemMode.SystemMachine;
 
 namespace Introspect.Hypervisor.Tests.Cpu.SystemMode;
@@ -288,7 +288,7 @@ public sealed unsafe class ControlRegisterTests
         using var m = M.Protected(0);
         m.State->Cr4 = Pae;
         m.State->Cr3 = Pdpt;
-        m.Protect(Pdpt, Abi.MemoryAccess.N);
+        m.Protect(Pdpt, MemoryAccess.N);
         Assert.False(ControlRegisters.WriteCr0(m.State, Pe | Pg, out _));
         Assert.Equal((StopReason.Exit, ExitKind.NestedPageFault, (ulong)Pdpt), (m.State->Stop, m.State->Exit.Kind, m.State->Exit.Gpa));
         Assert.False(m.State->Pending.Valid);

@@ -1,6 +1,5 @@
 using Introspect.Hypervisor.Core.Cpu;
 using Introspect.Hypervisor.Core.Cpu.SystemMode;
-using Xunit;
 using M = Introspect.Hypervisor.Tests.Cpu.SystemMode.SystemMachine;
 
 namespace Introspect.Hypervisor.Tests.Cpu.SystemMode;

@@ -1,6 +1,5 @@
 using Introspect.Hypervisor.Core.Cpu;
 using Introspect.Hypervisor.Core.Cpu.SystemMode;
-using Xunit;
 using static Introspect.Hypervisor.Tests.Cpu.SystemMode.DescriptorBuilder;
 using M = Introspect.Hypervisor.Tests.Cpu.SystemMode.SystemMachine;
 

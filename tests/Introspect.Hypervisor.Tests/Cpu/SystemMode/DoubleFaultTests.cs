@@ -1,6 +1,5 @@
 using Introspect.Hypervisor.Core.Cpu;
 using Introspect.Hypervisor.Core.Cpu.SystemMode;
-using Xunit;
 using static Introspect.Hypervisor.Tests.Cpu.SystemMode.DescriptorBuilder;
 using M = Introspect.Hypervisor.Tests.Cpu.SystemMode.SystemMachine;
 
@@ -23,7 +22,9 @@ public sealed unsafe class DoubleFaultTests
     [InlineData(11, (int)EventType.HardwareException, 12, 8)]
     [InlineData(12, (int)EventType.HardwareException, 10, 8)]
     [InlineData(13, (int)EventType.HardwareException, 13, 8)]
+    [InlineData(21, (int)EventType.HardwareException, 13, 8)]
     [InlineData(13, (int)EventType.HardwareException, 14, 14)]
+    [InlineData(14, (int)EventType.HardwareException, 20, 8)]
     [InlineData(14, (int)EventType.HardwareException, 13, 8)]
     [InlineData(14, (int)EventType.HardwareException, 14, 8)]
     [InlineData(13, (int)EventType.HardwareException, 1, 1)]

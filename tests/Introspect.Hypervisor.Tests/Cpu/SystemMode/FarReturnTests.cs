@@ -1,6 +1,5 @@
 using Introspect.Hypervisor.Core.Cpu;
 using Introspect.Hypervisor.Core.Cpu.SystemMode;
-using Xunit;
 using static Introspect.Hypervisor.Tests.Cpu.SystemMode.DescriptorBuilder;
 using M = Introspect.Hypervisor.Tests.Cpu.SystemMode.SystemMachine;
 
@@ -18,6 +17,7 @@ public sealed unsafe class FarReturnTests
         { "system: #GP(cs)", 0, M.TssSelector, 0, 0, 13, M.TssSelector },
         { "to an inner level: #GP(cs)", 3, M.Code0, 0, 0, 13, M.Code0 },
         { "non-conforming with DPL unlike RPL: #GP(cs)", 0, M.Code0 | 3, 0, 0, 13, M.Code0 },
+        { "non-conforming with DPL > RPL: #GP(cs)", 0, M.Slot, Code(1), 0, 13, M.Slot },
         { "conforming with DPL > RPL: #GP(cs)", 0, M.Slot, Code(3, conforming: true), 0, 13, M.Slot },
         { "not present: #NP(cs)", 0, M.Slot, Code(0, present: false), 0, 11, M.Slot },
         { "EIP beyond the limit: #GP(0)", 0, M.Slot, Code(0, limit: 0xFFF, pages: false), 0x1000, 13, 0 },

@@ -1,7 +1,6 @@
 using Introspect.Hypervisor.Abi;
 using Introspect.Hypervisor.Core.Cpu;
 using Introspect.Hypervisor.Core.Cpu.SystemMode;
-using Xunit;
 using static Introspect.Hypervisor.Tests.Cpu.SystemMode.DescriptorBuilder;
 using M = Introspect.Hypervisor.Tests.Cpu.SystemMode.SystemMachine;
 
@@ -124,12 +123,12 @@ public sealed unsafe class FarTransferTests
     public void A_16_bit_gate_pushes_and_copies_16_bits()
     {
         using var m = M.Protected(3);
-        m.Install(M.Slot, Gate(CallGate16, 3, M.Code0, 0x12345678, parameters: 1));
-        m.Write(M.OuterStack, 0xBEEF, 2);
+        m.Install(M.Slot, Gate(CallGate16, 3, M.Code0, 0x12345678, parameters: 2));
+        m.Write(M.OuterStack, 0xCAFE_BEEF, 4);
         m.Succeeds(s => FarTransfers.Call(s, M.Slot | 3, 0, 4, Length));
         Assert.Equal(0x5678UL, m.State->Rip);
-        ulong[] frame = [(M.Rip + Length) & 0xFFFF, M.Code3, 0xBEEF, M.OuterStack, M.Data3];
-        Assert.Equal(frame, Enumerable.Range(0, 5).Select(n => m.Read(m.State->Gpr[4] + (uint)(n * 2), 2)));
+        ulong[] frame = [(M.Rip + Length) & 0xFFFF, M.Code3, 0xBEEF, 0xCAFE, M.OuterStack, M.Data3];
+        Assert.Equal(frame, Enumerable.Range(0, 6).Select(n => m.Read(m.State->Gpr[4] + (uint)(n * 2), 2)));
     }
 
     /// <summary>Rule, SS of the TSS, slot, vector, error code: a call to an inner level (no EXT).</summary>

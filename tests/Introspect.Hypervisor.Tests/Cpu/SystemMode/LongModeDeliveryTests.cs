@@ -1,7 +1,6 @@
 using Introspect.Hypervisor.Abi;
 using Introspect.Hypervisor.Core.Cpu;
 using Introspect.Hypervisor.Core.Cpu.SystemMode;
-using Xunit;
 using static Introspect.Hypervisor.Tests.Cpu.SystemMode.DescriptorBuilder;
 using M = Introspect.Hypervisor.Tests.Cpu.SystemMode.SystemMachine;
 
