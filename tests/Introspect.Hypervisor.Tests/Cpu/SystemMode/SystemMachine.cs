@@ -215,6 +215,8 @@ internal sealed unsafe class SystemMachine : IDisposable
         Assert.Equal((vector, errorCode), (s->Pending.Vector, s->Pending.HasErrorCode ? s->Pending.ErrorCode : null));
         Assert.Equal(EventType.HardwareException, s->Pending.Type);
         Assert.Equal(before, Visible());
+        s->Stop = StopReason.None;
+        s->Pending = default;
     }
 
     /// <summary>Everything that a failed instruction must not have changed.</summary>
