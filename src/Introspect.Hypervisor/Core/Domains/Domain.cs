@@ -2,13 +2,13 @@ using Introspect.Hypervisor.Abi;
 using Introspect.Hypervisor.Core.Cpu;
 using Introspect.Hypervisor.Core.Memory;
 using Introspect.Hypervisor.Core.Monitoring;
+using Introspect.Hypervisor.Core.State;
 
 namespace Introspect.Hypervisor.Core.Domains;
 
 /// <summary>One domain: its memory, its vCPUs, its parameters, and by what it is paused.</summary>
 internal sealed class Domain
 {
-    /// <summary>Event channel ports that are given to the hypervisor's own users (the monitor ring).</summary>
     private const int MaxControllerPauses = 255;
 
     private readonly Lock _lock = new();
@@ -20,6 +20,7 @@ internal sealed class Domain
     private IDomainPlatform? _platform;
     private VmEventRing? _monitorRing;
     private bool _shutDown;
+    private ulong? _sharedInfoGfn;
 
     public Domain(Machine machine, DomainId id, in DomctlCreateDomain config, VendorPersonality personality)
     {
@@ -31,8 +32,9 @@ internal sealed class Domain
         MaxVcpus = config.MaxVcpus;
         Physmap = new Physmap(FlushTlbs);
         Ram = new DomainRam(machine.Memory, $"d{id.Value}");
-        Ports = new PortTable();
         Monitor = new DomainMonitorState(this);
+        ForeignWriters = new ForeignWriters(this);
+        ContextSections = [new CpuContextSection(this)];
         _ownPages = machine.Memory.AllocateExtent(1, $"d{id.Value} shared_info");
         _ = _ownPages.TryTakePage(out var sharedInfo);
         SharedInfoAddress = sharedInfo;
@@ -66,8 +68,11 @@ internal sealed class Domain
     /// <summary>The RAM that the domain owns.</summary>
     public DomainRam Ram { get; }
 
-    /// <summary>Numbers of event channel ports.</summary>
-    public PortTable Ports { get; }
+    /// <summary>Pages that are written from outside the guest.</summary>
+    public ForeignWriters ForeignWriters { get; }
+
+    /// <summary>The records of the domain's saved context, in the order in which they are saved. A platform adds its own.</summary>
+    public IList<IHvmContextSection> ContextSections { get; }
 
     /// <summary>What is monitored.</summary>
     public DomainMonitorState Monitor { get; }
@@ -156,6 +161,7 @@ internal sealed class Domain
     /// <summary>Undoes one pause.</summary>
     public void Unpause()
     {
+        ForeignWriters.BeforeGoingOn();
         if (Interlocked.Decrement(ref _pauseCount) == 0)
         {
             foreach (var vcpu in _vcpus)
@@ -248,11 +254,21 @@ internal sealed class Domain
     /// </summary>
     public void FlushTlbs()
     {
+        foreach (var vcpu in _vcpus)
+        {
+            vcpu.Request(AsyncEvents.FlushTlb | AsyncEvents.Kick);
+        }
+
+        WaitUntilVcpusLeft();
+    }
+
+    /// <summary>Returns when every vCPU was out of the guest at least once since the call; something makes them leave.</summary>
+    public void WaitUntilVcpusLeft()
+    {
         var vcpus = _vcpus;
         Vcpu? current = null;
         foreach (var vcpu in vcpus)
         {
-            vcpu.Request(AsyncEvents.FlushTlb | AsyncEvents.Kick);
             current = vcpu.IsOwnThread ? vcpu : current;
         }
 
@@ -276,6 +292,33 @@ internal sealed class Domain
             }
         }
     }
+
+    /// <summary>Puts the shared_info page at a frame, in the place of what was there, and takes it from where it was.</summary>
+    /// <returns>EINVAL: no such frame.</returns>
+    public Errno MapSharedInfo(ulong gfn)
+    {
+        if (gfn >= Physmap.EntryCount)
+        {
+            return Errno.EINVAL;
+        }
+
+        lock (_lock)
+        {
+            if (_sharedInfoGfn is { } before && Physmap[before].MachineAddress == SharedInfoAddress)
+            {
+                Physmap.Unmap(before);
+            }
+
+            Ram.TryDepopulate(Physmap, gfn);
+            Physmap.Map(gfn, SharedInfoAddress, P2mType.RamRw);
+            _sharedInfoGfn = gfn;
+            return Errno.None;
+        }
+    }
+
+    /// <summary>The extent that a page in the physmap is in, the domain's RAM or pages of the hypervisor's own; or null.</summary>
+    public MachineExtent? ExtentOf(ulong machineAddress) =>
+        _ownPages.Contains(machineAddress) ? _ownPages : Ram.ExtentOf(machineAddress);
 
     /// <summary>Reads a parameter without a check.</summary>
     public ulong GetParam(uint index) => Volatile.Read(ref _params[index]);

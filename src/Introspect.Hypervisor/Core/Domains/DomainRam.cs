@@ -88,6 +88,30 @@ internal sealed class DomainRam
         return true;
     }
 
+    /// <summary>Moves a page of the domain's to another frame (<c>XENMAPSPACE_gmfn</c>).</summary>
+    /// <returns>EINVAL: no RAM at the first frame, or no such second frame.</returns>
+    public Errno Move(Physmap physmap, ulong from, ulong to)
+    {
+        if (physmap[from].Type != P2mType.RamRw || to >= physmap.EntryCount)
+        {
+            return Errno.EINVAL;
+        }
+
+        if (from == to)
+        {
+            return Errno.None;
+        }
+
+        var page = physmap.Unmap(from);
+        var old = physmap.Map(to, page.MachineAddress, page.Type);
+        if (old.IsPresent)
+        {
+            Drop(old);
+        }
+
+        return Errno.None;
+    }
+
     /// <summary>The extent that a page of the domain's is in, or null when it is not the domain's.</summary>
     public MachineExtent? ExtentOf(ulong machineAddress)
     {

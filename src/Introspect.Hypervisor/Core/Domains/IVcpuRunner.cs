@@ -41,6 +41,13 @@ internal interface IVcpuRunner : IDisposable
     /// <returns>EBUSY: one is pending already.</returns>
     Errno InjectEvent(in DmOpInjectEvent injected);
 
+    /// <summary>
+    /// Drops what was decoded of a page, which was written from outside the guest. On the vCPU's own thread, out of
+    /// the guest.
+    /// </summary>
+    /// <param name="machinePage">Machine address divided by 4096.</param>
+    void DropCode(ulong machinePage);
+
     /// <summary>What is monitored changed, or is to be seen for the first time: intercepts follow. The domain is paused.</summary>
     void MonitorStateChanged();
 
@@ -66,6 +73,13 @@ internal interface IDomainPlatform : IDisposable
     /// <summary>A parameter was set (the check is done, the value is stored): callback vector, viridian, console page.</summary>
     /// <returns>EINVAL: the value cannot be; the old one stays.</returns>
     Errno HvmParamSet(uint index, ulong value);
+
+    /// <summary>Takes a free event channel port of the domain's for the monitor ring (<c>alloc_unbound_xen_event_channel</c>).</summary>
+    /// <returns>ENOSPC: every port is taken.</returns>
+    Errno AllocateMonitorPort(out uint port);
+
+    /// <summary>Gives a port of <see cref="AllocateMonitorPort"/> back.</summary>
+    void FreeMonitorPort(uint port);
 
     /// <summary>Takes what the guest wrote to its console since <paramref name="position"/>, and moves the position on.</summary>
     int ReadConsole(ref ulong position, Span<byte> destination);

@@ -37,6 +37,9 @@ internal sealed class Vcpu : IDisposable
     private int _sleeping;
     private int _stopped;
     private int _spins = 32;
+    private readonly Lock _writtenLock = new();
+    private readonly List<ulong> _written = [];
+    private int _hasWritten;
     private bool _started;
     private bool _waitsForOthers;
     private long _entries;
@@ -151,6 +154,7 @@ internal sealed class Vcpu : IDisposable
         }
         while (Interlocked.CompareExchange(ref _vmEventPauseCount, old - 1, old) != old);
 
+        Domain.ForeignWriters.BeforeGoingOn();
         Unpause();
     }
 
@@ -181,6 +185,24 @@ internal sealed class Vcpu : IDisposable
 
     /// <summary>Asks the CPU for something at the next block boundary.</summary>
     public void Request(AsyncEvents events) => Interlocked.Or(ref Runner.State.Async, (uint)events);
+
+    /// <summary>Somebody outside the guest wrote to pages: what was decoded of them is dropped before the guest goes on.</summary>
+    public void PagesWritten(ReadOnlySpan<ulong> machinePages)
+    {
+        lock (_writtenLock)
+        {
+            foreach (var page in machinePages)
+            {
+                if (!_written.Contains(page))
+                {
+                    _written.Add(page);
+                }
+            }
+        }
+
+        Volatile.Write(ref _hasWritten, 1);
+        Kick();
+    }
 
     /// <summary>Lets the thread look again whether it may run.</summary>
     public void Wake()
@@ -285,6 +307,11 @@ internal sealed class Vcpu : IDisposable
         {
             while (EnterGuest())
             {
+                if (Volatile.Read(ref _hasWritten) != 0)
+                {
+                    DropWrittenCode();
+                }
+
                 Runner.BeforeEntry();
                 if (IsRunnable)
                 {
@@ -302,6 +329,20 @@ internal sealed class Vcpu : IDisposable
             LeaveGuest();
         }
 #pragma warning restore CA1031
+    }
+
+    private void DropWrittenCode()
+    {
+        Volatile.Write(ref _hasWritten, 0);
+        lock (_writtenLock)
+        {
+            foreach (var page in _written)
+            {
+                Runner.DropCode(page);
+            }
+
+            _written.Clear();
+        }
     }
 
     // Says "running" first and looks at the counts afterwards; a pause counts first and looks at "running"

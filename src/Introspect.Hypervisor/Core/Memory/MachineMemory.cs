@@ -94,6 +94,13 @@ internal sealed unsafe class MachineMemory : IDisposable
         // SAFETY: ToNative checks the range; a page never crosses its extent.
         new((void*)ToNative(machineAddress), PageSize - (int)(machineAddress & (PageSize - 1)));
 
+    /// <summary>Code was decoded of the page.</summary>
+    public bool HasCode(ulong machineAddress)
+    {
+        ArgumentOutOfRangeException.ThrowIfGreaterThanOrEqual(machineAddress, Bytes);
+        return (Volatile.Read(ref PageInfo[machineAddress / PageSize]) & HasDecodedCode) != 0;
+    }
+
     /// <summary>The extent that a machine address is in, or null.</summary>
     public MachineExtent? FindExtent(ulong machineAddress)
     {

@@ -5,15 +5,13 @@ namespace Introspect.Hypervisor.Core.Monitoring;
 
 /// <summary>
 /// The hypervisor's end of a monitor ring's event channel. A signal to it runs the ring's resume at once on the
-/// signaller's thread, as a hypercall does; for a monitor in another process a thread waits on its behalf.
+/// signaller's thread, as a hypercall does; for a monitor in another process the host's thread signals.
 /// </summary>
 internal sealed class MonitorPort : IDisposable
 {
     private readonly Action _received;
     private readonly Lock _lock = new();
     private EventFd? _toMonitor;
-    private EventFd? _fromMonitor;
-    private CancellationTokenSource? _listening;
     private bool _closed;
 
     /// <param name="port">The port in the domain, which the monitor binds to.</param>
@@ -32,11 +30,15 @@ internal sealed class MonitorPort : IDisposable
         }
     }
 
-    /// <summary>Binds a monitor in this process.</summary>
+    /// <summary>Binds the monitor's end.</summary>
+    /// <param name="localPort">Its number at the monitor's.</param>
+    /// <param name="channel">The monitor's end: its <c>Notify</c> runs the resume; disposing it unbinds.</param>
+    /// <param name="fromHypervisor">What the hypervisor raises for it, for a monitor that waits by itself; valid until the channel is disposed.</param>
     /// <returns>EINVAL: the port is bound already, or closed.</returns>
-    public Errno Bind(uint localPort, out EventChannel? channel)
+    public Errno Bind(uint localPort, out EventChannel? channel, out EventFd? fromHypervisor)
     {
         channel = null;
+        fromHypervisor = null;
         lock (_lock)
         {
             if (_closed || _toMonitor is not null)
@@ -47,32 +49,9 @@ internal sealed class MonitorPort : IDisposable
             var signal = EventFd.Create();
             _toMonitor = signal.Duplicate();
             channel = new LocalChannel(this, localPort, signal);
+            fromHypervisor = signal;
 
             // Whoever binds finds a signal: one may have been sent when nobody was there to hear it.
-            _toMonitor.Signal();
-            return Errno.None;
-        }
-    }
-
-    /// <summary>Binds a monitor in another process: it waits for the first descriptor and raises the second.</summary>
-    /// <returns>EINVAL: the port is bound already, or closed.</returns>
-    public Errno BindDescriptors(out EventFd? hypervisorToMonitor, out EventFd? monitorToHypervisor)
-    {
-        hypervisorToMonitor = monitorToHypervisor = null;
-        lock (_lock)
-        {
-            if (_closed || _toMonitor is not null)
-            {
-                return Errno.EINVAL;
-            }
-
-            _toMonitor = EventFd.Create();
-            _fromMonitor = EventFd.Create();
-            _listening = new CancellationTokenSource();
-            hypervisorToMonitor = _toMonitor.Duplicate();
-            monitorToHypervisor = _fromMonitor.Duplicate();
-            var listener = new Thread(Listen) { IsBackground = true, Name = $"event channel {Port}" };
-            listener.Start((_fromMonitor, _listening.Token));
             _toMonitor.Signal();
             return Errno.None;
         }
@@ -83,10 +62,8 @@ internal sealed class MonitorPort : IDisposable
     {
         lock (_lock)
         {
-            _listening?.Cancel();
             _toMonitor?.Dispose();
-            _listening = null;
-            _toMonitor = _fromMonitor = null;
+            _toMonitor = null;
         }
     }
 
@@ -97,21 +74,6 @@ internal sealed class MonitorPort : IDisposable
         {
             _closed = true;
             Unbind();
-        }
-    }
-
-    private void Listen(object? state)
-    {
-        var (fromMonitor, token) = ((EventFd, CancellationToken))state!;
-        using (fromMonitor)
-        {
-            while (!token.IsCancellationRequested)
-            {
-                if (fromMonitor.Wait(Timeout.InfiniteTimeSpan, token))
-                {
-                    _received();
-                }
-            }
         }
     }
 

@@ -89,11 +89,10 @@ internal sealed class VmEventRing
             return Errno.EINVAL;
         }
 
-        var port = domain.Ports.Allocate();
-        if (port == 0)
+        if (domain.Platform.AllocateMonitorPort(out var port) is var refused and not Errno.None)
         {
             extent.Release(entry.MachineAddress);
-            return Errno.ENOSPC;
+            return refused;
         }
 
         ring = new VmEventRing(domain, extent, entry.MachineAddress, port);
@@ -244,7 +243,7 @@ internal sealed class VmEventRing
         }
 
         Port.Dispose();
-        _domain.Ports.Free(Port.Port);
+        _domain.Platform.FreeMonitorPort(Port.Port);
         _extent.Release(_page);
     }
 

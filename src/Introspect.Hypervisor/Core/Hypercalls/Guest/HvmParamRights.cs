@@ -62,7 +62,8 @@ internal static class HvmParamRights
         _ => stored,
     };
 
-    private static bool IsDeprecated(uint index) => index is PaeEnabled or DmDomain
+    /// <summary>Parameters that were of use once, and are refused to everybody.</summary>
+    public static bool IsDeprecated(uint index) => index is PaeEnabled or DmDomain
         or (>= MemoryEventCr0 and <= MemoryEventInt3) or NestedHvm or MemoryEventSingleStep or BufioreqEvtchn
         or MemoryEventMsr;
 }
