@@ -173,6 +173,9 @@ internal sealed unsafe partial class Cpu : IDisposable
         Interlocked.Or(ref State->Async, (uint)AsyncEvents.DropCode);
     }
 
+    /// <summary>Drops the decoded blocks of a page that was written from outside. The CPU must be out of the guest.</summary>
+    public void DropCode(ulong machinePage) => _code.InvalidatePage(machinePage);
+
     /// <summary>Drops the blocks of the pages that were queued.</summary>
     private void DropQueuedCode()
     {

@@ -1,7 +1,5 @@
-using System.Runtime.InteropServices;
 using Introspect.Hypervisor.Abi;
 using Introspect.Hypervisor.Core.Domains;
-using Introspect.Hypervisor.Core.Memory;
 using Introspect.Hypervisor.Core.Platform;
 
 namespace Introspect.Hypervisor.Core.Execution;
@@ -58,6 +56,7 @@ internal sealed class DomainPlatform : IDomainPlatform, ISharedPages, IEventChan
         Grants = new GrantFrames(domain);
         _registeredInfo = new ulong[domain.MaxVcpus];
         Shared.WriteWallClock(Clock.WallClockBase);
+        ConnectConsole();
         domain.SetParam(HvmParam.TripleFaultReason, (ulong)ShutdownReason.Reboot);
         _timerThread = new Thread(RunTimers) { IsBackground = true, Name = $"d{domain.Id.Value} timers" };
         _timerThread.Start();
@@ -130,6 +129,13 @@ internal sealed class DomainPlatform : IDomainPlatform, ISharedPages, IEventChan
     }
 
     /// <inheritdoc/>
+    public Errno AllocateMonitorPort(out uint port) =>
+        (Errno)(-Events.AllocateUnboundForXen(remoteDomain: 0, vcpuId: 0, NoPeer.Instance, out port));
+
+    /// <inheritdoc/>
+    public void FreeMonitorPort(uint port) => Events.Close(port, byGuest: false);
+
+    /// <inheritdoc/>
     public int ReadConsole(ref ulong position, Span<byte> destination)
     {
         DrainConsoleRing();
@@ -198,6 +204,24 @@ internal sealed class DomainPlatform : IDomainPlatform, ISharedPages, IEventChan
     /// <inheritdoc/>
     public void Dispose() => Grants.Dispose();
 
+    /// <summary>
+    /// The ports that a toolstack gives a domain for xenstore and its console. The core reads the console itself,
+    /// as xenconsoled would; nobody answers on xenstore's.
+    /// </summary>
+    private void ConnectConsole()
+    {
+        if (Events.AllocateUnbound(remoteDomain: 0, out var store) == 0)
+        {
+            Domain.SetParam(HvmParam.StoreEvtchn, store);
+        }
+
+        if (Events.AllocateUnbound(remoteDomain: 0, out var console) == 0
+            && Events.Connect(console, remoteDomain: 0, remotePort: console, new ConsoleReader(this)) == 0)
+        {
+            Domain.SetParam(HvmParam.ConsoleEvtchn, console);
+        }
+    }
+
     // Deadlines are in guest time; the thread only decides when to look at them.
     private void RunTimers()
     {
@@ -245,6 +269,22 @@ internal sealed class DomainPlatform : IDomainPlatform, ISharedPages, IEventChan
             && Domain.Vcpus.All(vcpu => vcpu.Flags != VcpuPauseFlags.None))
         {
             Clock.SkipTo(Clock.ToCycles(deadline));
+        }
+    }
+
+    /// <summary>The far end of the guest's console port.</summary>
+    private sealed class ConsoleReader(DomainPlatform platform) : IEventChannelPeer
+    {
+        public void Signal() => platform.DrainConsoleRing();
+    }
+
+    /// <summary>The hypervisor's end of the monitor's port: signals take another way, see <c>MonitorPort</c>.</summary>
+    private sealed class NoPeer : IEventChannelPeer
+    {
+        public static readonly NoPeer Instance = new();
+
+        public void Signal()
+        {
         }
     }
 }

@@ -1,5 +1,3 @@
-using System.Diagnostics.CodeAnalysis;
-using Introspect.Hypervisor.Abi;
 using Introspect.Hypervisor.Core.Domains;
 using Introspect.Hypervisor.Core.Memory;
 
@@ -90,7 +88,6 @@ internal sealed class GrantFrames(Domain domain) : IDisposable
     }
 
     /// <inheritdoc/>
-    [SuppressMessage("Usage", "CA1816", Justification = "Sealed, without a finalizer.")]
     public void Dispose()
     {
         lock (_lock)

@@ -2,7 +2,6 @@ using Introspect.Hypervisor.Abi;
 using Introspect.Hypervisor.Core.Cpu;
 using Introspect.Hypervisor.Core.Domains;
 using Introspect.Hypervisor.Core.Hypercalls.Guest;
-using Introspect.Hypervisor.Core.Monitoring;
 using Introspect.Hypervisor.Core.Platform;
 
 namespace Introspect.Hypervisor.Core.Execution;

@@ -2,7 +2,6 @@ using Introspect.Hypervisor.Abi;
 using Introspect.Hypervisor.Core.Cpu;
 using Introspect.Hypervisor.Core.Cpu.SystemMode;
 using Introspect.Hypervisor.Core.Domains;
-using Introspect.Hypervisor.Core.Hypercalls.Guest;
 using Introspect.Hypervisor.Core.Platform;
 
 namespace Introspect.Hypervisor.Core.Execution;
@@ -65,6 +64,9 @@ internal sealed partial class VcpuRunner : IVcpuRunner, ICpuHost
 
     /// <summary>The domain's platform.</summary>
     public DomainPlatform Platform => _platform;
+
+    /// <summary>The vCPU as hypercalls see it.</summary>
+    public GuestContext Guest => _guest;
 
     /// <summary>The CPU.</summary>
     public Cpu.Cpu Cpu => _cpu;
@@ -152,6 +154,9 @@ internal sealed partial class VcpuRunner : IVcpuRunner, ICpuHost
         _vcpu.Kick();
         return Errno.None;
     }
+
+    /// <inheritdoc/>
+    public void DropCode(ulong machinePage) => _cpu.DropCode(machinePage);
 
     /// <inheritdoc/>
     public ulong ReadTimestamp(ulong retiredInstructions) => _platform.Clock.ReadCycles(retiredInstructions);

@@ -200,7 +200,7 @@ internal sealed class CpuContextSection(Domain domain) : IHvmContextSection
         }
 
         CpuRecords.Load(ref vcpu.Runner.State, loaded);
-        vcpu.Runner.Rflags = loaded.Rflags | Rflags.Fixed;
+        vcpu.Runner.Rflags = loaded.Rflags | 2UL;
         vcpu.Runner.Tsc = loaded.Tsc;
         vcpu.Runner.StateReplaced();
         vcpu.IsInitialised = true;
