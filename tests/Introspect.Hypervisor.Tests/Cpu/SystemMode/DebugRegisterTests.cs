@@ -78,6 +78,18 @@ public sealed unsafe class DebugRegisterTests
         }
     }
 
+    [Fact]
+    public void A_step_joins_the_t_bit_of_a_new_task_but_not_a_fault_of_its_segments()
+    {
+        using var m = M.Protected(0);
+        m.Raise(1, payload: 0x8000);
+        Assert.True(DebugTraps.AtBoundary(m.State, stepped: true));
+        Assert.Equal((1, 0xC000UL), (m.State->Pending.Vector, m.State->Pending.Payload));
+        m.Raise(10, errorCode: 0x50);
+        Assert.False(DebugTraps.AtBoundary(m.State, stepped: true));
+        Assert.Equal((10, 0x50u), (m.State->Pending.Vector, m.State->Pending.ErrorCode));
+    }
+
     /// <summary>CR4.DE, DR7 length code, port of DR1, port and size of the access, hit.</summary>
     [Theory]
     [InlineData(true, 0, 0x60UL, 0x60, 1, true)]
