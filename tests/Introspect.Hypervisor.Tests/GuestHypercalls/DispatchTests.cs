@@ -1,7 +1,6 @@
 using System.Text;
 using Introspect.Hypervisor.Abi;
 using Introspect.Hypervisor.Core.Hypercalls.Guest;
-using Xunit;
 
 namespace Introspect.Hypervisor.Tests.GuestHypercalls;
 
