@@ -1,7 +1,6 @@
 using System.Text;
 using Introspect.Hypervisor.Abi;
 using Introspect.Hypervisor.Core.Hypercalls.Guest;
-using Xunit;
 
 namespace Introspect.Hypervisor.Tests.GuestHypercalls;
 
@@ -61,7 +60,9 @@ public sealed class DispatchTests
         _guest.Is64 = false;
         var arguments = new HypercallArguments
         {
-            Op = HypercallNumber.XenVersion | (1UL << 40), A1 = XenVersionOp.PageSize | (1UL << 32), A2 = 1UL << 32,
+            Op = HypercallNumber.XenVersion | (1UL << 40),
+            A1 = XenVersionOp.PageSize | (1UL << 32),
+            A2 = 1UL << 32,
         };
         Assert.Equal(4096, GuestHypercalls_Dispatch(arguments).Value);
         arguments.Is64 = true;

@@ -2,7 +2,6 @@ using Introspect.Hypervisor.Abi;
 using Introspect.Hypervisor.Core.Hypercalls.Guest;
 using Introspect.Hypervisor.Core.Platform;
 using Introspect.Hypervisor.Tests.Platform;
-using Xunit;
 
 namespace Introspect.Hypervisor.Tests.GuestHypercalls;
 

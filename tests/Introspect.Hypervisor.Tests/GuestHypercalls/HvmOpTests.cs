@@ -1,5 +1,4 @@
 using Introspect.Hypervisor.Abi;
-using Xunit;
 
 namespace Introspect.Hypervisor.Tests.GuestHypercalls;
 

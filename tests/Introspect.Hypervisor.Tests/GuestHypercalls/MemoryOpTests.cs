@@ -1,6 +1,5 @@
 using Introspect.Hypervisor.Abi;
 using Introspect.Hypervisor.Core.Hypercalls.Guest;
-using Xunit;
 
 namespace Introspect.Hypervisor.Tests.GuestHypercalls;
 
@@ -17,14 +16,22 @@ public sealed class MemoryOpTests
         {
             _guest.Put(new MemoryReservation
             {
-                ExtentStart = List, NrExtents = extents, ExtentOrder = order, MemFlags = flags, Domid = domain,
+                ExtentStart = List,
+                NrExtents = extents,
+                ExtentOrder = order,
+                MemFlags = flags,
+                Domid = domain,
             });
         }
         else
         {
             _guest.Put(new CompatMemoryReservation
             {
-                ExtentStart = (uint)List, NrExtents = (uint)extents, ExtentOrder = order, MemFlags = flags, Domid = domain,
+                ExtentStart = (uint)List,
+                NrExtents = (uint)extents,
+                ExtentOrder = order,
+                MemFlags = flags,
+                Domid = domain,
             });
         }
     }
@@ -56,7 +63,11 @@ public sealed class MemoryOpTests
         {
             _guest.Put(new CompatAddToPhysmap
             {
-                Domid = domain, Size = size, Space = space, Index = (uint)index, Gpfn = (uint)gfn,
+                Domid = domain,
+                Size = size,
+                Space = space,
+                Index = (uint)index,
+                Gpfn = (uint)gfn,
             });
         }
     }
@@ -200,14 +211,24 @@ public sealed class MemoryOpTests
         {
             _guest.Put(new AddToPhysmapBatch
             {
-                Domid = SpecialDomain.Self, Space = 2, Size = 2, Indexes = List, Gpfns = Gfns, Errors = Errors,
+                Domid = SpecialDomain.Self,
+                Space = 2,
+                Size = 2,
+                Indexes = List,
+                Gpfns = Gfns,
+                Errors = Errors,
             });
         }
         else
         {
             _guest.Put(new CompatAddToPhysmapBatch
             {
-                Domid = SpecialDomain.Self, Space = 2, Size = 2, Indexes = (uint)List, Gpfns = (uint)Gfns, Errors = (uint)Errors,
+                Domid = SpecialDomain.Self,
+                Space = 2,
+                Size = 2,
+                Indexes = (uint)List,
+                Gpfns = (uint)Gfns,
+                Errors = (uint)Errors,
             });
         }
 

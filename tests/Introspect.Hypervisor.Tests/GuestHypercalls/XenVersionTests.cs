@@ -1,6 +1,5 @@
 using System.Text;
 using Introspect.Hypervisor.Abi;
-using Xunit;
 
 namespace Introspect.Hypervisor.Tests.GuestHypercalls;
 

@@ -1,6 +1,5 @@
 using Introspect.Hypervisor.Abi;
 using Introspect.Hypervisor.Core.Platform;
-using Xunit;
 
 namespace Introspect.Hypervisor.Tests.Platform;
 

@@ -1,7 +1,6 @@
 using System.Runtime.CompilerServices;
 using Introspect.Hypervisor.Abi;
 using Introspect.Hypervisor.Core.Platform;
-using Xunit;
 
 namespace Introspect.Hypervisor.Tests.Platform;
 

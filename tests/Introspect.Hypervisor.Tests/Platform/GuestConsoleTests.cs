@@ -1,7 +1,6 @@
 using System.Buffers.Binary;
 using System.Text;
 using Introspect.Hypervisor.Core.Platform;
-using Xunit;
 
 namespace Introspect.Hypervisor.Tests.Platform;
 

@@ -1,6 +1,5 @@
 using System.Globalization;
 using Introspect.Hypervisor.Core.Platform;
-using Xunit;
 
 namespace Introspect.Hypervisor.Tests.Platform;
 
@@ -272,7 +271,9 @@ public sealed class MsrFileTests
         {
             var policy = new CpuidPolicy(new CpuidConfiguration
             {
-                Vendor = CpuVendor.Vmx, DomainId = 1, TscFrequency = 1_000_000_000,
+                Vendor = CpuVendor.Vmx,
+                DomainId = 1,
+                TscFrequency = 1_000_000_000,
                 Features = CpuFeatures.Implemented.Without(feature),
             });
             var state = MsrState.AtReset(policy, 0);

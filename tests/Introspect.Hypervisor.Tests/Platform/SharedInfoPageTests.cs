@@ -1,8 +1,8 @@
 using System.Buffers.Binary;
 using System.Runtime.CompilerServices;
 using System.Runtime.InteropServices;
+using Introspect.Hypervisor.Abi;
 using Introspect.Hypervisor.Core.Platform;
-using Xunit;
 
 namespace Introspect.Hypervisor.Tests.Platform;
 
@@ -16,13 +16,13 @@ public sealed class SharedInfoPageTests
     public void Layouts_agree_with_the_public_structure()
     {
         var wide = new SharedInfoLayout(true);
-        Assert.Equal(SharedInfoLayout.Pending, Marshal.OffsetOf<Abi.SharedInfo>(nameof(Abi.SharedInfo.EvtchnPending)));
-        Assert.Equal(Marshal.OffsetOf<Abi.SharedInfo>(nameof(Abi.SharedInfo.EvtchnMask)), wide.Mask);
-        Assert.Equal(Marshal.OffsetOf<Abi.SharedInfo>(nameof(Abi.SharedInfo.WcVersion)), wide.WallClock);
-        Assert.Equal(Marshal.OffsetOf<Abi.SharedInfo>(nameof(Abi.SharedInfo.WcSecHi)), wide.WallClockSecondsHigh);
-        Assert.Equal(Marshal.OffsetOf<Abi.VcpuInfo>(nameof(Abi.VcpuInfo.EvtchnPendingSel)), wide.PendingSelector);
-        Assert.Equal(SharedInfoLayout.Time, Marshal.OffsetOf<Abi.VcpuInfo>(nameof(Abi.VcpuInfo.Time)));
-        Assert.Equal(SharedInfoLayout.VcpuInfoSize, Unsafe.SizeOf<Abi.VcpuInfo>());
+        Assert.Equal(SharedInfoLayout.Pending, Marshal.OffsetOf<SharedInfo>(nameof(SharedInfo.EvtchnPending)));
+        Assert.Equal(Marshal.OffsetOf<SharedInfo>(nameof(SharedInfo.EvtchnMask)), wide.Mask);
+        Assert.Equal(Marshal.OffsetOf<SharedInfo>(nameof(SharedInfo.WcVersion)), wide.WallClock);
+        Assert.Equal(Marshal.OffsetOf<SharedInfo>(nameof(SharedInfo.WcSecHi)), wide.WallClockSecondsHigh);
+        Assert.Equal(Marshal.OffsetOf<VcpuInfo>(nameof(VcpuInfo.EvtchnPendingSel)), wide.PendingSelector);
+        Assert.Equal(SharedInfoLayout.Time, Marshal.OffsetOf<VcpuInfo>(nameof(VcpuInfo.Time)));
+        Assert.Equal(SharedInfoLayout.VcpuInfoSize, Unsafe.SizeOf<VcpuInfo>());
         Assert.Equal(4096u, wide.Ports);
 
         // 32 bits: pending 32 words at 2048, mask behind it, clock at 2304, its high half behind arch_shared_info.

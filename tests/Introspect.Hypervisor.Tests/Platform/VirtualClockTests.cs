@@ -1,5 +1,4 @@
 using Introspect.Hypervisor.Core.Platform;
-using Xunit;
 
 namespace Introspect.Hypervisor.Tests.Platform;
 
