@@ -5,6 +5,12 @@ namespace Introspect.Hypervisor.Core.Cpu;
 /// <summary>The run loop: from one entry into the guest to the exit that ends it.</summary>
 internal sealed unsafe partial class Cpu
 {
+    /// <summary>
+    /// Instructions in one chain of handlers. Tail calls need no stack; should a handler not get one from the JIT,
+    /// this bounds what it can use to less than a vCPU's thread has.
+    /// </summary>
+    private const long LongestChain = 250_000;
+
     private long _runBudget;
     private byte[]? _emulatedInsn;
 
@@ -16,12 +22,20 @@ internal sealed unsafe partial class Cpu
     {
         var s = State;
         s->Budget = budget;
-        _runBudget = budget;
-        s->Stop = StopReason.None;
-        s->Exit = default;
-        Loop(s);
-        s->Retired += (ulong)(_runBudget - s->Budget);
-        _runBudget = s->Budget;
+        do
+        {
+            var chunk = Math.Min(budget, LongestChain);
+            s->Budget = _runBudget = chunk;
+            s->Stop = StopReason.None;
+            s->Exit = default;
+            Loop(s);
+            var done = chunk - s->Budget;
+            s->Retired += (ulong)done;
+            _runBudget = s->Budget;
+            budget -= done;
+        }
+        while (s->Exit.Kind == ExitKind.Budget && budget > 0);
+
         return ref s->Exit;
     }
 
