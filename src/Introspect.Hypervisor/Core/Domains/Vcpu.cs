@@ -1,3 +1,4 @@
+using System.Diagnostics;
 using Introspect.Hypervisor.Core.Cpu;
 
 namespace Introspect.Hypervisor.Core.Domains;
@@ -46,6 +47,8 @@ internal sealed class Vcpu : IDisposable
     private bool _started;
     private bool _waitsForOthers;
     private long _entries;
+    private long _enteredAt;
+    private long _timeRunning;
 
     public Vcpu(Domain domain, uint id, IDomainPlatform platform)
     {
@@ -78,6 +81,21 @@ internal sealed class Vcpu : IDisposable
 
     /// <summary>True when the vCPU was given a state (<c>is_initialised</c>).</summary>
     public bool IsInitialised { get; set; }
+
+    /// <summary>Time for which the vCPU ran, nanoseconds: it grows whenever the vCPU is scheduled.</summary>
+    public ulong NanosecondsRunning
+    {
+        get
+        {
+            var ticks = Volatile.Read(ref _timeRunning);
+            if (IsRunning)
+            {
+                ticks += Stopwatch.GetTimestamp() - Volatile.Read(ref _enteredAt);
+            }
+
+            return (ulong)(Math.Max(ticks, 0) * (1_000_000_000.0 / Stopwatch.Frequency));
+        }
+    }
 
     /// <summary>Times that the scheduler let the vCPU into its runner.</summary>
     public long Entries => Volatile.Read(ref _entries);
@@ -358,10 +376,11 @@ internal sealed class Vcpu : IDisposable
             if (IsRunnable)
             {
                 Volatile.Write(ref _entries, _entries + 1);
+                Volatile.Write(ref _enteredAt, Stopwatch.GetTimestamp());
                 return true;
             }
 
-            LeaveGuest();
+            StandStill();
             if (!Spin())
             {
                 Sleep();
@@ -372,6 +391,12 @@ internal sealed class Vcpu : IDisposable
     }
 
     private void LeaveGuest()
+    {
+        Volatile.Write(ref _timeRunning, _timeRunning + Math.Max(Stopwatch.GetTimestamp() - _enteredAt, 1));
+        StandStill();
+    }
+
+    private void StandStill()
     {
         Interlocked.Exchange(ref _running, 0);
         if (Volatile.Read(ref _stopWaiters) != 0)

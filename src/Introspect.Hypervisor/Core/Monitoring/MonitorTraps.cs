@@ -40,7 +40,16 @@ internal static class MonitorTraps
         }
 
         CpuRecords.FillEvent(ref vcpu.Runner.State, vcpu.Runner.Rflags, ref request.Registers);
-        ring.PutRequest(vcpu, ref request);
-        return sync ? 1 : 0;
+        if (ring.PutRequest(vcpu, ref request))
+        {
+            return sync ? 1 : 0;
+        }
+
+        if (sync)
+        {
+            vcpu.VmEventUnpause();
+        }
+
+        return 0;
     }
 }

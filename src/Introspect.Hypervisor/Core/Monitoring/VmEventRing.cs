@@ -144,14 +144,15 @@ internal sealed class VmEventRing
     /// Puts a request into the slot claimed before, and signals the monitor. Afterwards the vCPU may be paused,
     /// because the ring is nearly full and it has no sync event out that pauses it anyway.
     /// </summary>
-    public void PutRequest(Vcpu current, ref VmEvent request)
+    /// <returns>False when the ring went while the vCPU waited to run: nobody will answer.</returns>
+    public bool PutRequest(Vcpu current, ref VmEvent request)
     {
         request.Version = VmEvent.InterfaceVersion;
         lock (_lock)
         {
             if (_closed)
             {
-                return;
+                return false;
             }
 
             _ring.Put(request);
@@ -166,6 +167,7 @@ internal sealed class VmEventRing
         }
 
         Port.Notify();
+        return true;
     }
 
     /// <summary>

@@ -200,13 +200,16 @@ internal sealed class CpuContextSection(Domain domain) : IHvmContextSection
         }
 
         CpuRecords.Load(ref vcpu.Runner.State, loaded);
-        vcpu.Runner.Rflags = loaded.Rflags | 2UL;
+        vcpu.Runner.Rflags = loaded.Rflags | AlwaysSet;
         vcpu.Runner.Tsc = loaded.Tsc;
         vcpu.Runner.StateReplaced();
         vcpu.IsInitialised = true;
         vcpu.ClearFlag(VcpuPauseFlags.Down);
         return Errno.None;
     }
+
+    // Bit 1 of RFLAGS.
+    private const ulong AlwaysSet = 2;
 
     // What no CPU of any model has; what depends on the CPUID policy is the runner's to know.
     private static bool IsPlausible(in HvmHwCpu record)

@@ -151,7 +151,7 @@ internal sealed class DomainOperations(Machine machine)
         info.Online = (vcpu.Flags & VcpuPauseFlags.Down) == 0 ? (byte)1 : (byte)0;
         info.Blocked = (vcpu.Flags & VcpuPauseFlags.Blocked) != 0 ? (byte)1 : (byte)0;
         info.Running = vcpu.IsRunning ? (byte)1 : (byte)0;
-        info.CpuTime = 0;
+        info.CpuTime = vcpu.NanosecondsRunning;
         info.Cpu = 0;
         return Errno.None;
     }

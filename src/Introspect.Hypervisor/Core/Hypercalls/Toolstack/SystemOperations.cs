@@ -78,6 +78,7 @@ internal static class SystemOperations
         foreach (var vcpu in domain.Vcpus)
         {
             info.MaxVcpuId = vcpu.Id;
+            info.CpuTime += vcpu.NanosecondsRunning;
             if ((vcpu.Flags & VcpuPauseFlags.Down) != 0)
             {
                 continue;
