@@ -72,6 +72,12 @@ internal unsafe struct CpuState
     /// <summary>TLB bank in force for data accesses (user, supervisor, supervisor with AC, or none).</summary>
     public TlbEntry* Tlb;
 
+    /// <summary>The four TLB banks, see <see cref="TlbBank"/>.</summary>
+    public TlbEntry* TlbBanks;
+
+    /// <summary>Translations of instruction fetches, two banks (supervisor, user).</summary>
+    public FetchEntry* FetchTlb;
+
     /// <summary>Bits of <see cref="AsyncEvents"/>; any bit ends the run at the next block boundary. Written by other threads.</summary>
     public uint Async;
 
@@ -93,6 +99,24 @@ internal unsafe struct CpuState
     /// <summary>Entries in <see cref="P2m"/>.</summary>
     public ulong P2mEntries;
 
+    /// <summary>One byte a machine page, see <see cref="PageInfoBits"/>.</summary>
+    public byte* PageInfo;
+
+    /// <summary>Direct-mapped cache from RIP to decoded block, see <see cref="JumpEntry"/>.</summary>
+    public JumpEntry* JumpCache;
+
+    /// <summary>What an entry of <see cref="JumpCache"/> must carry to be valid now: generation and mode.</summary>
+    public ulong JumpKey;
+
+    /// <summary>Branch that left its block through a link not made yet; the run loop fills it in.</summary>
+    public Insn* LinkFrom;
+
+    /// <summary>How memory is accessed beyond the ordinary, see <see cref="AccessOverride"/>.</summary>
+    public AccessOverride Override;
+
+    /// <summary>Why data accesses must take the slow path: bank 3 is in force while this is not zero.</summary>
+    public SlowAccessReasons SlowAccess;
+
     /// <summary>GCHandle of the managed <see cref="Cpu"/>.</summary>
     public nint Owner;
 
@@ -104,7 +128,11 @@ internal unsafe struct CpuState
     public ulong Dr0, Dr1, Dr2, Dr3, Dr6, Dr7;
     public ulong Efer, Star, Lstar, Cstar, SyscallMask, KernelGsBase, TscAux;
     public ulong SysenterCs, SysenterEsp, SysenterEip;
+    public ulong Pat;
     public ulong GdtrBase, IdtrBase;
+
+    /// <summary>PAE page-directory-pointer entries, loaded with CR3.</summary>
+    public fixed ulong Pdpte[4];
     public uint GdtrLimit, IdtrLimit;
 
     /// <summary>Current privilege level, 0–3.</summary>
@@ -118,6 +146,24 @@ internal unsafe struct CpuState
 
     /// <summary>Interruptibility: see <see cref="CpuShadow"/>.</summary>
     public CpuShadow Shadow;
+
+    /// <summary>DR6 bits of data breakpoints that the running instruction hit.</summary>
+    public uint PendingDebug;
+
+    /// <summary>One of <see cref="PendingDebug"/> is enabled in DR7, so the trap is taken.</summary>
+    public bool PendingDebugEnabled;
+
+    /// <summary>An instruction breakpoint is enabled: instructions run one at a time.</summary>
+    public bool ExecuteBreakpoints;
+
+    /// <summary>Leave with <see cref="ExitKind.MonitorTrap"/> after one instruction or event delivery.</summary>
+    public bool MonitorTrap;
+
+    /// <summary>Instructions run one at a time, and so do the iterations of REP.</summary>
+    public bool OneIteration;
+
+    /// <summary>Base of the code segment as the jump cache knows it.</summary>
+    public ulong CodeBase;
 
     /// <summary>TSC = <see cref="TscOffset"/> plus what the clock says.</summary>
     public ulong TscOffset;
@@ -182,6 +228,48 @@ internal enum CpuMode : byte
 
     /// <summary>CR0.PE is clear or EFLAGS.VM is set.</summary>
     RealOrVm86 = 16,
+}
+
+/// <summary>How the accesses of an emulated instruction differ (vm_event's EMULATE responses, device memory).</summary>
+[Flags]
+internal enum AccessOverride : uint
+{
+    None = 0,
+
+    /// <summary>Second-level rights do not apply.</summary>
+    IgnoreP2mRights = 1,
+
+    /// <summary>Writes are dropped.</summary>
+    DiscardWrites = 2,
+
+    /// <summary>Accesses to absent frames go to <see cref="ICpuHost"/>.</summary>
+    Devices = 4,
+
+    /// <summary>Reads of data give what the response carries.</summary>
+    ReadData = 8,
+}
+
+/// <summary>Why the fast path of data accesses is off.</summary>
+[Flags]
+internal enum SlowAccessReasons : uint
+{
+    None = 0,
+    Emulation = 1,
+    AlignmentCheck = 2,
+    DataBreakpoints = 4,
+}
+
+/// <summary>What is known of a machine page, one byte each.</summary>
+[Flags]
+internal enum PageInfoBits : byte
+{
+    None = 0,
+
+    /// <summary>Instructions of the page are in a decode cache: a store must tell it.</summary>
+    HasCode = 1,
+
+    /// <summary>Somebody outside of the hypervisor can write the page: decoded code is compared before each use.</summary>
+    ForeignWritable = 2,
 }
 
 /// <summary>Why an instruction boundary is not interruptible.</summary>

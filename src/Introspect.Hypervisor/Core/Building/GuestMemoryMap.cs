@@ -1,0 +1,50 @@
+namespace Introspect.Hypervisor.Core.Building;
+
+/// <summary>What a range of guest-physical addresses is (<c>XEN_HVM_MEMMAP_TYPE_*</c>, the e820 numbers).</summary>
+internal enum MemoryMapType : uint
+{
+    Ram = 1,
+    Reserved = 2,
+}
+
+/// <summary>A range of the memory map.</summary>
+/// <param name="Address">Its first byte.</param>
+/// <param name="Size">Its bytes.</param>
+/// <param name="Type">What it is.</param>
+internal readonly record struct MemoryMapEntry(ulong Address, ulong Size, MemoryMapType Type)
+{
+    /// <summary>The first address behind it.</summary>
+    public ulong End => Address + Size;
+}
+
+/// <summary>Where a PVH domain's RAM lies: from 0 up to the hole below 4 GiB, the rest from 4 GiB.</summary>
+internal static class GuestMemoryMap
+{
+    /// <summary>Where the hole begins: the lowest of the local APIC, the ACPI tables and the special pages (libxl's choice for PVH).</summary>
+    public const ulong HoleStart = 0xfc00_0000;
+
+    /// <summary>Where RAM goes on behind the hole.</summary>
+    public const ulong HoleEnd = 0x1_0000_0000;
+
+    /// <summary>Bytes of RAM below the hole.</summary>
+    public static ulong LowBytes(ulong memoryBytes) => Math.Min(memoryBytes, HoleStart);
+
+    /// <summary>Bytes of RAM from 4 GiB.</summary>
+    public static ulong HighBytes(ulong memoryBytes) => memoryBytes - LowBytes(memoryBytes);
+
+    /// <summary>The map as the guest is told, by address.</summary>
+    public static IReadOnlyList<MemoryMapEntry> Entries(ulong memoryBytes)
+    {
+        List<MemoryMapEntry> map =
+        [
+            new(0, LowBytes(memoryBytes), MemoryMapType.Ram),
+            new(SpecialPages.FirstGfn << Gfn.PageShift, (ulong)SpecialPages.Count << Gfn.PageShift, MemoryMapType.Reserved),
+        ];
+        if (HighBytes(memoryBytes) is var high and not 0)
+        {
+            map.Add(new(HoleEnd, high, MemoryMapType.Ram));
+        }
+
+        return map;
+    }
+}

@@ -1,0 +1,14 @@
+namespace Introspect.Hypervisor.Core.Building;
+
+/// <summary>How an image gets into a domain that is being built: its RAM by guest-physical address.</summary>
+internal interface IGuestLoader
+{
+    /// <summary>Bytes of RAM, without the special pages. Where they lie is <see cref="GuestMemoryMap"/>'s to say.</summary>
+    ulong MemoryBytes { get; }
+
+    /// <summary>Writes bytes. The caller made sure that they lie in RAM or in a populated special page.</summary>
+    void WritePhysical(ulong gpa, ReadOnlySpan<byte> bytes);
+
+    /// <summary>Writes zeros. The caller made sure that they lie in RAM or in a populated special page.</summary>
+    void Clear(ulong gpa, ulong length);
+}

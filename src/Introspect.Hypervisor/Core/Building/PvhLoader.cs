@@ -1,0 +1,151 @@
+using System.Diagnostics.CodeAnalysis;
+using System.Text;
+
+namespace Introspect.Hypervisor.Core.Building;
+
+/// <summary>A file that is loaded beside the kernel; the first is Linux's initrd.</summary>
+/// <param name="Content">Its bytes.</param>
+/// <param name="CommandLine">Its command line, if any.</param>
+internal sealed record PvhModule(ReadOnlyMemory<byte> Content, string? CommandLine = null);
+
+/// <summary>What a PVH guest is given beside its image.</summary>
+/// <param name="CommandLine">The kernel's command line, if any.</param>
+/// <param name="Modules">Files that are loaded beside it.</param>
+internal sealed record PvhBootOptions(string? CommandLine = null, IReadOnlyList<PvhModule>? Modules = null);
+
+/// <summary>
+/// Loads an image by the PVH boot protocol: its segments by physical address, then the modules, then the start
+/// info, each from a page of its own, all in the RAM below the hole.
+/// </summary>
+internal static class PvhLoader
+{
+    private const ulong Mebibyte = 1 << 20;
+
+    /// <summary>Checks everything, then writes everything: a refused image leaves the guest's memory as it was.</summary>
+    public static bool TryLoad(
+        ElfImage image,
+        PvhBootOptions options,
+        IGuestLoader guest,
+        [NotNullWhen(true)] out PvhEntryState? entry,
+        [NotNullWhen(false)] out ElfError? error)
+    {
+        entry = null;
+        if (!TryOrderSegments(image, out List<ElfSegment>? segments, out error)
+            || !image.TryGetPvhEntry(out uint eip, out error)
+            || !TryEncode(options.CommandLine, "the command line", out byte[]? commandLine, out error))
+        {
+            return false;
+        }
+
+        List<HvmStartInfo.Module> modules = [];
+        ulong end = PageUp(segments[^1].PhysicalEnd);
+        foreach (PvhModule module in options.Modules ?? [])
+        {
+            if (!TryEncode(module.CommandLine, $"the command line of module {modules.Count}", out byte[]? moduleLine, out error))
+            {
+                return false;
+            }
+
+            modules.Add(new HvmStartInfo.Module(end, (ulong)module.Content.Length, moduleLine));
+            end = PageUp(end + (ulong)module.Content.Length);
+        }
+
+        ulong startInfoAddress = end;
+        byte[] startInfo = HvmStartInfo.Build(
+            startInfoAddress, commandLine, modules, GuestMemoryMap.Entries(guest.MemoryBytes));
+        end = PageUp(startInfoAddress + (ulong)startInfo.Length);
+        error = CheckMemory(segments[^1], end, guest.MemoryBytes);
+        if (error is not null)
+        {
+            return false;
+        }
+
+        foreach (ElfSegment segment in segments)
+        {
+            guest.WritePhysical(segment.PhysicalAddress, image.Content(segment).Span);
+            guest.Clear(segment.PhysicalAddress + segment.FileSize, segment.MemorySize - segment.FileSize);
+        }
+
+        for (int i = 0; i < modules.Count; i++)
+        {
+            guest.WritePhysical(modules[i].Address, options.Modules![i].Content.Span);
+        }
+
+        guest.WritePhysical(startInfoAddress, startInfo);
+        entry = new PvhEntryState(eip, (uint)startInfoAddress);
+        return true;
+    }
+
+    private static bool TryOrderSegments(
+        ElfImage image,
+        [NotNullWhen(true)] out List<ElfSegment>? segments,
+        [NotNullWhen(false)] out ElfError? error)
+    {
+        List<ElfSegment> ordered = [.. image.LoadableSegments.OrderBy(s => s.PhysicalAddress)];
+        segments = null;
+        if (ordered.Count == 0)
+        {
+            error = new ElfError(
+                ElfErrorKind.NothingToLoad,
+                $"none of the image's {image.Segments.Count} program headers loads anything; give a linked kernel, not a module or a debug file");
+            return false;
+        }
+
+        for (int i = 1; i < ordered.Count; i++)
+        {
+            ElfSegment below = ordered[i - 1];
+            if (ordered[i].PhysicalAddress < below.PhysicalEnd)
+            {
+                error = new ElfError(
+                    ElfErrorKind.Overlap,
+                    $"program headers {below.Index} and {ordered[i].Index} both load to 0x{ordered[i].PhysicalAddress:x}; link the image with physical addresses of its own for each");
+                return false;
+            }
+        }
+
+        segments = ordered;
+        error = null;
+        return true;
+    }
+
+    private static ElfError? CheckMemory(in ElfSegment last, ulong end, ulong memoryBytes)
+    {
+        if (last.PhysicalEnd > GuestMemoryMap.HoleStart)
+        {
+            return new ElfError(
+                ElfErrorKind.OutsideMemory,
+                $"program header {last.Index} ends at 0x{last.PhysicalEnd:x}, where a domain has no RAM (from 0x{GuestMemoryMap.HoleStart:x}); link the image lower");
+        }
+
+        if (end > GuestMemoryMap.HoleStart)
+        {
+            return new ElfError(
+                ElfErrorKind.OutsideMemory,
+                $"the image with its modules ends at 0x{end:x}, where a domain has no RAM (from 0x{GuestMemoryMap.HoleStart:x}); give smaller modules");
+        }
+
+        return end <= memoryBytes
+            ? null
+            : new ElfError(
+                ElfErrorKind.MemoryTooSmall,
+                $"memory too small: the image needs {(end + Mebibyte - 1) / Mebibyte} MiB, the domain has {memoryBytes / Mebibyte} MiB; use --memory");
+    }
+
+    private static bool TryEncode(
+        string? text,
+        string what,
+        out byte[]? bytes,
+        [NotNullWhen(false)] out ElfError? error)
+    {
+        bytes = text is null ? null : Encoding.UTF8.GetBytes(text);
+        int zero = text is null ? -1 : text.IndexOf('\0', StringComparison.Ordinal);
+        error = zero < 0
+            ? null
+            : new ElfError(ElfErrorKind.BadCommandLine, $"{what} has a zero character at position {zero}; leave it out");
+        return error is null;
+    }
+
+    /// <summary>Saturates instead of wrapping: an end at the top of the address space stays there, and is refused.</summary>
+    private static ulong PageUp(ulong address) =>
+        address > ulong.MaxValue - Gfn.PageSize ? ulong.MaxValue - Gfn.PageSize : (address + Gfn.PageSize - 1) & ~(ulong)(Gfn.PageSize - 1);
+}

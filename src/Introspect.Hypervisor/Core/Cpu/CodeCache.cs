@@ -1,0 +1,165 @@
+using System.Runtime.InteropServices;
+
+namespace Introspect.Hypervisor.Core.Cpu;
+
+/// <summary>
+/// Decoded blocks of one vCPU, keyed by machine address and mode, so that they outlive a CR3 switch. A store to
+/// a page that has blocks kills them: their handlers are replaced by one that leaves to the run loop, which is
+/// safe even for the block that runs. Memory is given back only between blocks, all at once.
+/// </summary>
+internal sealed unsafe class CodeCache : IDisposable
+{
+    private const int BucketCount = 1 << 15;
+    private const int ChunkBytes = 1 << 20;
+    private const long MaxBytes = 512L << 20;
+
+    private readonly Block** _buckets;
+    private readonly Dictionary<ulong, nint> _pages = [];
+    private readonly List<nint> _chunks = [];
+    private byte* _free;
+    private byte* _chunkEnd;
+
+    public CodeCache() => _buckets = (Block**)NativeMemory.AllocZeroed(BucketCount, (nuint)sizeof(nint));
+
+    /// <summary>Blocks decoded since the start.</summary>
+    public long BlocksDecoded { get; private set; }
+
+    /// <summary>Pages whose blocks were dropped because of a store.</summary>
+    public long PagesInvalidated { get; private set; }
+
+    /// <summary>True when the cache has grown so far that it should be emptied at the next opportunity.</summary>
+    public bool IsFull => (long)_chunks.Count * ChunkBytes > MaxBytes;
+
+    /// <summary>The block that starts at a machine address in a mode; null when it was not decoded yet.</summary>
+    public Block* Find(ulong address, CpuMode mode)
+    {
+        for (var block = _buckets[Bucket(address, mode)]; block != null; block = block->NextInBucket)
+        {
+            if (block->Address == address && block->Mode == mode && !block->Dead)
+            {
+                return block;
+            }
+        }
+
+        return null;
+    }
+
+    /// <summary>Makes room for a block of at most so many instructions, end marker included, and bytes of code.</summary>
+    public Block* Reserve(int instructions, int codeBytes)
+    {
+        var bytes = (64 + (instructions * sizeof(Insn)) + codeBytes + 63) & ~63;
+        if (_free + bytes > _chunkEnd || _free == null)
+        {
+            _free = (byte*)NativeMemory.AlignedAlloc(ChunkBytes, 64);
+            _chunkEnd = _free + ChunkBytes;
+            _chunks.Add((nint)_free);
+        }
+
+        var block = (Block*)_free;
+        *block = default;
+        block->First = (Insn*)(_free + 64);
+        return block;
+    }
+
+    /// <summary>Keeps the block reserved last, of which so many instructions (end marker included) are used.</summary>
+    public void Add(CpuState* s, Block* block, int instructions, byte* code)
+    {
+        block->Bytes = (byte*)(block->First + instructions);
+        new ReadOnlySpan<byte>(code, block->ByteLength).CopyTo(new Span<byte>(block->Bytes, block->ByteLength));
+        _free += (64 + (instructions * sizeof(Insn)) + block->ByteLength + 63) & ~63;
+        var bucket = Bucket(block->Address, block->Mode);
+        block->NextInBucket = _buckets[bucket];
+        _buckets[bucket] = block;
+        var page = block->Address >> 12;
+        if (_pages.TryGetValue(page, out var head))
+        {
+            block->NextInPage = (Block*)head;
+        }
+
+        _pages[page] = (nint)block;
+        ref var info = ref s->PageInfo[page];
+        if ((info & (byte)PageInfoBits.HasCode) == 0)
+        {
+            info |= (byte)PageInfoBits.HasCode;
+            Tlb.RevokeWrites(s, s->MachineBase + (page << 12));
+        }
+
+        BlocksDecoded++;
+    }
+
+    /// <summary>Tells of a store to a host address. Cheap when the page has no code.</summary>
+    public static void Stored(CpuState* s, byte* host)
+    {
+        var page = (ulong)(host - s->MachineBase) >> 12;
+        if ((s->PageInfo[page] & (byte)PageInfoBits.HasCode) != 0)
+        {
+            Cpu.Of(s).CodePageStored(page);
+        }
+    }
+
+    /// <summary>Kills the blocks of a machine page.</summary>
+    public void InvalidatePage(ulong page)
+    {
+        if (!_pages.Remove(page, out var head))
+        {
+            return;
+        }
+
+        PagesInvalidated++;
+        for (var block = (Block*)head; block != null; block = block->NextInPage)
+        {
+            Kill(block);
+        }
+    }
+
+    /// <summary>Kills one block, whose bytes are no longer what was decoded.</summary>
+    public void Kill(Block* block)
+    {
+        block->Dead = true;
+        for (var n = 0; n <= block->Count; n++)
+        {
+            block->First[n].Handler = &ControlHandlers.DeadBlock;
+        }
+
+        var link = &_buckets[Bucket(block->Address, block->Mode)];
+        while (*link != null && *link != block)
+        {
+            link = &(*link)->NextInBucket;
+        }
+
+        if (*link == block)
+        {
+            *link = block->NextInBucket;
+        }
+    }
+
+    /// <summary>Empties the cache. No block may be running.</summary>
+    public void Reset(CpuState* s)
+    {
+        new Span<nint>(_buckets, BucketCount).Clear();
+        _pages.Clear();
+        foreach (var chunk in _chunks)
+        {
+            NativeMemory.AlignedFree((void*)chunk);
+        }
+
+        _chunks.Clear();
+        _free = _chunkEnd = null;
+        Tlb.BumpJumpGeneration(s);
+    }
+
+    /// <inheritdoc/>
+    public void Dispose()
+    {
+        foreach (var chunk in _chunks)
+        {
+            NativeMemory.AlignedFree((void*)chunk);
+        }
+
+        _chunks.Clear();
+        NativeMemory.Free(_buckets);
+    }
+
+    private static uint Bucket(ulong address, CpuMode mode) =>
+        (uint)(((address ^ ((ulong)mode << 7)) * 0x9E3779B97F4A7C15UL) >> 49) & (BucketCount - 1);
+}

@@ -1,0 +1,401 @@
+using Introspect.Hypervisor.Core.Cpu.SystemMode;
+
+namespace Introspect.Hypervisor.Core.Cpu;
+
+/// <summary>The run loop: from one entry into the guest to the exit that ends it.</summary>
+internal sealed unsafe partial class Cpu
+{
+    private long _runBudget;
+
+    /// <summary>Instructions retired, up to the last block boundary.</summary>
+    public ulong RetiredNow => State->Retired + (ulong)(_runBudget - State->Budget);
+
+    /// <summary>Runs the guest for at most so many instructions. The exit is in <see cref="CpuState.Exit"/> too.</summary>
+    public ref readonly Exit Run(long budget)
+    {
+        var s = State;
+        s->Budget = budget;
+        _runBudget = budget;
+        s->Stop = StopReason.None;
+        s->Exit = default;
+        Loop(s);
+        s->Retired += (ulong)(_runBudget - s->Budget);
+        _runBudget = s->Budget;
+        return ref s->Exit;
+    }
+
+    /// <summary>
+    /// Emulates exactly one instruction with other access rules (vm_event's EMULATE, device memory). A fault of
+    /// the instruction is left pending and delivered by the next run.
+    /// </summary>
+    public ref readonly Exit EmulateOne(AccessOverride how)
+    {
+        var s = State;
+        s->Exit = default;
+        s->Budget = _runBudget = 1;
+        s->Override = how;
+        s->SlowAccess |= SlowAccessReasons.Emulation;
+        CpuModes.SelectTlb(s);
+        StepOne(s);
+        s->Override = AccessOverride.None;
+        s->SlowAccess &= ~SlowAccessReasons.Emulation;
+        CpuModes.SelectTlb(s);
+        s->Retired += (ulong)(_runBudget - s->Budget);
+        _runBudget = s->Budget;
+        if (s->Exit.Kind == ExitKind.None)
+        {
+            s->Exit.Kind = ExitKind.Budget;
+        }
+
+        return ref s->Exit;
+    }
+
+    private void Loop(CpuState* s)
+    {
+        while (true)
+        {
+            if (s->Async != 0 && TakeAsync(s))
+            {
+                return;
+            }
+
+            if (s->Pending.Valid && !DeliverPending(s))
+            {
+                return;
+            }
+
+            if (s->Budget <= 0)
+            {
+                s->Exit.Kind = ExitKind.Budget;
+                return;
+            }
+
+            if (WantsStep(s))
+            {
+                if (InterruptWindow(s))
+                {
+                    return;
+                }
+
+                if (!StepOne(s))
+                {
+                    return;
+                }
+
+                continue;
+            }
+
+            var block = NextBlock(s);
+            if (block != null)
+            {
+                s->LinkFrom = null;
+                s->BlockRip = s->Rip;
+                s->Stop = StopReason.None;
+                block->First->Handler(s, block->First);
+            }
+
+            if (s->Stop == StopReason.Exit)
+            {
+                return;
+            }
+
+            if (s->Stop == StopReason.Fault && FilterException(s))
+            {
+                return;
+            }
+        }
+    }
+
+    /// <summary>Requests from outside. True when the run ends.</summary>
+    private bool TakeAsync(CpuState* s)
+    {
+        var events = (AsyncEvents)Interlocked.Exchange(ref s->Async, 0);
+        if ((events & AsyncEvents.FlushTlb) != 0)
+        {
+            Tlb.FlushAll(s);
+        }
+
+        if ((events & AsyncEvents.Kick) != 0)
+        {
+            s->Exit.Kind = ExitKind.Kick;
+            return true;
+        }
+
+        return false;
+    }
+
+    /// <summary>Takes the pending event through the IDT. False when the run ends.</summary>
+    private bool DeliverPending(CpuState* s)
+    {
+        s->Stop = StopReason.None;
+        switch (EventDelivery.Deliver(s))
+        {
+            case DeliveryResult.Delivered:
+                s->Shadow &= CpuShadow.Nmi;
+                break;
+            case DeliveryResult.TripleFault:
+                s->Exit = new Exit { Kind = ExitKind.TripleFault };
+                return false;
+            case DeliveryResult.Fault:
+                return !FilterException(s);
+            default:
+                return false; // a nested page fault; the event stays pending
+        }
+
+        if (s->MonitorTrap)
+        {
+            s->Exit = new Exit { Kind = ExitKind.MonitorTrap };
+            return false;
+        }
+
+        return true;
+    }
+
+    /// <summary>An exception that somebody intercepts becomes an exit. False: it stays pending and is delivered.</summary>
+    private static bool FilterException(CpuState* s)
+    {
+        ref var pending = ref s->Pending;
+        var intercept = pending.Vector switch
+        {
+            Vector.Breakpoint when pending.Type == EventType.SoftwareException => Intercepts.Breakpoint,
+            Vector.Debug => Intercepts.Debug,
+            Vector.InvalidOpcode => Intercepts.InvalidOpcode,
+            Vector.PageFault => Intercepts.PageFault,
+            _ => Intercepts.None,
+        };
+        if ((s->Intercepts & intercept) == 0)
+        {
+            return false;
+        }
+
+        s->Exit = new Exit
+        {
+            Kind = ExitKind.Exception,
+            Index = pending.Vector,
+            Operand = (byte)pending.Type,
+            InsnLength = (byte)pending.InsnLength,
+            Value = pending.Vector == Vector.Debug ? pending.Payload : pending.ErrorCode,
+            Gla = pending.Vector == Vector.PageFault ? pending.Payload : 0,
+        };
+        pending = default;
+        return true;
+    }
+
+    private static bool WantsStep(CpuState* s) =>
+        s->MonitorTrap || (s->Shadow & ~CpuShadow.Nmi) != CpuShadow.None || s->PendingDebug != 0 || s->ExecuteBreakpoints
+        || (s->FlagsOther & (RFlags.Tf | RFlags.Rf)) != 0
+        || (s->SlowAccess & SlowAccessReasons.DataBreakpoints) != 0
+        || ((s->Intercepts & Intercepts.InterruptWindow) != 0 && (s->FlagsOther & RFlags.If) != 0)
+        || s->Seg(SegmentIndex.Cs)->Limit != ~0u;
+
+    private static bool InterruptWindow(CpuState* s)
+    {
+        if ((s->Intercepts & Intercepts.InterruptWindow) == 0 || (s->FlagsOther & RFlags.If) == 0
+            || (s->Shadow & (CpuShadow.Sti | CpuShadow.MovSs)) != 0)
+        {
+            return false;
+        }
+
+        s->Exit = new Exit { Kind = ExitKind.InterruptWindow };
+        return true;
+    }
+
+    /// <summary>Runs one instruction with every trap that follows it. False when the run ends.</summary>
+    private bool StepOne(CpuState* s)
+    {
+        var shadow = s->Shadow;
+        var trapFlag = (s->FlagsOther & RFlags.Tf) != 0;
+        s->Stop = StopReason.None;
+        if (s->ExecuteBreakpoints && (s->FlagsOther & RFlags.Rf) == 0 && (shadow & CpuShadow.MovSs) == 0)
+        {
+            var hits = DebugRegisters.MatchExecute(s, s->CodeBase + s->Rip);
+            if (hits != 0)
+            {
+                RaiseDebug(s, hits);
+                return !FilterException(s);
+            }
+        }
+
+        var block = DecodeStep(s);
+        if (block != null)
+        {
+            s->BlockRip = s->Rip;
+            s->FlagsOther &= ~RFlags.Rf;
+            s->Shadow = shadow & CpuShadow.Nmi;
+            s->OneIteration = true;
+            block->First->Handler(s, block->First);
+            s->OneIteration = false;
+            if (s->Stop is StopReason.Fault or StopReason.Exit)
+            {
+                s->Shadow = shadow; // the instruction is still to be done
+            }
+        }
+
+        switch (s->Stop)
+        {
+            case StopReason.Exit:
+                return false;
+            case StopReason.Fault:
+                // Under the monitor trap the step ends with the delivery, see DeliverPending.
+                return !FilterException(s);
+        }
+
+        if (DebugTraps.AtBoundary(s, trapFlag) && FilterException(s))
+        {
+            return false;
+        }
+
+        return !s->MonitorTrap || LeaveStepped(s);
+    }
+
+    private static bool LeaveStepped(CpuState* s)
+    {
+        s->Exit = new Exit { Kind = ExitKind.MonitorTrap };
+        return false;
+    }
+
+    private static void RaiseDebug(CpuState* s, uint dr6)
+    {
+        Fault.Raise(s, Vector.Debug);
+        s->Pending.Payload = dr6;
+    }
+
+    /// <summary>The block at RIP: found, decoded, or null with a fault or exit in the state.</summary>
+    private Block* NextBlock(CpuState* s)
+    {
+        var rip = s->Rip;
+        var linear = s->CodeBase + rip;
+        if (!CpuModes.Is64(s))
+        {
+            linear = (uint)linear;
+        }
+
+        var from = s->LinkFrom;
+        s->Stop = StopReason.None;
+        if (!FetchPage(s, linear, out var machine))
+        {
+            return null;
+        }
+
+        if (_code.IsFull)
+        {
+            _code.Reset(s);
+            from = null;
+        }
+
+        var mode = s->Mode & InsnDecoder.KeyMask;
+        var info = (PageInfoBits)s->PageInfo[machine >> 12];
+        var block = _code.Find(machine, mode);
+        if (block != null && (info & PageInfoBits.ForeignWritable) != 0 && !InsnDecoder.IsUnchanged(s, block))
+        {
+            CodePageStored(machine >> 12);
+            block = null;
+        }
+
+        if (block == null)
+        {
+            block = _decoder.DecodeBlock(s, _code, machine, mode);
+            if (block == null)
+            {
+                return DecodeStep(s); // the first instruction crosses the page
+            }
+        }
+
+        if ((info & PageInfoBits.ForeignWritable) != 0)
+        {
+            return block; // compared at each use: no short cuts to it
+        }
+
+        if (from != null)
+        {
+            from->Link = block;
+        }
+
+        var entry = s->JumpCache + ((rip ^ (rip >> 12)) & (ControlHandlers.JumpCacheEntries - 1));
+        *entry = new JumpEntry { Rip = rip, Key = s->JumpKey, First = block->First };
+        return block;
+    }
+
+    /// <summary>Decodes one instruction at RIP into the step block. Null with a fault or exit in the state.</summary>
+    private Block* DecodeStep(CpuState* s)
+    {
+        var linear = s->CodeBase + s->Rip;
+        if (!CpuModes.Is64(s))
+        {
+            linear = (uint)linear;
+        }
+
+        Span<byte> bytes = stackalloc byte[InsnDecoder.MaxInsnBytes + InsnDecoder.PrefixBytes];
+        if (!FetchPage(s, linear, out var machine))
+        {
+            return null;
+        }
+
+        var inPage = Math.Min(bytes.Length, 4096 - (int)(machine & 0xFFF));
+        new ReadOnlySpan<byte>(s->MachineBase + machine, inPage).CopyTo(bytes);
+        var length = inPage;
+        if (inPage < bytes.Length && _decoder.NeedsMore(s, bytes[..inPage]))
+        {
+            var next = (linear & Tlb.PageMask) + 4096;
+            if (!FetchPage(s, CpuModes.IsLongMode(s) ? next : (uint)next, out var second))
+            {
+                return null;
+            }
+
+            length = bytes.Length;
+            new ReadOnlySpan<byte>(s->MachineBase + second, length - inPage).CopyTo(bytes[inPage..]);
+        }
+
+        if (!_decoder.DecodeOne(s, _stepBlock, bytes[..length]))
+        {
+            return null;
+        }
+
+        return CheckCodeLimit(s, _stepBlock) ? _stepBlock : null;
+    }
+
+    private static bool CheckCodeLimit(CpuState* s, Block* block)
+    {
+        var limit = s->Seg(SegmentIndex.Cs)->Limit;
+        return CpuModes.Is64(s) || s->Rip + block->First->Length - 1 <= limit || Fault.GeneralProtection(s, 0);
+    }
+
+    private static bool FetchPage(CpuState* s, ulong linear, out ulong machine)
+    {
+        var slot = Tlb.FetchSlot(s, linear);
+        if (slot->Tag == (linear & Tlb.PageMask))
+        {
+            machine = slot->Machine | (linear & 0xFFF);
+            return true;
+        }
+
+        machine = 0;
+        if (CpuModes.Is64(s) && !Mmu.IsCanonical(s, linear))
+        {
+            return Fault.GeneralProtection(s, 0);
+        }
+
+        if (!Mmu.Translate(s, linear, AccessKind.Execute, AccessRights.Current, out var page))
+        {
+            return false;
+        }
+
+        if (!page.P2m.IsPresent)
+        {
+            // Code in device space cannot be run.
+            s->Exit = new Exit { Kind = ExitKind.NestedPageFault, Gla = linear, Gpa = page.Gpa, Value = (ulong)(NpfFlags.Execute | NpfFlags.GlaValid | NpfFlags.WithGla) };
+            s->Stop = StopReason.Exit;
+            return false;
+        }
+
+        if ((s->Override & AccessOverride.IgnoreP2mRights) == 0)
+        {
+            slot->Tag = linear & Tlb.PageMask;
+            slot->Machine = page.P2m.MachineAddress;
+            slot->Flags = page.Flags;
+        }
+
+        machine = page.P2m.MachineAddress | (linear & 0xFFF);
+        return true;
+    }
+}

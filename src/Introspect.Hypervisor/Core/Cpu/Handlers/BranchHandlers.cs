@@ -1,0 +1,369 @@
+using System.Runtime.CompilerServices;
+using Iced.Intel;
+
+namespace Introspect.Hypervisor.Core.Cpu.Handlers;
+
+/// <summary>Jcc: a branch not taken goes on inside the block.</summary>
+internal static unsafe class Branch<TCondition>
+    where TCondition : struct, ICondition
+{
+    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
+    public static void Near(CpuState* s, Insn* i)
+    {
+        if (TCondition.Holds(s))
+        {
+            ControlHandlers.JumpLinked(s, i);
+            return;
+        }
+
+        i[1].Handler(s, i + 1);
+    }
+
+    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
+    public static void Far(CpuState* s, Insn* i)
+    {
+        if (TCondition.Holds(s))
+        {
+            ControlHandlers.JumpFar(s, i);
+            return;
+        }
+
+        i[1].Handler(s, i + 1);
+    }
+
+    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
+    public static void SetReg(CpuState* s, Insn* i)
+    {
+        *((byte*)s + i->R0) = TCondition.Holds(s) ? (byte)1 : (byte)0;
+        i[1].Handler(s, i + 1);
+    }
+}
+
+/// <summary>setcc [mem].</summary>
+internal readonly struct SetMem<TCondition> : IMemoryHandler
+    where TCondition : struct, ICondition
+{
+    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
+    public static unsafe void Run<T, TAddress>(CpuState* s, Insn* i)
+        where T : unmanaged
+        where TAddress : struct, IEffectiveAddress
+    {
+        if (!Access.Write(s, i, TAddress.Linear(s, i, 1, true), TCondition.Holds(s) ? (byte)1 : (byte)0))
+        {
+            ControlHandlers.Leave(s, i);
+            return;
+        }
+
+        i[1].Handler(s, i + 1);
+    }
+}
+
+/// <summary>cmovcc reg, reg. A 32-bit one clears the upper half even when it does not move.</summary>
+internal readonly struct CmovReg<TCondition> : ISizedHandler
+    where TCondition : struct, ICondition
+{
+    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
+    public static unsafe void Run<T>(CpuState* s, Insn* i)
+        where T : unmanaged
+    {
+        Operand.Set<T>(s, i->R0, Operand.Get<T>(s, TCondition.Holds(s) ? i->R1 : i->R0));
+        i[1].Handler(s, i + 1);
+    }
+}
+
+/// <summary>cmovcc reg, [mem]. Memory is read in any case.</summary>
+internal readonly struct CmovMem<TCondition> : IMemoryHandler
+    where TCondition : struct, ICondition
+{
+    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
+    public static unsafe void Run<T, TAddress>(CpuState* s, Insn* i)
+        where T : unmanaged
+        where TAddress : struct, IEffectiveAddress
+    {
+        var p = Access.Read<T>(s, i, TAddress.Linear(s, i, sizeof(T), false));
+        if (p == null)
+        {
+            ControlHandlers.Leave(s, i);
+            return;
+        }
+
+        var value = Operand.Load<T>(p);
+        Operand.Set<T>(s, i->R0, TCondition.Holds(s) ? value : Operand.Get<T>(s, i->R0));
+        i[1].Handler(s, i + 1);
+    }
+}
+
+/// <summary>Near jumps, calls and returns of 64-bit mode, which need no limit checks.</summary>
+internal static unsafe class NearTransfers64
+{
+    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
+    public static void CallNear(CpuState* s, Insn* i)
+    {
+        if (!Push(s, i, s->BlockRip + i->Offset + i->Length))
+        {
+            ControlHandlers.Leave(s, i);
+            return;
+        }
+
+        ControlHandlers.JumpLinked(s, i);
+    }
+
+    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
+    public static void CallFar(CpuState* s, Insn* i)
+    {
+        if (!Push(s, i, s->BlockRip + i->Offset + i->Length))
+        {
+            ControlHandlers.Leave(s, i);
+            return;
+        }
+
+        ControlHandlers.JumpFar(s, i);
+    }
+
+    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
+    public static void Ret(CpuState* s, Insn* i)
+    {
+        var p = Access.Read<ulong>(s, i, s->Gpr[4]);
+        if (p == null || !CanonicalTarget(s, *(ulong*)p))
+        {
+            ControlHandlers.Leave(s, i);
+            return;
+        }
+
+        s->Rip = *(ulong*)p;
+        s->Gpr[4] += 8 + i->Imm;
+        s->Budget -= i->Ordinal + 1;
+        ControlHandlers.JumpToRip(s, i);
+    }
+
+    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
+    public static void JmpReg(CpuState* s, Insn* i)
+    {
+        var target = Operand.Get<ulong>(s, i->R0);
+        if (!CanonicalTarget(s, target))
+        {
+            ControlHandlers.Leave(s, i);
+            return;
+        }
+
+        s->Rip = target;
+        s->Budget -= i->Ordinal + 1;
+        ControlHandlers.JumpToRip(s, i);
+    }
+
+    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
+    public static void CallReg(CpuState* s, Insn* i)
+    {
+        var target = Operand.Get<ulong>(s, i->R0);
+        if (!CanonicalTarget(s, target) || !Push(s, i, s->BlockRip + i->Offset + i->Length))
+        {
+            ControlHandlers.Leave(s, i);
+            return;
+        }
+
+        s->Rip = target;
+        s->Budget -= i->Ordinal + 1;
+        ControlHandlers.JumpToRip(s, i);
+    }
+
+    /// <summary>push: RSP moves only when the store was done.</summary>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static bool Push(CpuState* s, Insn* i, ulong value)
+    {
+        var rsp = s->Gpr[4] - 8;
+        if (!Access.Write(s, i, rsp, value))
+        {
+            return false;
+        }
+
+        s->Gpr[4] = rsp;
+        return true;
+    }
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    private static bool CanonicalTarget(CpuState* s, ulong target) =>
+        (ulong)((long)(target << 16) >> 16) == target || Uncommon(s, target);
+
+    private static bool Uncommon(CpuState* s, ulong target) => Mmu.IsCanonical(s, target) || Fault.GeneralProtection(s, 0);
+}
+
+/// <summary>jmp and call [mem] of 64-bit mode.</summary>
+internal readonly struct JmpMem64 : IMemoryHandler
+{
+    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
+    public static unsafe void Run<T, TAddress>(CpuState* s, Insn* i)
+        where T : unmanaged
+        where TAddress : struct, IEffectiveAddress
+    {
+        var p = Access.Read<ulong>(s, i, TAddress.Linear(s, i, 8, false));
+        if (p == null || !(Mmu.IsCanonical(s, *(ulong*)p) || Fault.GeneralProtection(s, 0)))
+        {
+            ControlHandlers.Leave(s, i);
+            return;
+        }
+
+        s->Rip = *(ulong*)p;
+        s->Budget -= i->Ordinal + 1;
+        ControlHandlers.JumpToRip(s, i);
+    }
+}
+
+internal readonly struct CallMem64 : IMemoryHandler
+{
+    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
+    public static unsafe void Run<T, TAddress>(CpuState* s, Insn* i)
+        where T : unmanaged
+        where TAddress : struct, IEffectiveAddress
+    {
+        var p = Access.Read<ulong>(s, i, TAddress.Linear(s, i, 8, false));
+        if (p == null)
+        {
+            ControlHandlers.Leave(s, i);
+            return;
+        }
+
+        var target = *(ulong*)p;
+        if (!(Mmu.IsCanonical(s, target) || Fault.GeneralProtection(s, 0))
+            || !NearTransfers64.Push(s, i, s->BlockRip + i->Offset + i->Length))
+        {
+            ControlHandlers.Leave(s, i);
+            return;
+        }
+
+        s->Rip = target;
+        s->Budget -= i->Ordinal + 1;
+        ControlHandlers.JumpToRip(s, i);
+    }
+}
+
+/// <summary>push and pop of 64-bit mode.</summary>
+internal static unsafe class Stack64
+{
+    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
+    public static void PushReg(CpuState* s, Insn* i)
+    {
+        if (!NearTransfers64.Push(s, i, Operand.Get<ulong>(s, i->R0)))
+        {
+            ControlHandlers.Leave(s, i);
+            return;
+        }
+
+        i[1].Handler(s, i + 1);
+    }
+
+    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
+    public static void PushImm(CpuState* s, Insn* i)
+    {
+        if (!NearTransfers64.Push(s, i, i->Imm))
+        {
+            ControlHandlers.Leave(s, i);
+            return;
+        }
+
+        i[1].Handler(s, i + 1);
+    }
+
+    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
+    public static void PopReg(CpuState* s, Insn* i)
+    {
+        var p = Access.Read<ulong>(s, i, s->Gpr[4]);
+        if (p == null)
+        {
+            ControlHandlers.Leave(s, i);
+            return;
+        }
+
+        // pop rsp gives the popped value, not the moved pointer.
+        var value = *(ulong*)p;
+        s->Gpr[4] += 8;
+        Operand.Set<ulong>(s, i->R0, value);
+        i[1].Handler(s, i + 1);
+    }
+
+    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
+    public static void Leave(CpuState* s, Insn* i)
+    {
+        var p = Access.Read<ulong>(s, i, s->Gpr[5]);
+        if (p == null)
+        {
+            ControlHandlers.Leave(s, i);
+            return;
+        }
+
+        s->Gpr[4] = s->Gpr[5] + 8;
+        s->Gpr[5] = *(ulong*)p;
+        i[1].Handler(s, i + 1);
+    }
+}
+
+/// <summary>Chooses the handler of a condition.</summary>
+internal static unsafe class PickCondition
+{
+    public static delegate*<CpuState*, Insn*, void> Jump(ConditionCode code, bool near) => code switch
+    {
+        ConditionCode.o => near ? &Branch<CondO>.Near : &Branch<CondO>.Far,
+        ConditionCode.no => near ? &Branch<Opposite<CondO>>.Near : &Branch<Opposite<CondO>>.Far,
+        ConditionCode.b => near ? &Branch<CondB>.Near : &Branch<CondB>.Far,
+        ConditionCode.ae => near ? &Branch<Opposite<CondB>>.Near : &Branch<Opposite<CondB>>.Far,
+        ConditionCode.e => near ? &Branch<CondE>.Near : &Branch<CondE>.Far,
+        ConditionCode.ne => near ? &Branch<Opposite<CondE>>.Near : &Branch<Opposite<CondE>>.Far,
+        ConditionCode.be => near ? &Branch<CondBe>.Near : &Branch<CondBe>.Far,
+        ConditionCode.a => near ? &Branch<Opposite<CondBe>>.Near : &Branch<Opposite<CondBe>>.Far,
+        ConditionCode.s => near ? &Branch<CondS>.Near : &Branch<CondS>.Far,
+        ConditionCode.ns => near ? &Branch<Opposite<CondS>>.Near : &Branch<Opposite<CondS>>.Far,
+        ConditionCode.p => near ? &Branch<CondP>.Near : &Branch<CondP>.Far,
+        ConditionCode.np => near ? &Branch<Opposite<CondP>>.Near : &Branch<Opposite<CondP>>.Far,
+        ConditionCode.l => near ? &Branch<CondL>.Near : &Branch<CondL>.Far,
+        ConditionCode.ge => near ? &Branch<Opposite<CondL>>.Near : &Branch<Opposite<CondL>>.Far,
+        ConditionCode.le => near ? &Branch<CondLe>.Near : &Branch<CondLe>.Far,
+        _ => near ? &Branch<Opposite<CondLe>>.Near : &Branch<Opposite<CondLe>>.Far,
+    };
+
+    public static delegate*<CpuState*, Insn*, void> Set(ConditionCode code, AddressForm? memory) => code switch
+    {
+        ConditionCode.o => Set<CondO>(memory),
+        ConditionCode.no => Set<Opposite<CondO>>(memory),
+        ConditionCode.b => Set<CondB>(memory),
+        ConditionCode.ae => Set<Opposite<CondB>>(memory),
+        ConditionCode.e => Set<CondE>(memory),
+        ConditionCode.ne => Set<Opposite<CondE>>(memory),
+        ConditionCode.be => Set<CondBe>(memory),
+        ConditionCode.a => Set<Opposite<CondBe>>(memory),
+        ConditionCode.s => Set<CondS>(memory),
+        ConditionCode.ns => Set<Opposite<CondS>>(memory),
+        ConditionCode.p => Set<CondP>(memory),
+        ConditionCode.np => Set<Opposite<CondP>>(memory),
+        ConditionCode.l => Set<CondL>(memory),
+        ConditionCode.ge => Set<Opposite<CondL>>(memory),
+        ConditionCode.le => Set<CondLe>(memory),
+        _ => Set<Opposite<CondLe>>(memory),
+    };
+
+    public static delegate*<CpuState*, Insn*, void> Move(ConditionCode code, int size, AddressForm? memory) => code switch
+    {
+        ConditionCode.o => Move<CondO>(size, memory),
+        ConditionCode.no => Move<Opposite<CondO>>(size, memory),
+        ConditionCode.b => Move<CondB>(size, memory),
+        ConditionCode.ae => Move<Opposite<CondB>>(size, memory),
+        ConditionCode.e => Move<CondE>(size, memory),
+        ConditionCode.ne => Move<Opposite<CondE>>(size, memory),
+        ConditionCode.be => Move<CondBe>(size, memory),
+        ConditionCode.a => Move<Opposite<CondBe>>(size, memory),
+        ConditionCode.s => Move<CondS>(size, memory),
+        ConditionCode.ns => Move<Opposite<CondS>>(size, memory),
+        ConditionCode.p => Move<CondP>(size, memory),
+        ConditionCode.np => Move<Opposite<CondP>>(size, memory),
+        ConditionCode.l => Move<CondL>(size, memory),
+        ConditionCode.ge => Move<Opposite<CondL>>(size, memory),
+        ConditionCode.le => Move<CondLe>(size, memory),
+        _ => Move<Opposite<CondLe>>(size, memory),
+    };
+
+    private static delegate*<CpuState*, Insn*, void> Set<TCondition>(AddressForm? memory)
+        where TCondition : struct, ICondition =>
+        memory is { } form ? Pick.Memory<SetMem<TCondition>>(1, form) : &Branch<TCondition>.SetReg;
+
+    private static delegate*<CpuState*, Insn*, void> Move<TCondition>(int size, AddressForm? memory)
+        where TCondition : struct, ICondition =>
+        memory is { } form ? Pick.Memory<CmovMem<TCondition>>(size, form) : Pick.Sized<CmovReg<TCondition>>(size);
+}

@@ -1,0 +1,239 @@
+using System.Diagnostics;
+using System.Runtime.InteropServices;
+using Microsoft.Win32.SafeHandles;
+
+namespace Introspect.Hypervisor.Linux;
+
+/// <summary>
+/// A counter in the kernel that one side raises and another waits for. Any thread may signal; one thread at a
+/// time waits.
+/// </summary>
+internal sealed class EventFd : IDisposable
+{
+    private const int MaxSpins = 256;
+
+    private static readonly bool SpinPays = Environment.ProcessorCount > 1;
+
+    // Wakes a waiter whose token is cancelled; made at the first wait that has one.
+    private EventFd? _cancelled;
+    private int _spins = 8;
+
+    private EventFd(SafeFileHandle handle) => Handle = handle;
+
+    /// <summary>The descriptor.</summary>
+    public SafeFileHandle Handle { get; }
+
+    /// <summary>Makes a counter that stands at 0.</summary>
+    public static EventFd Create()
+    {
+        var fd = Libc.EventFdCreate(0, Libc.EfdCloexec | Libc.EfdNonBlock);
+        return fd < 0 ? throw Libc.Failure("creating an eventfd failed: are too many files open?") : new(new SafeFileHandle(fd, ownsHandle: true));
+    }
+
+    /// <summary>Takes over a descriptor that another process passed. It must be a non-blocking eventfd, as <see cref="Create"/> makes it.</summary>
+    public static EventFd Adopt(SafeFileHandle handle) => new(handle);
+
+    /// <summary>The same counter behind a descriptor of its own.</summary>
+    public EventFd Duplicate()
+    {
+        var fd = Libc.DuplicateCloexec(Handle, Libc.FDupFdCloexec, 0);
+        return fd < 0 ? throw Libc.Failure("duplicating an eventfd failed: are too many files open?") : new(new SafeFileHandle(fd, ownsHandle: true));
+    }
+
+    /// <summary>Raises the counter. Signals which nobody consumed yet add up to one wake-up.</summary>
+    public unsafe void Signal()
+    {
+        ulong one = 1;
+
+        // SAFETY: the kernel reads 8 bytes of a local. EAGAIN means that the counter is full, so a wake-up is certain.
+        while (Libc.Write(Handle, &one, sizeof(ulong)) < 0)
+        {
+            if (Libc.LastError == Errno.EAGAIN)
+            {
+                return;
+            }
+
+            if (Libc.LastError != Errno.EINTR)
+            {
+                throw Libc.Failure("signalling an eventfd failed");
+            }
+        }
+    }
+
+    /// <summary>Takes the counter back to 0.</summary>
+    /// <returns>False when it stood at 0.</returns>
+    public unsafe bool TryConsume()
+    {
+        while (true)
+        {
+            ulong count;
+
+            // SAFETY: the kernel writes 8 bytes to a local.
+            if (Libc.Read(Handle, &count, sizeof(ulong)) == sizeof(ulong))
+            {
+                return true;
+            }
+
+            switch (Libc.LastError)
+            {
+                case Errno.EAGAIN:
+                    return false;
+                case Errno.EINTR:
+                    continue;
+                default:
+                    throw Libc.Failure("reading an eventfd failed");
+            }
+        }
+    }
+
+    /// <summary>Waits for a signal and consumes it.</summary>
+    /// <param name="timeout">How long, or <see cref="Timeout.InfiniteTimeSpan"/>.</param>
+    /// <param name="cancellationToken">Ends the wait early.</param>
+    /// <returns>False when the time passed or the token was cancelled.</returns>
+    public bool Wait(TimeSpan timeout, CancellationToken cancellationToken) =>
+        Wait(timeout, lifeline: null, cancellationToken) == WaitResult.Signalled;
+
+    /// <summary>Waits for a signal and consumes it, or for the other end of a socket to go away.</summary>
+    public WaitResult Wait(TimeSpan timeout, SafeHandle? lifeline, CancellationToken cancellationToken)
+    {
+        if (TryConsume())
+        {
+            return WaitResult.Signalled;
+        }
+
+        if (timeout == TimeSpan.Zero || cancellationToken.IsCancellationRequested)
+        {
+            return WaitResult.NotSignalled;
+        }
+
+        if (SpinPays && Spin())
+        {
+            return WaitResult.Signalled;
+        }
+
+        if (!cancellationToken.CanBeCanceled)
+        {
+            return Sleep(timeout, lifeline, null, cancellationToken);
+        }
+
+        var cancelled = _cancelled ??= Create();
+        var result = WaitResult.NotSignalled;
+
+        // Disposing the registration waits for a callback in flight, so no late wake-up is left for the next wait.
+        using (cancellationToken.UnsafeRegister(static state => ((EventFd)state!).Signal(), cancelled))
+        {
+            result = Sleep(timeout, lifeline, cancelled, cancellationToken);
+        }
+
+        cancelled.TryConsume();
+        return result;
+    }
+
+    /// <inheritdoc/>
+    public void Dispose()
+    {
+        Handle.Dispose();
+        _cancelled?.Dispose();
+    }
+
+    // The other side often answers within a microsecond or two, and a sleep costs more than that. What spinning
+    // was good for the last times decides how long it is tried.
+    private bool Spin()
+    {
+        for (var i = 0; i < _spins; i++)
+        {
+            Thread.SpinWait(20);
+            if (TryConsume())
+            {
+                _spins = Math.Min(_spins * 2, MaxSpins);
+                return true;
+            }
+        }
+
+        _spins = Math.Max(_spins / 2, 1);
+        return false;
+    }
+
+    private unsafe WaitResult Sleep(TimeSpan timeout, SafeHandle? lifeline, EventFd? cancelled, CancellationToken cancellationToken)
+    {
+        var infinite = timeout < TimeSpan.Zero;
+        var started = Stopwatch.GetTimestamp();
+        using var own = new BorrowedDescriptor(Handle);
+        using var wake = new BorrowedDescriptor(cancelled?.Handle);
+        using var life = new BorrowedDescriptor(lifeline);
+
+        // A negative descriptor is ignored by poll.
+        var fds = stackalloc Libc.PollFd[3];
+        fds[0] = new Libc.PollFd { Fd = own.Value, Events = Libc.PollIn };
+        fds[1] = new Libc.PollFd { Fd = wake.Value, Events = Libc.PollIn };
+        fds[2] = new Libc.PollFd { Fd = life.Value, Events = Libc.PollRdHup };
+        while (true)
+        {
+            var left = infinite ? TimeSpan.Zero : timeout - Stopwatch.GetElapsedTime(started);
+            if (left < TimeSpan.Zero)
+            {
+                left = TimeSpan.Zero;
+            }
+
+            var spec = new Libc.TimeSpec { Seconds = left.Ticks / TimeSpan.TicksPerSecond, Nanoseconds = left.Ticks % TimeSpan.TicksPerSecond * 100 };
+
+            // SAFETY: three entries on the stack, and descriptors that are held open for the call.
+            var ready = Libc.Ppoll(fds, 3, infinite ? null : &spec, null);
+            if (ready < 0 && Libc.LastError != Errno.EINTR)
+            {
+                throw Libc.Failure("waiting for an eventfd failed");
+            }
+
+            if (TryConsume())
+            {
+                return WaitResult.Signalled;
+            }
+
+            if (ready > 0 && fds[2].Revents != 0)
+            {
+                return WaitResult.HungUp;
+            }
+
+            if (cancellationToken.IsCancellationRequested || ready == 0)
+            {
+                return WaitResult.NotSignalled;
+            }
+        }
+    }
+}
+
+/// <summary>How a wait ended.</summary>
+internal enum WaitResult
+{
+    /// <summary>The time passed or the token was cancelled.</summary>
+    NotSignalled,
+
+    /// <summary>A signal came and was consumed.</summary>
+    Signalled,
+
+    /// <summary>The other end of the lifeline is gone.</summary>
+    HungUp,
+}
+
+/// <summary>A descriptor's number, kept from being closed (and given to another file) while it is in use.</summary>
+internal readonly ref struct BorrowedDescriptor
+{
+    private readonly SafeHandle? _handle;
+
+    public BorrowedDescriptor(SafeHandle? handle)
+    {
+        Value = -1;
+        if (handle is not null)
+        {
+            var added = false;
+            handle.DangerousAddRef(ref added);
+            _handle = handle;
+            Value = (int)handle.DangerousGetHandle();
+        }
+    }
+
+    /// <summary>The number, or -1 for none.</summary>
+    public int Value { get; }
+
+    public void Dispose() => _handle?.DangerousRelease();
+}
