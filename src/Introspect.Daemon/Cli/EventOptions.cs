@@ -78,9 +78,9 @@ internal sealed class EventOptions
         AddWhen(result.GetValue(_descriptor) || all, new MonitorEvent.DescriptorAccess());
         MemoryWatch[] memory =
         [
-            .. ReadRanges(result, _read, MemoryAccess.R),
-            .. ReadRanges(result, _write, MemoryAccess.W),
-            .. ReadRanges(result, _execute, MemoryAccess.X),
+            .. ReadRanges(result, _read, MemAccessFlags.Read),
+            .. ReadRanges(result, _write, MemAccessFlags.Write),
+            .. ReadRanges(result, _execute, MemAccessFlags.Execute),
         ];
         return new(new() { Events = events, Memory = memory }, stepping ? ReadSteps(result) : 0, all);
 
@@ -120,9 +120,9 @@ internal sealed class EventOptions
         return (all ? MsrNames.Usual : []).Concat(named).Distinct();
     }
 
-    private static IEnumerable<MemoryWatch> ReadRanges(ParseResult result, Option<string[]> option, MemoryAccess forbidden) =>
+    private static IEnumerable<MemoryWatch> ReadRanges(ParseResult result, Option<string[]> option, MemAccessFlags watched) =>
         (result.GetValue(option) ?? []).SelectMany(Split).Select(text =>
-            SelectionParser.TryRange(text, forbidden, out var watch, out var mistake)
+            SelectionParser.TryRange(text, watched, out var watch, out var mistake)
                 ? watch
                 : throw UserError.Usage($"{option.Name}: {mistake}"));
 

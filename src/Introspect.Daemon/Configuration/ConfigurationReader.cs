@@ -3,6 +3,7 @@ using System.Net;
 using Introspect.Daemon.Hypervisors;
 using Introspect.Daemon.Tracing;
 using Introspect.Hypervisor;
+using Introspect.Hypervisor.Abi;
 using Microsoft.Extensions.Configuration;
 using Microsoft.Extensions.Logging;
 
@@ -131,9 +132,9 @@ internal sealed class ConfigurationReader
         AddWhen("vmexits", new MonitorEvent.VmExit());
 
         var memory = new List<MemoryWatch>();
-        ReadRanges("read", Introspect.Hypervisor.Abi.MemoryAccess.R);
-        ReadRanges("write", Introspect.Hypervisor.Abi.MemoryAccess.W);
-        ReadRanges("execute", Introspect.Hypervisor.Abi.MemoryAccess.X);
+        ReadRanges("read", MemAccessFlags.Read);
+        ReadRanges("write", MemAccessFlags.Write);
+        ReadRanges("execute", MemAccessFlags.Execute);
         var selection = new EventSelection { Events = events, Memory = memory };
         if (selection.IsEmpty && _mistakes.Count == 0)
         {
@@ -161,11 +162,11 @@ internal sealed class ConfigurationReader
             events.Add(monitorEvent);
         }
 
-        void ReadRanges(string key, Introspect.Hypervisor.Abi.MemoryAccess forbidden)
+        void ReadRanges(string key, MemAccessFlags watched)
         {
             foreach (var item in Items(section.GetSection(key)))
             {
-                if (SelectionParser.TryRange(item.Value ?? "", forbidden, out var watch, out var mistake))
+                if (SelectionParser.TryRange(item.Value ?? "", watched, out var watch, out var mistake))
                 {
                     memory.Add(watch);
                 }

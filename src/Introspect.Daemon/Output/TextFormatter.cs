@@ -62,7 +62,7 @@ internal sealed class TextFormatter(Palette palette, ISymbolSource? symbols)
 
     private void AppendVerdict(in EventContext context)
     {
-        if (context.Verdict == EventContext.Allow)
+        if (!RecordContext.IsIntervention(context))
         {
             return;
         }

@@ -54,7 +54,14 @@ internal static class SelectionParser
         if (TryNumber(text, out var value) && value <= uint.MaxValue)
         {
             number = (uint)value;
-            return true;
+            // The hypervisor's map has one bit for each MSR of three ranges.
+            if ((number & ~0xc000_1fffu) == 0 && number >> 30 != 2)
+            {
+                return true;
+            }
+
+            mistake = $"MSR {text} cannot be watched; the hypervisor's map holds 0-0x1fff, 0x40000000-0x40001fff and 0xc0000000-0xc0001fff";
+            return false;
         }
 
         mistake = $"'{text}' is no MSR; write a number of 32 bits (0xc0000080) or one of {string.Join(", ", MsrNames.All)}";
@@ -62,7 +69,7 @@ internal static class SelectionParser
     }
 
     /// <summary>Reads a range of guest-physical addresses: <c>START-END</c> (END is the last byte), <c>START+LENGTH</c> or <c>START</c>.</summary>
-    public static bool TryRange(string text, MemoryAccess forbidden, out MemoryWatch watch, [NotNullWhen(false)] out string? mistake)
+    public static bool TryRange(string text, MemAccessFlags watched, out MemoryWatch watch, [NotNullWhen(false)] out string? mistake)
     {
         watch = default;
         var plus = text.IndexOf('+', StringComparison.Ordinal);
@@ -104,7 +111,7 @@ internal static class SelectionParser
             return false;
         }
 
-        watch = new(new Gfn((start & ~PageMask) >> Gfn.PageShift), (uint)pages, forbidden);
+        watch = new(new Gfn((start & ~PageMask) >> Gfn.PageShift), (uint)pages, watched);
         mistake = null;
         return true;
     }
