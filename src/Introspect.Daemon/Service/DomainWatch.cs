@@ -22,7 +22,7 @@ internal sealed class DomainWatch : IDisposable
     private readonly ServiceMetrics _metrics;
     private readonly DomainMetrics _own;
     private IDomain? _domain;
-    private IDomainPump? _pump;
+    private EventPump? _pump;
     private Task _delivery = Task.CompletedTask;
     private string? _trouble = "not attached yet";
     private TimeSpan _delay = FirstDelay;
@@ -52,18 +52,19 @@ internal sealed class DomainWatch : IDisposable
     /// <summary>Time since the pump went round its loop; zero where there is none.</summary>
     public TimeSpan Idle => Volatile.Read(ref _pump)?.Statistics.SinceLastActivity ?? TimeSpan.Zero;
 
-    /// <summary>Ends with the pump; ended where there is none.</summary>
-    public Task Completion => Volatile.Read(ref _pump)?.Completion ?? Task.CompletedTask;
+    /// <summary>Ends with the pump; null where there is none.</summary>
+    public Task<PumpEnd>? Completion => Volatile.Read(ref _pump)?.Completion;
 
     /// <summary>Attaches to the domain and starts its pump.</summary>
     /// <exception cref="HypervisorException">The hypervisor refused.</exception>
     /// <exception cref="PumpStartException">The hypervisor cannot send what the policy asks for.</exception>
-    public void Attach(IHypervisor hypervisor, PumpStarter start, PumpOptions options, ILogger logger)
+    public void Attach(IHypervisor hypervisor, PumpOptions options, ILogger logger)
     {
         var domain = hypervisor.Open(Info.Id);
         try
         {
-            var pump = start(domain, Handlers(), options, new PumpLog(Label, logger));
+            var pump = new EventPump(domain, Handlers(), options, new PumpLog(Label, logger));
+            pump.Start();
             _domain = domain;
             _delivery = DeliverAsync(pump);
             _delay = FirstDelay;
@@ -97,8 +98,8 @@ internal sealed class DomainWatch : IDisposable
 
         try
         {
-            await pump.StopAsync().ConfigureAwait(false);
-            await pump.DisposeAsync().ConfigureAwait(false);
+            // The pump waits for handlers that run; other domains must not wait for it.
+            await Task.Run(pump.Stop).ConfigureAwait(false);
             await _delivery.ConfigureAwait(false);
         }
         finally
@@ -124,7 +125,7 @@ internal sealed class DomainWatch : IDisposable
         return handlers;
     }
 
-    private async Task DeliverAsync(IDomainPump pump)
+    private async Task DeliverAsync(EventPump pump)
     {
         await Task.Yield();
         while (await pump.Records.WaitToReadAsync().ConfigureAwait(false))

@@ -19,7 +19,6 @@ namespace Introspect.Daemon.Service;
 internal sealed class MonitoringService(
     DaemonConfiguration configuration,
     IHypervisorFactory factory,
-    PumpStarter startPump,
     IReadOnlyList<SinkQueue> sinks,
     ServiceMetrics metrics,
     TimeProvider time,
@@ -238,9 +237,9 @@ internal sealed class MonitoringService(
     {
         try
         {
-            watch.Attach(_session!.Hypervisor, startPump, _pumpOptions, logger);
+            watch.Attach(_session!.Hypervisor, _pumpOptions, logger);
             Log.DomainAttached(logger, watch.Label, watch.Info.Id, watch.Policy.Match);
-            _ = watch.Completion.ContinueWith(
+            _ = watch.Completion!.ContinueWith(
                 _ => _signals.Writer.TryWrite(new Signal.PumpEnded(watch)),
                 CancellationToken.None, TaskContinuationOptions.ExecuteSynchronously, TaskScheduler.Default);
         }
@@ -262,7 +261,8 @@ internal sealed class MonitoringService(
             return;
         }
 
-        var why = watch.Completion.Exception is { InnerException: { } cause } ? Cli.UserError.OneLine(cause.Message) : "its pump ended";
+        var end = await watch.Completion!.ConfigureAwait(false);
+        var why = end.Kind == PumpEndKind.DomainGone ? "the domain is gone" : end.Exception is { } cause ? Cli.UserError.OneLine(cause.Message) : "its pump ended";
         await DetachAsync(watch, why).ConfigureAwait(false);
         // Most often the domain is gone, and the change that says so is on its way; else this is the next try.
         After(watch.Fail(why), new Signal.Retry(watch));

@@ -15,7 +15,7 @@ using Serilog.Events;
 namespace Introspect.Daemon.Service;
 
 /// <summary><c>introspect run</c>: puts the service together and runs it until it is told to stop.</summary>
-internal sealed class RunCommand(IHypervisorFactory factory, PumpStarter startPump, Func<string, string?> variable, IDictionary environment)
+internal sealed class RunCommand(IHypervisorFactory factory, Func<string, string?> variable, IDictionary environment)
 {
     // What the host waits beside the monitors: servers and sinks.
     private static readonly TimeSpan HostSlack = TimeSpan.FromSeconds(5);
@@ -62,7 +62,7 @@ internal sealed class RunCommand(IHypervisorFactory factory, PumpStarter startPu
         services.AddSingleton(provider => new SinkSet(configuration.Sinks, provider.GetRequiredService<ILogger<SinkSet>>()));
         services.AddSingleton(provider => new ServiceMetrics(ProgramInfo.Version, provider.GetRequiredService<SinkSet>().Count));
         services.AddSingleton(provider => new MonitoringService(
-            configuration, factory, startPump, provider.GetRequiredService<SinkSet>().Queues, provider.GetRequiredService<ServiceMetrics>(),
+            configuration, factory, provider.GetRequiredService<SinkSet>().Queues, provider.GetRequiredService<ServiceMetrics>(),
             TimeProvider.System, provider.GetRequiredService<ILogger<MonitoringService>>()));
         services.AddSingleton<IHealthSource>(provider => provider.GetRequiredService<MonitoringService>());
 
