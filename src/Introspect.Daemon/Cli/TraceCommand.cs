@@ -15,6 +15,7 @@ internal static class TraceCommand
         var count = new Option<string?>("--count") { Description = "End after N events", HelpName = "N" };
         var duration = new Option<string?>("--duration") { Description = "End after a time (30s, 500ms, 2m)", HelpName = "TIME" };
         var deny = new Option<bool>("--deny-protection-clears") { Description = "Deny writes that clear CR4.SMEP or CR4.SMAP" };
+        var lossless = new Option<bool>("--lossless") { Description = "Show every event: the guest waits for the output instead" };
         var guest = new GuestOptions();
         var events = new EventOptions();
         var command = new Command("trace", "Watch one domain and print its events; without event options everything that needs no value");
@@ -22,7 +23,7 @@ internal static class TraceCommand
         guest.AddTo(command);
         command.Add(guest.Connect);
         events.AddTo(command);
-        foreach (var option in new Option[] { json, count, duration, deny })
+        foreach (var option in new Option[] { json, count, duration, lossless, deny })
         {
             command.Add(option);
         }
@@ -48,6 +49,7 @@ internal static class TraceCommand
                 Choice = events.Read(result),
                 Json = result.GetValue(json),
                 DenyProtectionClears = result.GetValue(deny),
+                Lossless = result.GetValue(lossless),
                 Count = ReadCount(result.GetValue(count)),
                 Duration = ReadDuration(result.GetValue(duration)),
             };

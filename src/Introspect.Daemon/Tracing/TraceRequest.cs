@@ -22,6 +22,9 @@ internal sealed record TraceRequest
     /// <summary>Writes that clear CR4.SMEP or CR4.SMAP are denied.</summary>
     public bool DenyProtectionClears { get; init; }
 
+    /// <summary>No record is lost: the guest waits for the output.</summary>
+    public bool Lossless { get; init; }
+
     /// <summary>The trace ends after so many events.</summary>
     public long? Count { get; init; }
 
