@@ -83,4 +83,11 @@ internal interface IHypervisorFactory
     /// <summary>Opens the hypervisor and builds the guest that the user asked for.</summary>
     /// <exception cref="Cli.UserError">An image that cannot be booted, a socket that nobody listens on.</exception>
     HypervisorSession Open(HypervisorSpec spec);
+
+    /// <summary>Holds domains in this process and lets others reach them over a socket.</summary>
+    /// <param name="socketPath">Where to listen.</param>
+    /// <param name="guest">The guest to build and start, if any.</param>
+    /// <param name="log">Told, in one line each, what went wrong with a client.</param>
+    /// <exception cref="Cli.UserError">An image that cannot be booted, a path where something else is.</exception>
+    HypervisorSession Serve(string socketPath, HypervisorSpec? guest, Action<string> log);
 }
