@@ -4,12 +4,13 @@ namespace Introspect.Hypervisor.Core.Domains;
 
 /// <summary>
 /// The machine pages that a domain owns: how many it may have, where they come from, and their way into and out of
-/// the physmap. The first demand makes one large extent, so that a guest's RAM is one memory file; pages beyond it
-/// (rings, special pages) come from small ones.
+/// the physmap. The first demand makes one extent for all that the domain may have, so that a guest's RAM is one
+/// memory file, which takes host memory only where it is touched; what is allowed later comes from further ones.
 /// </summary>
 internal sealed class DomainRam
 {
-    private const long SmallExtentPages = 64;
+    private const long MinExtentPages = 64;
+    private const long MaxExtentPages = 1L << 22;
 
     private readonly MachineMemory _memory;
     private readonly string _name;
@@ -45,9 +46,8 @@ internal sealed class DomainRam
     /// <summary>Gives a frame a fresh page (<c>XENMEM_populate_physmap</c>).</summary>
     /// <param name="physmap">The domain's p2m.</param>
     /// <param name="gfn">Frame.</param>
-    /// <param name="following">Pages that the same call will want after this one: sizes the extent.</param>
     /// <returns>False when the domain has all that it may have, or the frame cannot be.</returns>
-    public bool TryPopulate(Physmap physmap, ulong gfn, long following = 0)
+    public bool TryPopulate(Physmap physmap, ulong gfn)
     {
         if (gfn >= physmap.EntryCount)
         {
@@ -57,7 +57,7 @@ internal sealed class DomainRam
         ulong page;
         lock (_lock)
         {
-            if (_totalPages >= _maxPages || !TryTake(following, out page))
+            if (_totalPages >= _maxPages || !TryTake(out page))
             {
                 return false;
             }
@@ -161,7 +161,7 @@ internal sealed class DomainRam
         }
     }
 
-    private bool TryTake(long following, out ulong page)
+    private bool TryTake(out ulong page)
     {
         foreach (var extent in _extents)
         {
@@ -171,7 +171,7 @@ internal sealed class DomainRam
             }
         }
 
-        var wanted = Math.Clamp(following + 1, SmallExtentPages, Math.Max(_maxPages - _totalPages, SmallExtentPages));
+        var wanted = Math.Clamp(_maxPages - _totalPages, MinExtentPages, MaxExtentPages);
         var fresh = _memory.AllocateExtent(wanted, $"{_name} ram {_extents.Count}");
         _extents.Add(fresh);
         return fresh.TryTakePage(out page);

@@ -61,15 +61,13 @@ internal static class ToolstackMemoryOperations
         }
 
         var pages = 1UL << (int)reservation.ExtentOrder;
-        var left = (long)((reservation.NrExtents - start) * pages);
         for (var extent = (int)start; extent < (int)reservation.NrExtents; extent++)
         {
             for (ulong page = 0; page < pages; page++)
             {
-                left--;
                 var gfn = gfns[extent] + page;
                 var done = populate
-                    ? domain!.Ram.TryPopulate(domain.Physmap, gfn, left)
+                    ? domain!.Ram.TryPopulate(domain.Physmap, gfn)
                     : domain!.Ram.TryDepopulate(domain.Physmap, gfn);
                 if (!done)
                 {
