@@ -180,7 +180,7 @@ internal static unsafe class CpuRecords
 
     /// <summary>Xen's 12-bit form of access rights (no unusable bit: not present) from VMX's.</summary>
     public static uint PackRights(uint attributes) =>
-        ((attributes & 0x6f) | ((attributes & Segment.Unusable) == 0 ? attributes & Segment.Present : 0)) | ((attributes >> 4) & 0xf00);
+        ((attributes & 0x7f) | ((attributes & Segment.Unusable) == 0 ? attributes & Segment.Present : 0)) | ((attributes >> 4) & 0xf00);
 
     /// <summary>
     /// VMX's form of access rights from Xen's. A segment that is not present is unusable. The records of old

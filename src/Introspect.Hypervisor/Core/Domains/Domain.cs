@@ -337,14 +337,17 @@ internal sealed class Domain
             vcpu.Stop();
         }
 
+        // From here on nobody finds a vCPU, so that what follows cannot reach into memory that is freed.
+        var vcpus = _vcpus;
+        _vcpus = [];
         _platform?.Stop();
-        foreach (var vcpu in _vcpus)
+        MonitorRing?.Release();
+        MonitorRing = null;
+        foreach (var vcpu in vcpus)
         {
             vcpu.Dispose();
         }
 
-        MonitorRing?.Release();
-        MonitorRing = null;
         _platform?.Dispose();
         Ram.ReleaseAll(Physmap);
         _ownPages.Release(SharedInfoAddress);

@@ -73,6 +73,11 @@ internal sealed class ForeignWriters(Domain domain)
     private bool Tell(ReadOnlySpan<ulong> machineAddresses)
     {
         var told = false;
+        if (domain.Vcpus.Count == 0)
+        {
+            return false;
+        }
+
         foreach (var address in machineAddresses)
         {
             if (domain.Machine.Memory.HasCode(address))

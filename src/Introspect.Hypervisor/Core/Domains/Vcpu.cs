@@ -44,7 +44,9 @@ internal sealed class Vcpu : IDisposable
     private readonly Lock _writtenLock = new();
     private readonly List<ulong> _written = [];
     private int _hasWritten;
+    private readonly Lock _stateLock = new();
     private bool _started;
+    private bool _disposed;
     private bool _waitsForOthers;
     private long _entries;
     private long _enteredAt;
@@ -205,7 +207,17 @@ internal sealed class Vcpu : IDisposable
     public void Kick() => Request(AsyncEvents.Kick);
 
     /// <summary>Asks the CPU for something at the next block boundary.</summary>
-    public void Request(AsyncEvents events) => Interlocked.Or(ref Runner.State.Async, (uint)events);
+    public void Request(AsyncEvents events)
+    {
+        // The state is native memory: whoever still knows a vCPU that is gone must not write there.
+        lock (_stateLock)
+        {
+            if (!_disposed)
+            {
+                Interlocked.Or(ref Runner.State.Async, (uint)events);
+            }
+        }
+    }
 
     /// <summary>Somebody outside the guest wrote to pages: what was decoded of them is dropped before the guest goes on.</summary>
     public void PagesWritten(ReadOnlySpan<ulong> machinePages)
@@ -319,6 +331,16 @@ internal sealed class Vcpu : IDisposable
     public void Dispose()
     {
         Stop();
+        lock (_stateLock)
+        {
+            if (_disposed)
+            {
+                return;
+            }
+
+            _disposed = true;
+        }
+
         Runner.Dispose();
     }
 

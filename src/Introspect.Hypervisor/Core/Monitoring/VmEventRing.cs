@@ -15,6 +15,9 @@ internal sealed class VmEventRing
 {
     private readonly Domain _domain;
     private readonly object _lock = new();
+
+    // Held while responses are applied: whoever ends the ring waits until none is.
+    private readonly Lock _resumeLock = new();
     private readonly HypervisorRing _ring;
     private readonly MachineExtent _extent;
     private readonly ulong _page;
@@ -177,25 +180,28 @@ internal sealed class VmEventRing
     /// <returns>ENODEV: the ring is gone.</returns>
     public Errno Resume()
     {
-        while (true)
+        lock (_resumeLock)
         {
-            VmEvent response;
-            lock (_lock)
+            while (true)
             {
-                if (_closed)
+                VmEvent response;
+                lock (_lock)
                 {
-                    return Errno.ENODEV;
+                    if (_closed)
+                    {
+                        return Errno.ENODEV;
+                    }
+
+                    if (_ring.Take(out response) != RingStatus.Taken)
+                    {
+                        return Errno.None;
+                    }
+
+                    Wake();
                 }
 
-                if (_ring.Take(out response) != RingStatus.Taken)
-                {
-                    return Errno.None;
-                }
-
-                Wake();
+                Apply(response);
             }
-
-            Apply(response);
         }
     }
 
@@ -203,6 +209,7 @@ internal sealed class VmEventRing
     /// <returns>EBUSY: vCPUs wait for a slot.</returns>
     public Errno Disable()
     {
+        lock (_resumeLock)
         lock (_lock)
         {
             if (_waiting != 0)
@@ -224,6 +231,7 @@ internal sealed class VmEventRing
     /// <summary>The domain is being destroyed: whoever waits for a slot goes on without one.</summary>
     public void Close()
     {
+        lock (_resumeLock)
         lock (_lock)
         {
             _closed = true;

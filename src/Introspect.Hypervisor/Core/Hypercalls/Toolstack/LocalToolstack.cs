@@ -10,7 +10,7 @@ namespace Introspect.Hypervisor.Core.Hypercalls.Toolstack;
 
 /// <summary>
 /// The door itself: toolstack operations on the domains of a <see cref="Machine"/> in this process, with Xen's
-/// checks in Xen's order.
+/// checks in Xen's order. Operations come one after the other, so that none meets a domain that is half torn down.
 /// </summary>
 internal sealed class LocalToolstack : IToolstack, IDescriptorSource
 {
@@ -45,6 +45,7 @@ internal sealed class LocalToolstack : IToolstack, IDescriptorSource
             return Negated(Errno.EACCES);
         }
 
+        using var _ = _machine.ControlLock.EnterScope();
         var domain = _machine.Find(domctl.Domain);
         var needsNone = domctl.Command is DomctlCommand.CreateDomain or DomctlCommand.GetDomainInfo
             || (domctl.Command == DomctlCommand.VmEventOp && domctl.Domain == SpecialDomain.Invalid);
@@ -67,10 +68,7 @@ internal sealed class LocalToolstack : IToolstack, IDescriptorSource
 
         try
         {
-            lock (_machine.ControlLock)
-            {
-                return Negated(_domains.Operate(domain, ref domctl, buffer0));
-            }
+            return Negated(_domains.Operate(domain, ref domctl, buffer0));
         }
         catch (HypervisorException refused)
         {
@@ -97,6 +95,7 @@ internal sealed class LocalToolstack : IToolstack, IDescriptorSource
             return Negated(Errno.EPERM);
         }
 
+        using var _ = _machine.ControlLock.EnterScope();
         return sysctl.Command switch
         {
             SysctlCommand.GetDomainInfoList => SystemOperations.ListDomains(_machine, ref sysctl.GetDomainInfoList, buffer0),
@@ -106,18 +105,23 @@ internal sealed class LocalToolstack : IToolstack, IDescriptorSource
     }
 
     /// <inheritdoc/>
-    public int HvmOp(uint command, Span<byte> argument, Span<byte> buffer0, Span<byte> buffer1) => command switch
+    public int HvmOp(uint command, Span<byte> argument, Span<byte> buffer0, Span<byte> buffer1)
     {
-        Abi.HvmOp.SetParam => ParameterOperations.Set(_machine, _caller, argument),
-        Abi.HvmOp.GetParam => ParameterOperations.Get(_machine, _caller, argument),
-        Abi.HvmOp.GetMemType => ParameterOperations.GetMemType(_machine, _caller, argument),
-        Abi.HvmOp.AltP2m => ParameterOperations.AltP2m(_machine, _caller, argument),
-        _ => Negated(Errno.ENOSYS),
-    };
+        using var _ = _machine.ControlLock.EnterScope();
+        return command switch
+        {
+            Abi.HvmOp.SetParam => ParameterOperations.Set(_machine, _caller, argument),
+            Abi.HvmOp.GetParam => ParameterOperations.Get(_machine, _caller, argument),
+            Abi.HvmOp.GetMemType => ParameterOperations.GetMemType(_machine, _caller, argument),
+            Abi.HvmOp.AltP2m => ParameterOperations.AltP2m(_machine, _caller, argument),
+            _ => Negated(Errno.ENOSYS),
+        };
+    }
 
     /// <inheritdoc/>
     public int MemoryOp(uint command, Span<byte> argument, Span<byte> buffer0, Span<byte> buffer1)
     {
+        using var _ = _machine.ControlLock.EnterScope();
         try
         {
             return ToolstackMemoryOperations.Operate(_machine, _caller, command, argument, buffer0, buffer1);
@@ -131,6 +135,7 @@ internal sealed class LocalToolstack : IToolstack, IDescriptorSource
     /// <inheritdoc/>
     public int DmOp(ushort domain, Span<byte> op)
     {
+        using var _ = _machine.ControlLock.EnterScope();
         if (_machine.Find(domain) is not { } target)
         {
             return Negated(Errno.ESRCH);
@@ -203,6 +208,7 @@ internal sealed class LocalToolstack : IToolstack, IDescriptorSource
     {
         channel = null;
         fromRemote = null;
+        using var _ = _machine.ControlLock.EnterScope();
         if (_machine.Find(domain) is not { } target)
         {
             return Negated(Errno.ESRCH);
@@ -223,6 +229,7 @@ internal sealed class LocalToolstack : IToolstack, IDescriptorSource
     /// <inheritdoc/>
     public int SetDomainName(ushort domain, string name)
     {
+        using var _ = _machine.ControlLock.EnterScope();
         if (_machine.Find(domain) is not { } target)
         {
             return Negated(Errno.ESRCH);
@@ -245,6 +252,7 @@ internal sealed class LocalToolstack : IToolstack, IDescriptorSource
     /// <inheritdoc/>
     public int ReadConsole(ushort domain, ref ulong position, Span<byte> destination)
     {
+        using var _ = _machine.ControlLock.EnterScope();
         if (_machine.Find(domain) is not { } target)
         {
             return Negated(Errno.ESRCH);
@@ -264,6 +272,7 @@ internal sealed class LocalToolstack : IToolstack, IDescriptorSource
     private int HoldPages(ushort domain, ReadOnlySpan<ulong> gfns, bool writable, out ForeignPages? pages)
     {
         pages = null;
+        using var _ = _machine.ControlLock.EnterScope();
         if (_machine.Find(domain) is not { } target)
         {
             return Negated(Errno.ESRCH);
