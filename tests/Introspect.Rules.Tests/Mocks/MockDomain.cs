@@ -26,6 +26,9 @@ public sealed class MockDomain : IDomain
 
     public IGuestMemory Memory => GuestMemory;
 
+    /// <summary>Called when the domain is paused, to play what the guest still did just before.</summary>
+    public Action? OnPause { get; set; }
+
     /// <summary>Pauses that were not undone.</summary>
     public int PauseCount => Volatile.Read(ref _pauses);
 
@@ -57,6 +60,7 @@ public sealed class MockDomain : IDomain
 
     public void Pause()
     {
+        OnPause?.Invoke();
         Log.Called("Pause");
         Interlocked.Increment(ref _pauses);
     }

@@ -101,6 +101,23 @@ public sealed class MockMonitor(MockDomain domain) : IMonitor
         }
     }
 
+    /// <summary>Puts a request into the ring if its event is enabled at that moment, as a hypervisor does.</summary>
+    public void PushIfEnabled(string name, in VmEvent request)
+    {
+        lock (_gate)
+        {
+            while (_ring.Count == Slots && _enabled.Contains(name))
+            {
+                Monitor.Wait(_gate);
+            }
+
+            if (_enabled.Contains(name))
+            {
+                Push(in request);
+            }
+        }
+    }
+
     public void WaitForResponses(int count)
     {
         lock (_gate)
@@ -132,7 +149,11 @@ public sealed class MockMonitor(MockDomain domain) : IMonitor
 
     public void Respond(in VmEvent response)
     {
-        Log("Respond", response.Reason.ToString());
+        if (IsVerbose)
+        {
+            Log("Respond", response.Reason.ToString());
+        }
+
         lock (_gate)
         {
             Check("Respond");
@@ -217,12 +238,18 @@ public sealed class MockMonitor(MockDomain domain) : IMonitor
             {
                 throw new HypervisorException(Errno.EEXIST, $"mock: {name} is not enabled");
             }
+
+            Monitor.PulseAll(_gate);
         }
     }
 
     public void SetMemoryAccess(Gfn first, uint count, MemoryAccess access)
     {
-        Log("SetMemoryAccess", $"{first}+{count} {access}");
+        if (IsVerbose)
+        {
+            Log("SetMemoryAccess", $"{first}+{count} {access}");
+        }
+
         lock (_gate)
         {
             Check("SetMemoryAccess");
