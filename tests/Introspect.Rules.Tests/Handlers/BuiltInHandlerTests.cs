@@ -1,7 +1,6 @@
 using Introspect.Hypervisor.Abi;
 using Introspect.Rules.Handlers;
 using Introspect.Rules.Tests.Mocks;
-using Xunit;
 
 namespace Introspect.Rules.Tests.Handlers;
 

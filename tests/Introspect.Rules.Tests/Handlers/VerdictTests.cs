@@ -1,5 +1,4 @@
 using Introspect.Rules.Handlers;
-using Xunit;
 
 namespace Introspect.Rules.Tests.Handlers;
 

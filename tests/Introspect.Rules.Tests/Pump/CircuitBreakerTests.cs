@@ -1,5 +1,4 @@
 using Introspect.Rules.Pump;
-using Xunit;
 
 namespace Introspect.Rules.Tests.Pump;
 

@@ -2,7 +2,6 @@ using Introspect.Hypervisor.Abi;
 using Introspect.Rules.Handlers;
 using Introspect.Rules.Pump;
 using Introspect.Rules.Tests.Mocks;
-using Xunit;
 
 namespace Introspect.Rules.Tests.Pump;
 

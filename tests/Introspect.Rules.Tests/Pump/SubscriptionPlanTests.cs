@@ -2,7 +2,6 @@ using Introspect.Hypervisor;
 using Introspect.Hypervisor.Abi;
 using Introspect.Rules.Handlers;
 using Introspect.Rules.Pump;
-using Xunit;
 
 namespace Introspect.Rules.Tests.Pump;
 

@@ -4,7 +4,6 @@ using Introspect.Rules.Handlers;
 using Introspect.Rules.Pump;
 using Introspect.Rules.Responses;
 using Introspect.Rules.Tests.Mocks;
-using Xunit;
 
 namespace Introspect.Rules.Tests.Responses;
 
