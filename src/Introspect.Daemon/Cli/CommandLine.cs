@@ -162,7 +162,7 @@ internal static class CommandLine
         var domain = new Argument<string>("DOMAIN") { Description = "Number, UUID or name" };
         var guest = new GuestOptions();
         var command = new Command("recover", "Free a domain from what a dead monitor left: answer, disable, unpause") { domain, guest.Connect };
-        command.SetAction(result => commands.Recover(guest.ReadConnected(result, "recover"), DomainRef.Parse(result.GetRequiredValue(domain))));
+        command.SetAction(result => commands.Recover(guest.ReadConnected(result, "recover"), ParseDomain(result.GetRequiredValue(domain), "recover")));
         return command;
     }
 
@@ -174,6 +174,13 @@ internal static class CommandLine
         command.SetAction(result => commands.List(guest.ReadConnected(result, "list"), result.GetValue(json)));
         return command;
     }
+
+    /// <summary>Reads a domain as a user names it; what looks like an option is a mistake in one, not a name.</summary>
+    /// <exception cref="UserError">It is no domain.</exception>
+    public static DomainRef ParseDomain(string text, string command) =>
+        text.StartsWith('-') ? throw UserError.Usage($"unknown option '{text}'; see '{ProgramName} {command} --help'")
+        : string.IsNullOrWhiteSpace(text) ? throw UserError.Usage("the name of the domain is empty; give a number, UUID or name")
+        : DomainRef.Parse(text);
 
     // The parser's own sentences name the value; ours name the remedy as well.
     private static string Complaint(ParseResult result)

@@ -32,6 +32,7 @@ internal static class TraceCommand
         {
             var built = guest.ReadBuilt(result);
             var name = result.GetValue(domain);
+            DomainRef? reference = name is null ? null : CommandLine.ParseDomain(name, "trace");
             if (built is not null && (name is not null || GuestOptions.IsGiven(result, guest.Connect)))
             {
                 throw UserError.Usage($"{(name is not null ? $"domain '{name}'" : "--connect")} and a guest to build exclude each other; give one of --demo, --kernel FILE and DOMAIN --connect SOCKET");
@@ -45,7 +46,7 @@ internal static class TraceCommand
             var request = new TraceRequest
             {
                 Hypervisor = built ?? guest.ReadConnected(result, "trace DOMAIN"),
-                Domain = name is null ? null : DomainRef.Parse(name),
+                Domain = reference,
                 Choice = events.Read(result),
                 Json = result.GetValue(json),
                 DenyProtectionClears = result.GetValue(deny),
