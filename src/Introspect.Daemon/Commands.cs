@@ -21,7 +21,9 @@ internal sealed class Commands(IHypervisorFactory factory, Stream output, bool i
     public async Task<int> TraceAsync(TraceRequest request, CancellationToken cancellationToken)
     {
         using var hypervisor = factory.Open(request.Hypervisor);
-        await using var buffer = new BufferedStream(output, BufferBytes);
+
+        // Not disposed, which would close the output that the text writer goes on with; each output flushes it.
+        var buffer = new BufferedStream(output, BufferBytes);
         using ITraceOutput shown = request.Json
             ? new JsonTraceOutput(buffer, new JsonFormatter(hypervisor.Symbols), TimeProvider.System)
             : new TextTraceOutput(_text, new TextFormatter(Palette.For(isTerminal, variable), hypervisor.Symbols));
