@@ -78,6 +78,16 @@ internal sealed class MappedMemory : IDisposable
         }
     }
 
+    /// <summary>Turns the range from writable data into code that can run and no longer be written.</summary>
+    public void MakeExecutable()
+    {
+        ObjectDisposedException.ThrowIf(_address == 0, this);
+        if (Libc.Mprotect(_address, (nuint)Length, Libc.ProtRead | Libc.ProtExec) != 0)
+        {
+            throw Libc.Failure($"making {Length} bytes executable failed");
+        }
+    }
+
     /// <summary>Asks for huge pages. Only advice: a kernel without them goes on with small ones.</summary>
     public void AdviseHugePages() => _ = Libc.Madvise(_address, (nuint)Length, Libc.MadvHugePage);
 
