@@ -177,7 +177,7 @@ internal sealed class HandlerChain
             _statistics.CountHandlerFailure();
             if (_reporter.ShouldTell(PumpDiagnosticKind.HandlerFailed, index, out var count))
             {
-                _reporter.Tell(PumpDiagnosticKind.HandlerFailed, $"handler {slot.Name} threw {failure.GetType().Name} on {reason}: {failure.Message}", failure, slot.Name, reason, count);
+                _reporter.Tell(PumpDiagnosticKind.HandlerFailed, $"handler {slot.Name} threw {failure.GetType().Name} on {reason}: {PumpReporter.TextOf(failure)}", failure, slot.Name, reason, count);
             }
         }
         else

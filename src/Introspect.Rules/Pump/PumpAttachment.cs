@@ -12,8 +12,9 @@ internal sealed class PumpAttachment(IMonitor monitor, SubscriptionPlan plan, Do
     private bool _emulatesEachRep;
 
     /// <summary>Enables what the plan says. The caller holds the domain paused.</summary>
+    /// <param name="leftOut">Is told of optional events that the hypervisor refused.</param>
     /// <exception cref="PumpStartException">The hypervisor refused; what was enabled before is for <see cref="Detach"/>.</exception>
-    public void Attach()
+    public void Attach(Action<string> leftOut)
     {
         if (plan.MayDeny)
         {
@@ -28,8 +29,19 @@ internal sealed class PumpAttachment(IMonitor monitor, SubscriptionPlan plan, Do
 
         foreach (var monitorEvent in plan.Events)
         {
-            Do($"enabling {monitorEvent}", () => monitor.Enable(monitorEvent));
-            _enabled.Add(monitorEvent);
+            try
+            {
+                monitor.Enable(monitorEvent);
+                _enabled.Add(monitorEvent);
+            }
+            catch (HypervisorException refused) when (refused.Error == Errno.EOPNOTSUPP && plan.IsOptional(monitorEvent))
+            {
+                leftOut($"{monitorEvent} is left out: {refused.Message}");
+            }
+            catch (HypervisorException refused)
+            {
+                throw Refused($"enabling {monitorEvent}", refused);
+            }
         }
 
         foreach (var run in plan.Rights.Runs)
@@ -84,7 +96,10 @@ internal sealed class PumpAttachment(IMonitor monitor, SubscriptionPlan plan, Do
         }
         catch (HypervisorException refused)
         {
-            throw new PumpStartException($"{what} on domain {domain} was refused: {refused.Message}", refused);
+            throw Refused(what, refused);
         }
     }
+
+    private PumpStartException Refused(string what, HypervisorException refused) =>
+        new($"{what} on domain {domain} was refused: {refused.Message}", refused);
 }

@@ -13,6 +13,21 @@ internal sealed class PumpReporter(IPumpDiagnostics? listener, int handlers)
 
     private readonly long[] _counts = new long[KindCount * (handlers + 1)];
 
+    /// <summary>An exception's text, also of one that throws when asked for it.</summary>
+    public static string TextOf(Exception exception)
+    {
+        try
+        {
+            return exception.Message;
+        }
+#pragma warning disable CA1031 // The exception may be a plugin's own.
+        catch (Exception)
+#pragma warning restore CA1031
+        {
+            return "(no text)";
+        }
+    }
+
     /// <summary>Tells something that is not repeated.</summary>
     public void Tell(PumpDiagnosticKind kind, string message, Exception? exception = null, string? handler = null, VmEventReason? reason = null, long count = 1)
     {

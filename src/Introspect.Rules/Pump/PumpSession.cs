@@ -71,7 +71,7 @@ internal sealed class PumpSession
     public bool WasTakenOver => Volatile.Read(ref _owner) == TakenOver;
 
     /// <summary>Enables what the handlers want.</summary>
-    public void Attach() => _attachment.Attach();
+    public void Attach() => _attachment.Attach(message => _reporter.Tell(PumpDiagnosticKind.EventUnsupported, message));
 
     /// <summary>Takes the session away from a thread that is in a handler.</summary>
     public bool TryTakeOver() => Interlocked.CompareExchange(ref _owner, TakenOver, InHandlers) == InHandlers;
@@ -85,10 +85,11 @@ internal sealed class PumpSession
             _statistics.MarkActivity(_clock.GetTimestamp());
             if (!signalled)
             {
-                if (!stopping.IsCancellationRequested)
+                // A ring falls silent when its domain goes: ask. One that dies cannot end while its ring is mapped.
+                if (!stopping.IsCancellationRequested && _domain.GetInfo().State == DomainState.Dying)
                 {
-                    // A ring falls silent when its domain goes: ask.
-                    _domain.GetInfo();
+                    IsDomainGone = true;
+                    return;
                 }
 
                 continue;

@@ -14,6 +14,7 @@ internal sealed class SubscriptionPlan
     private readonly List<(string Name, HandlerSubscription Wishes)> _handlers;
     private readonly MonitorCapabilities _capabilities;
     private readonly List<MonitorEvent> _events = [];
+    private readonly HashSet<MonitorEvent> _optional = [];
     private readonly List<string> _problems = [];
     private readonly List<string> _notes = [];
     private readonly List<string> _missing = [];
@@ -27,6 +28,11 @@ internal sealed class SubscriptionPlan
 
     /// <summary>Events to enable, in this order.</summary>
     public IReadOnlyList<MonitorEvent> Events => _events;
+
+    /// <summary>
+    /// True for an event that the pump can do without, should the hypervisor refuse it although its capabilities name it.
+    /// </summary>
+    public bool IsOptional(MonitorEvent monitorEvent) => _optional.Contains(monitorEvent);
 
     /// <summary>Rights of watched pages.</summary>
     public MemoryRights Rights { get; }
@@ -92,7 +98,7 @@ internal sealed class SubscriptionPlan
             var sync = group.Any(entry => entry.Wish.Sync);
             NoteMixedSync(what, group.Select(entry => (entry.Name, entry.Wish.Sync)));
             MayDeny |= group.Any(entry => entry.Wish.MayDeny);
-            _events.Add(new MonitorEvent.ControlRegister(group.Key, sync, false, mask));
+            Add(new MonitorEvent.ControlRegister(group.Key, sync, false, mask), group.All(entry => entry.Wish.Optional));
         }
     }
 
@@ -105,7 +111,7 @@ internal sealed class SubscriptionPlan
             if (Supported(MonitorCapabilities.MovToMsr, what, group.Select(entry => (entry.Name, entry.Wish.Optional))))
             {
                 MayDeny |= group.Any(entry => entry.Wish.MayDeny);
-                _events.Add(new MonitorEvent.Msr(group.Key, group.All(entry => entry.Wish.OnChangeOnly)));
+                Add(new MonitorEvent.Msr(group.Key, group.All(entry => entry.Wish.OnChangeOnly)), group.All(entry => entry.Wish.Optional));
             }
         }
     }
@@ -139,7 +145,7 @@ internal sealed class SubscriptionPlan
         if (unimplemented is null && emulates && CanStep && _capabilities.HasFlag(MonitorCapabilities.EmulUnimplemented))
         {
             // Without it, an instruction that the emulator lacks would become a #UD in the guest; with it, it is stepped.
-            _events.Add(new MonitorEvent.EmulUnimplemented());
+            Add(new MonitorEvent.EmulUnimplemented(), optional: true);
         }
     }
 
@@ -149,7 +155,7 @@ internal sealed class SubscriptionPlan
         var ranges = _handlers.SelectMany(handler => handler.Wishes.Ranges).ToList();
         if (ranges.Count > 0 && ranges.TrueForAll(range => !range.PageTableWalks) && _capabilities.HasFlag(MonitorCapabilities.InguestPagefault))
         {
-            _events.Add(new MonitorEvent.InguestPagefault());
+            Add(new MonitorEvent.InguestPagefault(), optional: true);
         }
 
         if (ranges.Exists(range => (range.Watched & (MemAccessFlags.Read | MemAccessFlags.Write)) == MemAccessFlags.Read))
@@ -173,8 +179,17 @@ internal sealed class SubscriptionPlan
 
         NoteMixedSync(what, wishes.ConvertAll(wish => (wish.Name, wish.Sync)));
         var monitorEvent = make(wishes.Exists(wish => wish.Sync));
-        _events.Add(monitorEvent);
+        Add(monitorEvent, wishes.TrueForAll(wish => wish.Optional));
         return monitorEvent;
+    }
+
+    private void Add(MonitorEvent monitorEvent, bool optional)
+    {
+        _events.Add(monitorEvent);
+        if (optional)
+        {
+            _optional.Add(monitorEvent);
+        }
     }
 
     private List<(string Name, bool Sync, bool Optional)> Wishes(VmEventReason reason) =>

@@ -26,6 +26,9 @@ public sealed class MockDomain : IDomain
 
     public IGuestMemory Memory => GuestMemory;
 
+    /// <summary>What the toolstack says of the domain while it is not paused.</summary>
+    public DomainState State { get; set; } = DomainState.Running;
+
     /// <summary>Called when the domain is paused, to play what the guest still did just before.</summary>
     public Action? OnPause { get; set; }
 
@@ -55,7 +58,7 @@ public sealed class MockDomain : IDomain
     public DomainInfo GetInfo()
     {
         Log.Called("GetInfo");
-        return new(Id, "mock", Guid.Empty, CpuVendor.Vmx, VcpuCount, new(0xfff), 16 << 20, PauseCount > 0 ? DomainState.Paused : DomainState.Running, PauseCount);
+        return new(Id, "mock", Guid.Empty, CpuVendor.Vmx, VcpuCount, new(0xfff), 16 << 20, PauseCount > 0 ? DomainState.Paused : State, PauseCount);
     }
 
     public void Pause()

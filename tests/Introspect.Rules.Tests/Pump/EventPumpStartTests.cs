@@ -58,7 +58,7 @@ public class EventPumpStartTests
     }
 
     public static TheoryData<string> CallsOfAStart => new(
-        "ControlRegisters", "EmulateEachRep on", "Enable SingleStep", "Enable Cr4", "Enable EmulUnimplemented", "SetMemoryAccess 0x10+4 Rx", "SetMemoryAccess 0x20+4 Rw");
+        "ControlRegisters", "EmulateEachRep on", "Enable SingleStep", "Enable Cr4", "SetMemoryAccess 0x10+4 Rx", "SetMemoryAccess 0x20+4 Rw");
 
     [Theory]
     [MemberData(nameof(CallsOfAStart))]
@@ -81,6 +81,32 @@ public class EventPumpStartTests
         Assert.IsType<HypervisorException>(failure.InnerException);
         rig.AssertNothingIsLeft();
         Assert.True(rig.Domain.Log.IndexOf("Dispose") < rig.Domain.Log.LastIndexOf("Unpause"));
+    }
+
+    [Fact]
+    public void An_optional_event_that_is_refused_although_it_was_offered_is_left_out_and_told()
+    {
+        using var rig = new PumpRig(new TestHandler("a", subscription => subscription.Cpuid().VmExit(optional: true), Verdict.Pass));
+        rig.Domain.Log.Fail("Enable VmExit", Errno.EOPNOTSUPP);
+
+        rig.Start();
+
+        Assert.Equal(["Cpuid"], rig.Monitor.Enabled);
+        Assert.Single(rig.Diagnostics.Of(PumpDiagnosticKind.EventUnsupported));
+        rig.Pump.Stop();
+        Assert.Equal(0, rig.Pump.Statistics.FailedOperations);
+        rig.AssertNothingIsLeft();
+    }
+
+    [Fact]
+    public void An_optional_event_that_is_refused_for_another_cause_keeps_the_pump_from_starting()
+    {
+        using var rig = new PumpRig(new TestHandler("a", subscription => subscription.VmExit(optional: true), Verdict.Pass));
+        rig.Domain.Log.Fail("Enable VmExit", Errno.EINVAL);
+
+        Assert.Throws<PumpStartException>(rig.Pump.Start);
+
+        rig.AssertNothingIsLeft();
     }
 
     [Theory]

@@ -218,6 +218,17 @@ public class EventPumpStopTests
         Assert.True(rig.Monitor.IsDisposed);
     }
 
+    [Fact]
+    public void A_dying_domain_is_let_go_so_that_it_can_end()
+    {
+        using var rig = new PumpRig(new PumpOptions { IdleInterval = TimeSpan.FromMilliseconds(5) }, new HandlerRegistration(PumpRig.Handler("a", Verdict.Pass))).Start();
+
+        rig.Domain.State = DomainState.Dying;
+
+        Assert.Equal(PumpEndKind.DomainGone, rig.WaitForEnd().Kind);
+        Assert.True(rig.Monitor.IsDisposed);
+    }
+
     private static readonly string[] StopCalls =
         ["Pause", "Disable EmulUnimplemented", "Disable Cpuid", "Disable SingleStep", "SetMemoryAccess 0x10+4 Rwx", "TryTake", "Notify", "Unpause"];
 

@@ -190,8 +190,8 @@ public class EventPumpTests
         Assert.Equal(1, handler.Calls);
         Assert.Equal(3, rig.Pump.Statistics.InternalEvents);
         Assert.Equal(4, rig.Pump.Statistics.TotalEvents);
-        Assert.Single(rig.DrainRecords());
         Assert.Equal(MemoryAccess.Rx, rig.Monitor.Access[0x10]);
+        Assert.Single(rig.DrainRecords());
     }
 
     [Fact]

@@ -170,6 +170,17 @@ public class HandlerFailureTests
     }
 
     [Fact]
+    public void An_exception_that_throws_when_it_is_read_does_no_harm()
+    {
+        using var rig = Rig(PumpRig.Handler("a", (ref readonly VmEvent _, ref HandlerContext _) => throw new HostileException()), FailPolicy.Open);
+
+        Assert.Equal(Paused, Assert.Single(rig.Exchange(PumpRig.Cr4Write())).Flags);
+        Assert.Equal(Paused, Assert.Single(rig.Exchange(PumpRig.Cr4Write())).Flags);
+
+        Assert.Equal(2, rig.Pump.Statistics.HandlerFailures);
+    }
+
+    [Fact]
     public void A_listener_that_throws_is_ignored()
     {
         using var domain = new MockDomain();
@@ -196,6 +207,11 @@ public class HandlerFailureTests
     private PumpRig Rig(TestHandler handler, FailPolicy policy, params TestHandler[] others) => new PumpRig(
         new PumpOptions { Clock = _clock, BreakerThreshold = 3 },
         [new HandlerRegistration(handler, FailPolicy: policy), .. others.Select(other => new HandlerRegistration(other))]).Start();
+
+    private sealed class HostileException : Exception
+    {
+        public override string Message => throw new FormatException("no text either");
+    }
 
     private sealed class ThrowingDiagnostics : IPumpDiagnostics
     {

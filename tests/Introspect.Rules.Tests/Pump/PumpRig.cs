@@ -58,7 +58,15 @@ internal sealed class PumpRig : IDisposable
         return Pump.Completion.Result;
     }
 
+    /// <summary>Stops, so that all records are there, and reads them.</summary>
     public List<EventRecord> DrainRecords()
+    {
+        Pump.Stop();
+        return ReadRecords();
+    }
+
+    /// <summary>Reads the records that are there; those of the last answers may still be on their way.</summary>
+    public List<EventRecord> ReadRecords()
     {
         var records = new List<EventRecord>();
         while (Pump.Records.TryRead(out var record))

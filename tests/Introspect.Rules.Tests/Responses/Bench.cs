@@ -23,7 +23,7 @@ internal sealed class Bench
         var wishes = subscription.Build();
         Plan = SubscriptionPlan.Make([("bench", wishes)], capabilities);
         Attachment = new(Domain.Monitor, Plan, Domain.Id);
-        Attachment.Attach();
+        Attachment.Attach(_ => { });
         Statistics = new(TimeProvider.System, []);
         Stepper = new(Domain.Monitor, Plan, vcpus, Failed);
         Builder = new(Domain, Plan, Stepper, policy, Statistics, Failed);
