@@ -66,7 +66,11 @@ internal sealed unsafe class FakeRunner : IVcpuRunner
     private readonly CpuState* _state = (CpuState*)NativeMemory.AllocZeroed((nuint)sizeof(CpuState));
     private readonly BlockingCollection<Action<Vcpu>> _commands = [];
 
-    public FakeRunner(Vcpu vcpu) => Vcpu = vcpu;
+    public FakeRunner(Vcpu vcpu)
+    {
+        Vcpu = vcpu;
+        _state->Cr0 = 0x10;
+    }
 
     public Vcpu Vcpu { get; }
 
