@@ -36,8 +36,11 @@ internal sealed class RunCommand(IHypervisorFactory factory, Func<string, string
                 // Signal handlers should be short; the file is read elsewhere.
                 _ = Task.Run(() => Reload(path, configuration, host.Services), CancellationToken.None);
             });
+
+            // Asked for now: running the host disposes of its services when it ends.
+            var monitoring = host.Services.GetRequiredService<MonitoringService>();
             await host.RunAsync(cancellationToken).ConfigureAwait(false);
-            return host.Services.GetRequiredService<MonitoringService>().LeftSomethingBehind ? ExitCode.Failure : ExitCode.Ok;
+            return monitoring.LeftSomethingBehind ? ExitCode.Failure : ExitCode.Ok;
         }
         finally
         {
