@@ -42,7 +42,6 @@ internal sealed class CircuitBreaker(int threshold, long window, long coolDown)
         }
 
         _state = State.Closed;
-        _failures = 0;
         return true;
     }
 

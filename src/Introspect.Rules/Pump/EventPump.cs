@@ -123,6 +123,9 @@ public sealed class EventPump : IDisposable
     /// <inheritdoc/>
     public void Dispose() => Stop();
 
+    /// <summary>Waits for the thread itself, which after a take-over ends later than the pump.</summary>
+    internal bool JoinThread(TimeSpan patience) => _thread?.Join(patience) ?? true;
+
     private static HandlerSlot[] MakeSlots(IEnumerable<HandlerRegistration> handlers, PumpOptions options)
     {
         var ordered = handlers.OrderBy(registration => registration.Order).ThenBy(registration => registration.Handler.Name, StringComparer.Ordinal).ToArray();

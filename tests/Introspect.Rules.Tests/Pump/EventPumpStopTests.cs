@@ -173,7 +173,7 @@ public class EventPumpStopTests
         Assert.Equal(2, rig.Monitor.ResponseCount);
         Assert.All(rig.Monitor.Responses, response => Assert.Equal(Requests.Rip + 2, response.Registers.Rip));
         release.Set();
-        Assert.True(SpinWait.SpinUntil(() => rig.Pump.Statistics.Handlers[0].Overruns == 1, TimeSpan.FromSeconds(30)));
+        Assert.True(rig.Pump.JoinThread(TimeSpan.FromSeconds(30)));
         rig.Pump.Stop();
         rig.AssertNothingIsLeft();
         Assert.Equal(2, rig.Monitor.ResponseCount);
