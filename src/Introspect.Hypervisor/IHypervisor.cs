@@ -41,7 +41,7 @@ public interface IDomain : IDisposable
     IGuestMemory Memory { get; }
 
     /// <summary>Reads a vCPU's architectural state. A running vCPU is stopped for the moment of reading.</summary>
-    /// <exception cref="HypervisorException">EINVAL or ESRCH: no such vCPU.</exception>
+    /// <exception cref="HypervisorException">ENOENT: no such vCPU; ENODATA: it is not up.</exception>
     VcpuState ReadVcpu(VcpuId vcpu);
 
     /// <summary>Writes a vCPU's architectural state; the domain should be paused.</summary>
@@ -49,7 +49,7 @@ public interface IDomain : IDisposable
     void WriteVcpu(VcpuId vcpu, in VcpuState state);
 
     /// <summary>Makes the vCPU take a trap when it goes on (<c>xc_hvm_inject_trap</c>).</summary>
-    /// <exception cref="HypervisorException">EBUSY: one is pending already; ENOENT: no such vCPU.</exception>
+    /// <exception cref="HypervisorException">EBUSY: one is pending already; EINVAL: no such vCPU.</exception>
     void InjectTrap(VcpuId vcpu, in TrapInjection trap);
 
     /// <summary>

@@ -102,6 +102,9 @@ internal struct MonitorMovToCr
 
     /// <summary>Bits whose change is ignored.</summary>
     public ulong BitMask;
+
+    /// <summary>The padding is not zero, which Xen refuses.</summary>
+    public readonly bool HasPadding => _pad1 != 0 || _pad2 != 0;
 }
 
 /// <summary><c>u.mov_to_msr</c> of <see cref="DomctlMonitorOp"/>.</summary>

@@ -34,6 +34,9 @@ internal static unsafe partial class Libc
 
     public const int FDupFdCloexec = 1030;
 
+    public const int ONonBlock = 0x800;
+    public const int OCloexec = 0x80000;
+
     public const short PollIn = 0x001;
     public const short PollErr = 0x008;
     public const short PollHup = 0x010;
@@ -118,6 +121,12 @@ internal static unsafe partial class Libc
 
     [LibraryImport(Library, EntryPoint = "memfd_create", SetLastError = true, StringMarshalling = StringMarshalling.Utf8)]
     public static partial int MemfdCreate(string name, uint flags);
+
+    [LibraryImport(Library, EntryPoint = "open", SetLastError = true, StringMarshalling = StringMarshalling.Utf8)]
+    public static partial int Open(string path, int flags, uint mode);
+
+    [LibraryImport(Library, EntryPoint = "chmod", SetLastError = true, StringMarshalling = StringMarshalling.Utf8)]
+    public static partial int Chmod(string path, uint mode);
 
     [LibraryImport(Library, EntryPoint = "fcntl", SetLastError = true)]
     public static partial int DuplicateCloexec(SafeHandle fd, int command, int lowest);

@@ -56,6 +56,17 @@ internal sealed class MappedMemory : IDisposable
         }
     }
 
+    /// <summary>Takes what was put into the reservation out of it again: touching it faults, as before.</summary>
+    public void Withdraw(long at, long length)
+    {
+        CheckRange(at, length);
+        var flags = Libc.MapPrivate | Libc.MapAnonymous | Libc.MapNoReserve | Libc.MapFixed;
+        if (Libc.MmapAnonymous(_address + (nint)at, (nuint)length, Libc.ProtNone, flags, -1, 0) == -1)
+        {
+            throw Libc.Failure($"taking {length} bytes out of a reservation failed");
+        }
+    }
+
     /// <summary>Changes what may be done with part of the range.</summary>
     public void Protect(long at, long length, bool readable, bool writable)
     {

@@ -24,8 +24,11 @@ internal sealed class UnixSocket : IDisposable
     public static uint EffectiveUser => Libc.GetEUid();
 
     /// <summary>Listens at a path.</summary>
+    /// <param name="path">Where.</param>
+    /// <param name="backlog">How many may wait to be accepted.</param>
+    /// <param name="mode">Permissions of the socket: who may write to it may connect.</param>
     /// <exception cref="HypervisorException">EADDRINUSE: something is at the path already.</exception>
-    public static unsafe UnixSocket Listen(string path, int backlog)
+    public static unsafe UnixSocket Listen(string path, int backlog, uint mode = 0x1b6)
     {
         var socket = Create();
         try
@@ -39,6 +42,11 @@ internal sealed class UnixSocket : IDisposable
                 throw Libc.Failure($"cannot listen at '{path}': remove what is there or choose another path");
             }
 
+            if (Libc.Chmod(path, mode) != 0)
+            {
+                throw Libc.Failure($"setting the permissions of '{path}' failed");
+            }
+
             return Libc.Listen(socket.Handle, backlog) == 0 ? socket : throw Libc.Failure($"cannot listen at '{path}'");
         }
         catch
@@ -46,6 +54,20 @@ internal sealed class UnixSocket : IDisposable
             socket.Dispose();
             throw;
         }
+    }
+
+    /// <summary>True when a socket, listened at or left behind, is at the path.</summary>
+    public static bool IsSocket(string path)
+    {
+        var fd = Libc.Open(path, Libc.ONonBlock | Libc.OCloexec, 0);
+        if (fd >= 0)
+        {
+            new SafeFileHandle(fd, ownsHandle: true).Dispose();
+            return false;
+        }
+
+        // A socket is the one kind of file that cannot be opened at all.
+        return Libc.LastError == Errno.ENXIO;
     }
 
     /// <summary>Connects to a path.</summary>

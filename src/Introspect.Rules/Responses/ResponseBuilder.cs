@@ -414,7 +414,7 @@ internal sealed class ResponseBuilder(
     /// <summary>The registers of the response, for the builder's own use: the handler's only where its verdict names them.</summary>
     private ref VmEventRegisters Registers(Verdict verdict, ref HandlerContext context)
     {
-        if (context.Payload == ResponsePayload.Registers && !verdict.Has(VerdictEffects.SetRegisters))
+        if (!_registersUsed && context.Payload == ResponsePayload.Registers && !verdict.Has(VerdictEffects.SetRegisters))
         {
             context.Discard();
         }

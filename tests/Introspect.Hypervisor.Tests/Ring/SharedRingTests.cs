@@ -172,6 +172,17 @@ public sealed class SharedRingTests : IDisposable
     }
 
     [Fact]
+    public void A_producer_that_goes_backwards_is_told()
+    {
+        SetIndex(0, 4);
+        Assert.Equal(RingStatus.Taken, _monitor.Take(out _));
+        Assert.Equal(RingStatus.Taken, _monitor.Take(out _));
+        SetIndex(0, 1);
+        Assert.Equal(RingStatus.Corrupt, _monitor.Take(out _));
+        Assert.InRange(_monitor.UnconsumedRequests, 0, 8);
+    }
+
+    [Fact]
     public void Responses_that_nobody_asked_for_never_make_more_room_than_there_is()
     {
         SetIndex(8, 5);
@@ -241,18 +252,20 @@ public sealed class SharedRingTests : IDisposable
         var answers = Task.Run(() =>
         {
             var slot = new byte[elementSize];
+            var idle = new SpinWait();
             for (var next = 0u; next < Events;)
             {
                 switch (monitor.Take(slot))
                 {
                     case RingStatus.Taken:
+                        idle.Reset();
                         CheckPattern(slot, next++);
                         slot[0] ^= 0xff;
                         monitor.Put(slot);
                         monitor.Push();
                         break;
                     case RingStatus.Empty:
-                        Thread.SpinWait(5);
+                        idle.SpinOnce(sleep1Threshold: -1);
                         break;
                     default:
                         Assert.Fail(monitor.State);
@@ -264,6 +277,7 @@ public sealed class SharedRingTests : IDisposable
         var message = new byte[elementSize];
         var sent = 0u;
         var received = 0u;
+        var full = new SpinWait();
         while (received < Events && !answers.IsFaulted)
         {
             while (sent < Events && hypervisor.FreeRequests > 0)
@@ -277,7 +291,10 @@ public sealed class SharedRingTests : IDisposable
             {
                 message[0] ^= 0xff;
                 CheckPattern(message, received++);
+                full.Reset();
             }
+
+            full.SpinOnce(sleep1Threshold: -1);
         }
 
         await answers;

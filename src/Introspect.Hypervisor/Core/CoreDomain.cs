@@ -1,0 +1,193 @@
+using System.Runtime.InteropServices;
+using Introspect.Hypervisor.Abi;
+using Introspect.Hypervisor.Core.Hypercalls;
+using Introspect.Hypervisor.Core.Hypercalls.Toolstack;
+using Introspect.Hypervisor.Core.Memory;
+
+namespace Introspect.Hypervisor.Core;
+
+/// <summary>A domain of the core, through the toolstack's door.</summary>
+internal sealed class CoreDomain : IDomain
+{
+    // A control tool's pauses are a byte's worth on Xen.
+    private const int MaxPauses = 256;
+
+    private readonly ToolstackCalls _calls;
+    private readonly GuestMemory _memory;
+
+    public CoreDomain(ToolstackCalls calls, DomainId id)
+    {
+        _calls = calls;
+        Id = id;
+        _memory = new GuestMemory(new Mapper(calls, id.Value));
+    }
+
+    /// <inheritdoc/>
+    public DomainId Id { get; }
+
+    /// <inheritdoc/>
+    public IGuestMemory Memory => _memory;
+
+    private ushort Number => Id.Value;
+
+    /// <summary>What is told of a domain, in the seam's words.</summary>
+    public static DomainInfo Describe(ToolstackCalls calls, in DomctlGetDomainInfo info) => new(
+        new(info.Domain),
+        calls.Toolstack.GetDomainName(info.Domain) ?? "",
+        DomainHandle.Read(info),
+        CoreDomainFlags.VendorOf(info.ArchConfig.MiscFlags),
+        (int)unchecked(info.MaxVcpuId + 1),
+        new(calls.MaximumGfn(info.Domain)),
+        info.TotPages * Gfn.PageSize,
+        StateOf(info),
+        PauseCount: 0);
+
+    /// <inheritdoc/>
+    public DomainInfo GetInfo() => Describe(_calls, _calls.GetDomainInfo(Number));
+
+    /// <inheritdoc/>
+    public void Pause() => _calls.Domctl(DomctlCommand.PauseDomain, Number, $"pausing domain {Id}");
+
+    /// <inheritdoc/>
+    public void Unpause() => _calls.Domctl(DomctlCommand.UnpauseDomain, Number, $"unpausing domain {Id}");
+
+    /// <inheritdoc/>
+    public VcpuState ReadVcpu(VcpuId vcpu)
+    {
+        var domctl = ToolstackCalls.Domctl(DomctlCommand.GetHvmContextPartial, Number);
+        var record = default(HvmHwCpu);
+        domctl.HvmContextPartial.Type = HvmSaveCode.Cpu;
+        domctl.HvmContextPartial.Instance = vcpu.Value;
+        domctl.HvmContextPartial.BufferSize = (ulong)Marshal.SizeOf<HvmHwCpu>();
+        domctl.HvmContextPartial.Buffer = 1;
+        _calls.Call(ref domctl, MemoryMarshal.AsBytes(new Span<HvmHwCpu>(ref record)), $"reading vCPU {vcpu} of domain {Id}");
+        return VcpuRecord.ToState(record);
+    }
+
+    /// <inheritdoc/>
+    public void WriteVcpu(VcpuId vcpu, in VcpuState state)
+    {
+        // As every toolstack does it: the whole context, with one record changed. A pause keeps the others' states still.
+        Pause();
+        try
+        {
+            var context = ReadContext();
+            var record = FindRecord(context, HvmSaveCode.Cpu, vcpu.Value);
+            if (record.IsEmpty)
+            {
+                throw new HypervisorException(Errno.EINVAL, $"domain {Id} has no vCPU {vcpu} that is up");
+            }
+
+            ref var cpu = ref MemoryMarshal.AsRef<HvmHwCpu>(record);
+            VcpuRecord.Store(state, ref cpu);
+            WriteContext(context, $"writing vCPU {vcpu} of domain {Id}");
+        }
+        finally
+        {
+            Unpause();
+        }
+    }
+
+    /// <inheritdoc/>
+    public void InjectTrap(VcpuId vcpu, in TrapInjection trap)
+    {
+        var operation = new XenDmOp { Op = DmOpCommand.InjectEvent };
+        operation.InjectEvent.VcpuId = vcpu.Value;
+        operation.InjectEvent.Vector = trap.Vector;
+        operation.InjectEvent.Type = trap.Type;
+        operation.InjectEvent.InsnLength = trap.InsnLength;
+        operation.InjectEvent.ErrorCode = trap.ErrorCode;
+        operation.InjectEvent.Cr2 = trap.Cr2;
+        _calls.DmOp(Number, ref operation, $"injecting vector {trap.Vector} into vCPU {vcpu} of domain {Id}");
+    }
+
+    /// <inheritdoc/>
+    public IMonitor EnableMonitor() => CoreMonitor.Enable(_calls, this);
+
+    /// <inheritdoc/>
+    public RecoveryReport Recover()
+    {
+        Pause();
+        int released;
+        bool wasEnabled;
+        try
+        {
+            (wasEnabled, released) = MonitorRecovery.Run(_calls, this);
+        }
+        finally
+        {
+            Unpause();
+        }
+
+        var undone = 0;
+        while (undone < MaxPauses && (_calls.GetDomainInfo(Number).Flags & DomainInfoFlags.Paused) != 0)
+        {
+            Unpause();
+            undone++;
+        }
+
+        // Xen took the dead monitor's ring page out of the guest, so that nobody can count what is in it.
+        return new RecoveryReport(wasEnabled, 0, released, undone);
+    }
+
+    /// <inheritdoc/>
+    public void Dispose() => _memory.Dispose();
+
+    /// <summary>The whole hvm context.</summary>
+    internal byte[] ReadContext()
+    {
+        var domctl = ToolstackCalls.Domctl(DomctlCommand.GetHvmContext, Number);
+        _calls.Call(ref domctl, default, $"asking for the size of the context of domain {Id}");
+        var context = new byte[domctl.HvmContext.Size];
+        domctl.HvmContext.Buffer = 1;
+        _calls.Call(ref domctl, context, $"reading the context of domain {Id}");
+        return context[..(int)domctl.HvmContext.Size];
+    }
+
+    /// <summary>Loads a whole hvm context.</summary>
+    internal void WriteContext(byte[] context, string what)
+    {
+        var domctl = ToolstackCalls.Domctl(DomctlCommand.SetHvmContext, Number);
+        domctl.HvmContext.Size = (uint)context.Length;
+        domctl.HvmContext.Buffer = 1;
+        _calls.Call(ref domctl, context, what);
+    }
+
+    /// <summary>Lets go of what is mapped: the physmap changes.</summary>
+    internal void InvalidateMemory() => _memory.Invalidate();
+
+    private static Span<byte> FindRecord(Span<byte> context, ushort type, uint instance)
+    {
+        var descriptorBytes = Marshal.SizeOf<HvmSaveDescriptor>();
+        while (MemoryMarshal.TryRead<HvmSaveDescriptor>(context, out var descriptor) && descriptor.TypeCode != HvmSaveCode.End)
+        {
+            context = context[descriptorBytes..];
+            if (descriptor.TypeCode == type && descriptor.Instance == instance)
+            {
+                return context[..(int)descriptor.Length];
+            }
+
+            context = context[(int)descriptor.Length..];
+        }
+
+        return default;
+    }
+
+    private static DomainState StateOf(in DomctlGetDomainInfo info) =>
+        (info.Flags & DomainInfoFlags.Dying) != 0 ? DomainState.Dying
+        : (info.Flags & DomainInfoFlags.Shutdown) != 0 ? info.ShutdownReason switch
+        {
+            ShutdownReason.Poweroff => DomainState.PowerOff,
+            ShutdownReason.Reboot or ShutdownReason.SoftReset => DomainState.Reboot,
+            ShutdownReason.Suspend => DomainState.Suspend,
+            _ => DomainState.Crash,
+        }
+        : (info.Flags & DomainInfoFlags.Paused) != 0 ? DomainState.Paused
+        : (info.Flags & (DomainInfoFlags.Blocked | DomainInfoFlags.Running)) == DomainInfoFlags.Blocked ? DomainState.Blocked
+        : DomainState.Running;
+
+    private sealed class Mapper(ToolstackCalls calls, ushort domain) : IForeignMapper
+    {
+        public ForeignMapping? TryMap(ulong gfn, bool writable) => calls.TryMap(domain, [gfn], writable);
+    }
+}

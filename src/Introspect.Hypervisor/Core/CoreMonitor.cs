@@ -1,0 +1,248 @@
+using Introspect.Hypervisor.Abi;
+using Introspect.Hypervisor.Ring;
+
+namespace Introspect.Hypervisor.Core;
+
+/// <summary>A monitor of a domain of the core, through the toolstack's door.</summary>
+internal sealed class CoreMonitor : IMonitor
+{
+    private readonly ToolstackCalls _calls;
+    private readonly CoreDomain _domain;
+    private readonly RingPage _page;
+    private readonly EventChannel _channel;
+    private readonly MonitorRing _ring;
+    private readonly HashSet<MonitorEvent> _enabled = [];
+    private readonly VmEvent[] _taken;
+    private int _takenCount;
+    private bool _changedAccess;
+    private bool _corrupt;
+    private bool _disposed;
+
+    private CoreMonitor(ToolstackCalls calls, CoreDomain domain, RingPage page, EventChannel channel, MonitorRing ring)
+    {
+        _calls = calls;
+        _domain = domain;
+        _page = page;
+        _channel = channel;
+        _ring = ring;
+        _taken = new VmEvent[ring.Slots];
+        Capabilities = MonitorControl.GetCapabilities(calls, Number);
+    }
+
+    /// <inheritdoc/>
+    public MonitorCapabilities Capabilities { get; }
+
+    /// <inheritdoc/>
+    public int UnconsumedRequests => _ring.UnconsumedRequests;
+
+    /// <inheritdoc/>
+    public int RingSize => _ring.Slots;
+
+    /// <inheritdoc/>
+    public long MalformedRequests { get; private set; }
+
+    private ushort Number => _domain.Id.Value;
+
+    /// <summary>Enables the ring, with the domain paused until the monitor can take the first event.</summary>
+    public static CoreMonitor Enable(ToolstackCalls calls, CoreDomain domain)
+    {
+        domain.Pause();
+        try
+        {
+            var page = RingPage.Enable(calls, domain.Id.Value);
+            EventChannel? channel = null;
+            try
+            {
+                var ring = new MonitorRing(page.Address);
+                ring.Initialise();
+                channel = calls.Bind(domain.Id.Value, page.Port);
+                return new CoreMonitor(calls, domain, page, channel, ring);
+            }
+            catch
+            {
+                _ = calls.TryRing(domain.Id.Value, VmEventOperation.Disable, out _);
+                channel?.Dispose();
+                page.Dispose();
+                throw;
+            }
+        }
+        finally
+        {
+            domain.Unpause();
+        }
+    }
+
+    /// <inheritdoc/>
+    public bool TryTake(out VmEvent request)
+    {
+        while (!_corrupt)
+        {
+            switch (_ring.Take(out request))
+            {
+                case RingStatus.Empty:
+                    return false;
+
+                case RingStatus.Corrupt:
+                    // The producer index cannot be: nothing behind it can be told from garbage.
+                    _corrupt = true;
+                    MalformedRequests++;
+                    return false;
+            }
+
+            if (request.Version == VmEvent.InterfaceVersion)
+            {
+                _taken[_takenCount++] = request;
+                return true;
+            }
+
+            // Its slot must be given back, and a response of an unknown version is dropped by the other side.
+            MalformedRequests++;
+            _ring.Put(request);
+        }
+
+        request = default;
+        return false;
+    }
+
+    /// <inheritdoc/>
+    public void Respond(in VmEvent response)
+    {
+        _ring.Put(response);
+        if (_takenCount == 0)
+        {
+            return;
+        }
+
+        // A response that names none of the open requests stands for the oldest: their number is what must agree.
+        var answered = 0;
+        for (var i = 0; i < _takenCount; i++)
+        {
+            if (_taken[i].VcpuId == response.VcpuId && _taken[i].Reason == response.Reason)
+            {
+                answered = i;
+                break;
+            }
+        }
+
+        _taken.AsSpan(answered + 1, _takenCount - answered - 1).CopyTo(_taken.AsSpan(answered));
+        _takenCount--;
+    }
+
+    /// <inheritdoc/>
+    public void Notify()
+    {
+        _ring.Push();
+        _channel.Notify();
+    }
+
+    /// <inheritdoc/>
+    public bool Wait(TimeSpan timeout, CancellationToken cancellationToken) =>
+        _ring.FinalCheckForRequests() || _channel.Wait(timeout, cancellationToken);
+
+    /// <inheritdoc/>
+    public void Enable(MonitorEvent monitorEvent)
+    {
+        ArgumentNullException.ThrowIfNull(monitorEvent);
+        MonitorControl.Switch(_calls, Number, monitorEvent, on: true);
+        _enabled.Add(MonitorControl.WithoutOptions(monitorEvent));
+    }
+
+    /// <inheritdoc/>
+    public void Disable(MonitorEvent monitorEvent)
+    {
+        ArgumentNullException.ThrowIfNull(monitorEvent);
+        MonitorControl.Switch(_calls, Number, monitorEvent, on: false);
+        _enabled.Remove(MonitorControl.WithoutOptions(monitorEvent));
+    }
+
+    /// <inheritdoc/>
+    public void SetMemoryAccess(Gfn first, uint count, MemoryAccess access)
+    {
+        _changedAccess = true;
+        var operation = new MemAccessOp { Op = MemAccessOperation.SetAccess, Access = (byte)access, Domid = Number, Nr = count, Pfn = first.Value };
+        ToolstackCalls.Check(_calls.TryAccess(ref operation), $"setting the access of {count} frames from {first} on in domain {Number} to {access}");
+    }
+
+    /// <inheritdoc/>
+    public MemoryAccess GetMemoryAccess(Gfn gfn)
+    {
+        var operation = new MemAccessOp { Op = MemAccessOperation.GetAccess, Domid = Number, Pfn = gfn.Value };
+        ToolstackCalls.Check(_calls.TryAccess(ref operation), $"reading the access of frame {gfn} in domain {Number}");
+        return (MemoryAccess)operation.Access;
+    }
+
+    /// <inheritdoc/>
+    public void SetDefaultAccess(MemoryAccess access)
+    {
+        _changedAccess = true;
+        var operation = new MemAccessOp { Op = MemAccessOperation.SetAccess, Access = (byte)access, Domid = Number, Pfn = MemAccessOperation.DefaultPfn };
+        ToolstackCalls.Check(_calls.TryAccess(ref operation), $"setting the default access of domain {Number} to {access}");
+    }
+
+    /// <inheritdoc/>
+    public void ControlRegisters() => MonitorControl.Operate(_calls, Number, MonitorOperation.ControlRegisters, 0, "honouring DENY");
+
+    /// <inheritdoc/>
+    public void EmulateEachRep(bool enable) =>
+        MonitorControl.Operate(_calls, Number, MonitorOperation.EmulateEachRep, enable ? 1u : 0, "emulating each REP iteration");
+
+    /// <inheritdoc/>
+    public void Dispose()
+    {
+        if (_disposed)
+        {
+            return;
+        }
+
+        _disposed = true;
+        try
+        {
+            new MonitorTeardown(_calls, _domain, AnswerAll).Run(_enabled, _changedAccess);
+        }
+        finally
+        {
+            _enabled.Clear();
+            _page.Dispose();
+            _channel.Dispose();
+            _domain.InvalidateMemory();
+        }
+    }
+
+    /// <summary>Answers what was taken and not answered, and everything in the ring, with nothing but "go on".</summary>
+    /// <returns>How many were answered.</returns>
+    private int AnswerAll()
+    {
+        var answered = 0;
+        while (_takenCount > 0)
+        {
+            Release(_taken[0]);
+            answered++;
+        }
+
+        while (TryTake(out var request))
+        {
+            Release(request);
+            answered++;
+        }
+
+        if (answered > 0)
+        {
+            Notify();
+        }
+
+        return answered;
+    }
+
+    private void Release(in VmEvent request)
+    {
+        var response = new VmEvent
+        {
+            Version = VmEvent.InterfaceVersion,
+            Flags = request.Flags & VmEventFlags.VcpuPaused,
+            Reason = request.Reason,
+            VcpuId = request.VcpuId,
+            AltP2mIndex = request.AltP2mIndex,
+        };
+        Respond(response);
+    }
+}

@@ -1,0 +1,136 @@
+using Introspect.Hypervisor.Core.Memory;
+using Introspect.Hypervisor.Abi;
+
+namespace Introspect.Hypervisor.Core.Domains;
+
+/// <summary>What a machine is made with.</summary>
+/// <param name="CreatePlatform">Makes a new domain's platform: devices, console, clock and the CPUs of its vCPUs.</param>
+/// <param name="MemoryReservation">Bytes of machine address space.</param>
+internal sealed record MachineOptions(
+    Func<Domain, IDomainPlatform> CreatePlatform,
+    long MemoryReservation = MachineMemory.DefaultReservation);
+
+/// <summary>The hypervisor itself: its memory and its domains.</summary>
+internal sealed class Machine : IDisposable
+{
+    private readonly Lock _lock = new();
+    private readonly SortedDictionary<ushort, Domain> _domains = [];
+    private ushort _rover;
+
+    public Machine(MachineOptions options)
+    {
+        Options = options;
+        Memory = new(options.MemoryReservation);
+    }
+
+    /// <summary>What it was made with.</summary>
+    public MachineOptions Options { get; }
+
+    /// <summary>Machine memory.</summary>
+    public MachineMemory Memory { get; }
+
+    /// <summary>
+    /// Held around every operation that changes a domain as a whole, as Xen's domctl lock is: such operations come
+    /// one after the other.
+    /// </summary>
+    public Lock ControlLock { get; } = new();
+
+    /// <summary>The domains that exist, by number.</summary>
+    public IReadOnlyList<Domain> Domains
+    {
+        get
+        {
+            lock (_lock)
+            {
+                return [.. _domains.Values];
+            }
+        }
+    }
+
+    /// <summary>The domain of a number, or null.</summary>
+    public Domain? Find(ushort id)
+    {
+        lock (_lock)
+        {
+            return _domains.GetValueOrDefault(id);
+        }
+    }
+
+    /// <summary>Creates a domain, paused once by the control tools, as Xen does.</summary>
+    /// <param name="wanted">Number; 0 or a reserved one lets the machine choose.</param>
+    /// <param name="config">What the toolstack asked for.</param>
+    /// <param name="vendor">Vendor personality.</param>
+    /// <exception cref="HypervisorException">EEXIST: the number is taken; ENOMEM: none is left.</exception>
+    public Domain CreateDomain(ushort wanted, in DomctlCreateDomain config, CpuVendor vendor)
+    {
+        ushort id;
+        lock (_lock)
+        {
+            id = ChooseId(wanted);
+        }
+
+        // Numbers are only chosen under the control lock, so that this one is still free below.
+        var domain = new Domain(this, new DomainId(id), config, VendorPersonality.Of(vendor));
+        try
+        {
+            domain.AttachPlatform(Options.CreatePlatform(domain));
+        }
+        catch
+        {
+            domain.Destroy();
+            throw;
+        }
+
+        lock (_lock)
+        {
+            _domains.Add(id, domain);
+        }
+
+        return domain;
+    }
+
+    /// <summary>Takes a domain out and tears it down.</summary>
+    public void DestroyDomain(Domain domain)
+    {
+        domain.Destroy();
+        lock (_lock)
+        {
+            _domains.Remove(domain.Id.Value);
+        }
+    }
+
+    /// <inheritdoc/>
+    public void Dispose()
+    {
+        lock (ControlLock)
+        {
+            foreach (var domain in Domains)
+            {
+                DestroyDomain(domain);
+            }
+        }
+
+        Memory.Dispose();
+    }
+
+    private ushort ChooseId(ushort wanted)
+    {
+        if (wanted is > 0 and < DomainId.FirstReserved)
+        {
+            return _domains.ContainsKey(wanted)
+                ? throw new HypervisorException(Errno.EEXIST, $"there is a domain {wanted} already")
+                : wanted;
+        }
+
+        for (var tried = 0; tried < DomainId.FirstReserved; tried++)
+        {
+            _rover = (ushort)(_rover + 1 >= DomainId.FirstReserved ? 1 : _rover + 1);
+            if (!_domains.ContainsKey(_rover))
+            {
+                return _rover;
+            }
+        }
+
+        throw new HypervisorException(Errno.ENOMEM, "every domain number is taken");
+    }
+}

@@ -1,0 +1,469 @@
+using System.Diagnostics;
+using Introspect.Hypervisor.Core.Cpu;
+
+namespace Introspect.Hypervisor.Core.Domains;
+
+/// <summary>Why a vCPU does not run, beside its pause counts (<c>VPF_*</c>).</summary>
+[Flags]
+internal enum VcpuPauseFlags
+{
+    None = 0,
+
+    /// <summary>It waits for an event of the guest's (HLT, SCHEDOP_block).</summary>
+    Blocked = 1 << 0,
+
+    /// <summary>It was not brought up, or was taken down.</summary>
+    Down = 1 << 1,
+
+    /// <summary>The monitor ring is nearly full, and this vCPU put the last request (<c>VPF_mem_access</c>). Counted as a pause, too.</summary>
+    RingFull = 1 << 2,
+}
+
+/// <summary>
+/// One virtual CPU: what it is paused by, and the thread that runs it when nothing is. Pauses are counted as Xen
+/// counts them: the domain's own (in <see cref="Domain"/>), the vCPU's, and among those the ones of vm_event.
+/// Entering and leaving the guest take no lock.
+/// </summary>
+internal sealed class Vcpu : IDisposable
+{
+    private const int MaxSpins = 512;
+
+    // Reserved, not used: room for a chain of handlers even if the JIT gave one of them no tail call.
+    private const int ThreadStackBytes = 64 << 20;
+
+    private readonly object _gate = new();
+    private readonly Thread _thread;
+    private int _flags = (int)VcpuPauseFlags.Down;
+    private int _pauseCount;
+    private int _vmEventPauseCount;
+    private int _running;
+    private int _stopWaiters;
+    private int _sleeping;
+    private int _stopped;
+    private int _spins = 32;
+    private readonly Lock _writtenLock = new();
+    private readonly List<ulong> _written = [];
+    private int _hasWritten;
+    private readonly Lock _stateLock = new();
+    private bool _started;
+    private bool _disposed;
+    private bool _waitsForOthers;
+    private long _entries;
+    private long _enteredAt;
+    private long _timeRunning;
+
+    public Vcpu(Domain domain, uint id, IDomainPlatform platform)
+    {
+        Domain = domain;
+        Id = id;
+        Runner = platform.CreateRunner(this);
+        _thread = new Thread(Loop, maxStackSize: ThreadStackBytes) { IsBackground = true, Name = $"d{domain.Id.Value}v{id}" };
+    }
+
+    /// <summary>The domain.</summary>
+    public Domain Domain { get; }
+
+    /// <summary>Number in the domain.</summary>
+    public uint Id { get; }
+
+    /// <summary>CPU and exit handling.</summary>
+    public IVcpuRunner Runner { get; }
+
+    /// <summary>Flags in force.</summary>
+    public VcpuPauseFlags Flags => (VcpuPauseFlags)Volatile.Read(ref _flags);
+
+    /// <summary>Pauses of this vCPU, those of vm_event included.</summary>
+    public int PauseCount => Volatile.Read(ref _pauseCount);
+
+    /// <summary>Sync events which were not answered yet (<c>vm_event_pause_count</c>).</summary>
+    public int VmEventPauseCount => Volatile.Read(ref _vmEventPauseCount);
+
+    /// <summary>True while the thread is between <see cref="IVcpuRunner.BeforeEntry"/> and the end of <see cref="IVcpuRunner.Run"/>, and not asleep in a wait queue.</summary>
+    public bool IsRunning => Volatile.Read(ref _running) != 0;
+
+    /// <summary>True when the vCPU was given a state (<c>is_initialised</c>).</summary>
+    public bool IsInitialised { get; set; }
+
+    /// <summary>Time for which the vCPU ran, nanoseconds: it grows whenever the vCPU is scheduled.</summary>
+    public ulong NanosecondsRunning
+    {
+        get
+        {
+            var ticks = Volatile.Read(ref _timeRunning);
+            if (IsRunning)
+            {
+                ticks += Stopwatch.GetTimestamp() - Volatile.Read(ref _enteredAt);
+            }
+
+            return (ulong)(Math.Max(ticks, 0) * (1_000_000_000.0 / Stopwatch.Frequency));
+        }
+    }
+
+    /// <summary>Times that the scheduler let the vCPU into its runner.</summary>
+    public long Entries => Volatile.Read(ref _entries);
+
+    /// <summary>The exception that ended the vCPU's thread: a fault of the core itself, which crashed the domain.</summary>
+    public Exception? Failure { get; private set; }
+
+    /// <summary>True when nothing keeps the vCPU from running.</summary>
+    public bool IsRunnable =>
+        Volatile.Read(ref _flags) == 0 && Volatile.Read(ref _pauseCount) == 0 && Domain.PauseCount == 0;
+
+    /// <summary>True on the thread that runs this vCPU.</summary>
+    public bool IsOwnThread => Thread.CurrentThread == _thread;
+
+    /// <summary>
+    /// Set while the vCPU's own thread waits for other vCPUs to leave the guest: it is not in the guest itself, and
+    /// looks at <see cref="CpuState.Async"/> before it is again. So two vCPUs can wait for each other.
+    /// </summary>
+    public bool WaitsForOthers
+    {
+        get => Volatile.Read(ref _waitsForOthers);
+        set
+        {
+            Volatile.Write(ref _waitsForOthers, value);
+            Interlocked.MemoryBarrier();
+        }
+    }
+
+    /// <summary>Starts the thread. The vCPU runs when it is neither down nor paused.</summary>
+    public void Start()
+    {
+        _started = true;
+        _thread.Start();
+    }
+
+    /// <summary>Pauses without waiting (<c>vcpu_pause_nosync</c>).</summary>
+    public void PauseNoSync()
+    {
+        Interlocked.Increment(ref _pauseCount);
+        Kick();
+    }
+
+    /// <summary>Pauses, and returns when the vCPU is out of the guest (<c>vcpu_pause</c>). Not for its own thread.</summary>
+    public void Pause()
+    {
+        PauseNoSync();
+        WaitUntilStopped();
+    }
+
+    /// <summary>Undoes one pause.</summary>
+    public void Unpause()
+    {
+        if (Interlocked.Decrement(ref _pauseCount) == 0)
+        {
+            Wake();
+        }
+    }
+
+    /// <summary>Pauses for a sync event (<c>vm_event_vcpu_pause</c>).</summary>
+    public void VmEventPause()
+    {
+        Interlocked.Increment(ref _vmEventPauseCount);
+        PauseNoSync();
+    }
+
+    /// <summary>Undoes one pause of vm_event; without one it does nothing, whatever a response says.</summary>
+    public void VmEventUnpause()
+    {
+        int old;
+        do
+        {
+            old = Volatile.Read(ref _vmEventPauseCount);
+            if (old == 0)
+            {
+                return;
+            }
+        }
+        while (Interlocked.CompareExchange(ref _vmEventPauseCount, old - 1, old) != old);
+
+        Domain.ForeignWriters.BeforeGoingOn();
+        Unpause();
+    }
+
+    /// <summary>Sets a flag.</summary>
+    /// <returns>True when it was set already.</returns>
+    public bool SetFlag(VcpuPauseFlags flag)
+    {
+        var old = Interlocked.Or(ref _flags, (int)flag);
+        Kick();
+        return (old & (int)flag) != 0;
+    }
+
+    /// <summary>Clears a flag, and wakes the vCPU when it was the last obstacle.</summary>
+    /// <returns>True when it was set.</returns>
+    public bool ClearFlag(VcpuPauseFlags flag)
+    {
+        var was = (Interlocked.And(ref _flags, ~(int)flag) & (int)flag) != 0;
+        if (was)
+        {
+            Wake();
+        }
+
+        return was;
+    }
+
+    /// <summary>Ends the present run as soon as may be, so that the vCPU looks at what changed.</summary>
+    public void Kick() => Request(AsyncEvents.Kick);
+
+    /// <summary>Asks the CPU for something at the next block boundary.</summary>
+    public void Request(AsyncEvents events)
+    {
+        // The state is native memory: whoever still knows a vCPU that is gone must not write there.
+        lock (_stateLock)
+        {
+            if (!_disposed)
+            {
+                Interlocked.Or(ref Runner.State.Async, (uint)events);
+            }
+        }
+    }
+
+    /// <summary>Somebody outside the guest wrote to pages: what was decoded of them is dropped before the guest goes on.</summary>
+    public void PagesWritten(ReadOnlySpan<ulong> machinePages)
+    {
+        lock (_writtenLock)
+        {
+            foreach (var page in machinePages)
+            {
+                if (!_written.Contains(page))
+                {
+                    _written.Add(page);
+                }
+            }
+        }
+
+        Volatile.Write(ref _hasWritten, 1);
+        Kick();
+    }
+
+    /// <summary>Lets the thread look again whether it may run.</summary>
+    public void Wake()
+    {
+        if (IsRunnable && Volatile.Read(ref _sleeping) != 0)
+        {
+            lock (_gate)
+            {
+                Monitor.PulseAll(_gate);
+            }
+        }
+    }
+
+    /// <summary>Returns when the vCPU is out of the guest, or at once on its own thread. Something must keep it out.</summary>
+    public void WaitUntilStopped()
+    {
+        if (IsOwnThread)
+        {
+            return;
+        }
+
+        for (var i = 0; i < MaxSpins && IsRunning; i++)
+        {
+            Thread.SpinWait(20);
+        }
+
+        if (!IsRunning)
+        {
+            return;
+        }
+
+        Interlocked.Increment(ref _stopWaiters);
+        lock (_gate)
+        {
+            while (IsRunning)
+            {
+                Monitor.Wait(_gate);
+            }
+        }
+
+        Interlocked.Decrement(ref _stopWaiters);
+    }
+
+    /// <summary>Returns when the vCPU has left the guest at least once since the call, whether or not it goes on.</summary>
+    public void WaitUntilLeft()
+    {
+        if (IsOwnThread)
+        {
+            return;
+        }
+
+        var before = Entries;
+        for (var i = 0; IsRunning && Entries == before && !WaitsForOthers; i++)
+        {
+            if (i < MaxSpins)
+            {
+                Thread.SpinWait(20);
+            }
+            else
+            {
+                Thread.Yield();
+            }
+        }
+    }
+
+    /// <summary>
+    /// Called by the vCPU's own thread in the middle of an exit that must wait for something (a ring slot): it
+    /// counts as stopped until <see cref="Reschedule"/>, so that pausing the domain does not wait for it.
+    /// </summary>
+    public void Deschedule() => LeaveGuest();
+
+    /// <summary>Ends <see cref="Deschedule"/>: returns when the vCPU may run.</summary>
+    /// <returns>False when the domain is being destroyed.</returns>
+    public bool Reschedule() => EnterGuest();
+
+    /// <summary>Ends the thread: it leaves the guest and does not come back. Returns when it ended, except on its own thread.</summary>
+    public void Stop()
+    {
+        Volatile.Write(ref _stopped, 1);
+        Kick();
+        lock (_gate)
+        {
+            Monitor.PulseAll(_gate);
+        }
+
+        if (_started && !IsOwnThread)
+        {
+            _thread.Join();
+        }
+    }
+
+    /// <inheritdoc/>
+    public void Dispose()
+    {
+        Stop();
+        lock (_stateLock)
+        {
+            if (_disposed)
+            {
+                return;
+            }
+
+            _disposed = true;
+        }
+
+        Runner.Dispose();
+    }
+
+    private void Loop()
+    {
+        try
+        {
+            while (EnterGuest())
+            {
+                if (Volatile.Read(ref _hasWritten) != 0)
+                {
+                    DropWrittenCode();
+                }
+
+                Runner.BeforeEntry();
+                if (IsRunnable)
+                {
+                    Runner.Run();
+                }
+
+                LeaveGuest();
+            }
+        }
+#pragma warning disable CA1031 // Whatever the core's own fault is, it must end one guest and not the process.
+        catch (Exception failure)
+        {
+            Failure = failure;
+            Domain.Shutdown(Abi.ShutdownReason.Crash);
+            LeaveGuest();
+        }
+#pragma warning restore CA1031
+    }
+
+    private void DropWrittenCode()
+    {
+        Volatile.Write(ref _hasWritten, 0);
+        lock (_writtenLock)
+        {
+            foreach (var page in _written)
+            {
+                Runner.DropCode(page);
+            }
+
+            _written.Clear();
+        }
+    }
+
+    // Says "running" first and looks at the counts afterwards; a pause counts first and looks at "running"
+    // afterwards. With a full barrier in both, one of them sees the other.
+    private bool EnterGuest()
+    {
+        while (Volatile.Read(ref _stopped) == 0)
+        {
+            Interlocked.Exchange(ref _running, 1);
+            if (IsRunnable)
+            {
+                Volatile.Write(ref _entries, _entries + 1);
+                Volatile.Write(ref _enteredAt, Stopwatch.GetTimestamp());
+                return true;
+            }
+
+            StandStill();
+            if (!Spin())
+            {
+                Sleep();
+            }
+        }
+
+        return false;
+    }
+
+    private void LeaveGuest()
+    {
+        Volatile.Write(ref _timeRunning, _timeRunning + Math.Max(Stopwatch.GetTimestamp() - _enteredAt, 1));
+        StandStill();
+    }
+
+    private void StandStill()
+    {
+        Interlocked.Exchange(ref _running, 0);
+        if (Volatile.Read(ref _stopWaiters) != 0)
+        {
+            lock (_gate)
+            {
+                Monitor.PulseAll(_gate);
+            }
+        }
+    }
+
+    // A monitor in this process often answers within microseconds, and a sleep costs more than that. What
+    // spinning was good for the last times decides how long it is tried.
+    private bool Spin()
+    {
+        if (Environment.ProcessorCount == 1)
+        {
+            return false;
+        }
+
+        for (var i = 0; i < _spins; i++)
+        {
+            Thread.SpinWait(20);
+            if (IsRunnable)
+            {
+                _spins = Math.Min(_spins * 2, MaxSpins);
+                return true;
+            }
+        }
+
+        _spins = Math.Max(_spins / 2, 1);
+        return false;
+    }
+
+    private void Sleep()
+    {
+        lock (_gate)
+        {
+            Interlocked.Exchange(ref _sleeping, 1);
+            while (!IsRunnable && Volatile.Read(ref _stopped) == 0)
+            {
+                Monitor.Wait(_gate);
+            }
+
+            Volatile.Write(ref _sleeping, 0);
+        }
+    }
+}

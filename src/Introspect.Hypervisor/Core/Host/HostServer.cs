@@ -1,0 +1,225 @@
+using Introspect.Hypervisor.Core.Hypercalls;
+using Introspect.Hypervisor.Linux;
+
+namespace Introspect.Hypervisor.Core.Host;
+
+/// <summary>
+/// Lets other processes operate the domains of this one: listens on a unix socket, runs the toolstack operations
+/// that come, and hands out guest memory and event channels as descriptors. A client has a thread of its own, so
+/// one that hangs or lies holds up nobody else; when it goes, its mappings and event channels go with it, and
+/// the domains stay as they are, paused vCPUs included. What a client sends over the socket cannot hurt the host;
+/// the memory and the eventfds that it is handed are shared in earnest, which is why only the owner gets them.
+/// </summary>
+internal sealed class HostServer : IDisposable
+{
+    /// <summary>Most clients at a time.</summary>
+    public const int DefaultMaxClients = 64;
+
+    private const uint OwnerOnly = 0x180;
+
+    private static readonly TimeSpan SendTimeout = TimeSpan.FromSeconds(10);
+
+    private readonly IToolstack _toolstack;
+    private readonly IDescriptorSource _descriptors;
+    private readonly Func<PeerCredentials, bool> _permits;
+    private readonly Action<string> _log;
+    private readonly int _maxClients;
+    private readonly UnixSocket _listener;
+    private readonly Doorbells _doorbells;
+    private readonly Thread _acceptor;
+    private readonly Lock _gate = new();
+    private readonly HashSet<HostSession> _sessions = [];
+    private readonly HashSet<uint> _refusedUsers = [];
+    private bool _stopping;
+
+    /// <summary>Starts listening.</summary>
+    /// <param name="path">Where; a socket that a dead host left there is removed.</param>
+    /// <param name="toolstack">Who runs the operations; it is called from several threads, and stays its owner's.</param>
+    /// <param name="descriptors">Who tells the descriptors behind memory and channels.</param>
+    /// <param name="log">Told, in one line each, what went wrong with a client.</param>
+    /// <param name="permits">Who may control the domains; by default this process's user and root.</param>
+    /// <param name="maxClients">Most clients at a time.</param>
+    /// <exception cref="HypervisorException">EADDRINUSE: a host runs there already, or something that is no socket is in the way.</exception>
+    public HostServer(
+        string path,
+        IToolstack toolstack,
+        IDescriptorSource descriptors,
+        Action<string> log,
+        Func<PeerCredentials, bool>? permits = null,
+        int maxClients = DefaultMaxClients)
+    {
+        Path = path;
+        _toolstack = toolstack;
+        _descriptors = descriptors;
+        _log = log;
+        _permits = permits ?? (static peer => OwnerOrRoot(peer, UnixSocket.EffectiveUser));
+        _maxClients = maxClients;
+        _listener = Listen(path);
+        _doorbells = new(log);
+        _acceptor = new Thread(AcceptClients) { IsBackground = true, Name = "introspect host" };
+        _acceptor.Start();
+    }
+
+    /// <summary>Where clients connect.</summary>
+    public string Path { get; }
+
+    /// <summary>Clients connected now.</summary>
+    public int ClientCount
+    {
+        get
+        {
+            lock (_gate)
+            {
+                return _sessions.Count;
+            }
+        }
+    }
+
+    /// <summary>The rule of who may control domains: their owner, and root.</summary>
+    public static bool OwnerOrRoot(PeerCredentials peer, uint owner) => peer.Uid == owner || peer.Uid == 0;
+
+    /// <summary>Disconnects every client and stops listening. The domains stay as they are.</summary>
+    public void Dispose()
+    {
+        HostSession[] sessions;
+        lock (_gate)
+        {
+            if (_stopping)
+            {
+                return;
+            }
+
+            _stopping = true;
+            sessions = [.. _sessions];
+        }
+
+        _listener.Shutdown();
+        _acceptor.Join();
+        foreach (var session in sessions)
+        {
+            session.Disconnect();
+        }
+
+        foreach (var session in sessions)
+        {
+            session.Dispose();
+        }
+
+        _doorbells.Dispose();
+        _listener.Dispose();
+        try
+        {
+            File.Delete(Path);
+        }
+        catch (IOException failure)
+        {
+            _log($"the socket '{Path}' could not be removed: {failure.Message}");
+        }
+    }
+
+    private static UnixSocket Listen(string path)
+    {
+        if (UnixSocket.IsSocket(path))
+        {
+            RemoveIfAbandoned(path);
+        }
+
+        // The peer's credentials are what counts; the mode keeps others from knocking at all.
+        return UnixSocket.Listen(path, backlog: 16, OwnerOnly);
+    }
+
+    private static void RemoveIfAbandoned(string path)
+    {
+        try
+        {
+            UnixSocket.Connect(path).Dispose();
+        }
+        catch (HypervisorException refused) when (refused.Error == Errno.ECONNREFUSED)
+        {
+            File.Delete(path);
+            return;
+        }
+
+        throw new HypervisorException(Errno.EADDRINUSE, $"a host listens at '{path}' already: stop it or choose another path");
+    }
+
+    private void AcceptClients()
+    {
+        while (true)
+        {
+            UnixSocket? socket;
+            try
+            {
+                socket = _listener.Accept();
+            }
+            catch (HypervisorException failure)
+            {
+                // Out of descriptors or memory: those who are connected go on, and newcomers wait.
+                _log($"a client could not be accepted: {failure.Message}");
+                Thread.Sleep(TimeSpan.FromMilliseconds(100));
+                continue;
+            }
+
+            if (socket is null)
+            {
+                return;
+            }
+
+            try
+            {
+                Welcome(socket);
+            }
+            catch (HypervisorException gone)
+            {
+                socket.Dispose();
+                _log($"a client went away while it was greeted: {gone.Message}");
+            }
+        }
+    }
+
+    private void Welcome(UnixSocket socket)
+    {
+        socket.SetSendTimeout(SendTimeout);
+        var peer = socket.GetPeer();
+        if (!_permits(peer))
+        {
+            if (_refusedUsers.Add(peer.Uid))
+            {
+                _log($"user {peer.Uid} (process {peer.Pid}) may not control the domains of user {UnixSocket.EffectiveUser}; refused, and not told again");
+            }
+
+            Refuse(socket, Errno.EPERM);
+            return;
+        }
+
+        var session = new HostSession(socket, peer, _toolstack, _descriptors, _doorbells, _log, Forget);
+        lock (_gate)
+        {
+            if (!_stopping && _sessions.Count < _maxClients)
+            {
+                _sessions.Add(session);
+                session.Start();
+                return;
+            }
+        }
+
+        _log($"process {peer.Pid} was refused: {_maxClients} clients are connected already");
+        Refuse(socket, Errno.EBUSY);
+    }
+
+    private static void Refuse(UnixSocket socket, Errno error)
+    {
+        Span<byte> greeting = stackalloc byte[HostProtocol.GreetingBytes];
+        HostProtocol.WriteGreeting(greeting, -(int)error);
+        socket.Send(greeting);
+        socket.Dispose();
+    }
+
+    private void Forget(HostSession session)
+    {
+        lock (_gate)
+        {
+            _sessions.Remove(session);
+        }
+    }
+}

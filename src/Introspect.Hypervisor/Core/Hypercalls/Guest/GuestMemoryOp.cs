@@ -1,0 +1,414 @@
+using Introspect.Hypervisor.Abi;
+
+namespace Introspect.Hypervisor.Core.Hypercalls.Guest;
+
+/// <summary><c>__HYPERVISOR_memory_op</c> from the guest itself: its own physmap.</summary>
+internal static class GuestMemoryOp
+{
+    private const ulong CommandMask = (1u << MemoryOp.ExtentShift) - 1;
+
+    // What an unprivileged domain may ask for at a time: 2^9 pages.
+    private const uint MaxOrder = 9;
+
+    // Extents done in one go; the guest comes back for the rest.
+    private const ulong BatchExtents = 256;
+    private const ushort BatchFrames = 256;
+
+    private const uint MachphysMapping = 12;
+    private const uint GetPodTarget = 17;
+    private const uint SetPodTarget = 16;
+    private const uint GetVnumaInfo = 26;
+    private const uint PopulateOnDemand = 1 << 16;
+    private const uint DevMmioSpace = 5;
+
+    /// <summary>Does the call: A1 is the command with a continued call's place above it, A2 the argument.</summary>
+    public static HypercallResult Do(in HypercallArguments call, IGuestHypercallContext context)
+    {
+        var argument = call.A2;
+        var start = call.A1 >> MemoryOp.ExtentShift;
+        var command = (uint)(call.A1 & CommandMask);
+        switch (command)
+        {
+            case MemoryOp.IncreaseReservation:
+            case MemoryOp.DecreaseReservation:
+            case MemoryOp.PopulatePhysmap:
+                return Reservation(call, context, command, start);
+
+            case MemoryOp.AddToPhysmap:
+                return AddToPhysmap(call, context, start);
+
+            case MemoryOp.AddToPhysmapBatch:
+                return AddToPhysmapBatch(call, context, start);
+
+            case MemoryOp.RemoveFromPhysmap:
+                return start != 0 ? -(long)Errno.EINVAL : RemoveFromPhysmap(call, context);
+
+            case MemoryOp.MaximumRamPage:
+                return start != 0 ? -(long)Errno.EINVAL : (long)context.MaximumRamPage;
+
+            case MemoryOp.CurrentReservation:
+            case MemoryOp.MaximumReservation:
+            case MemoryOp.MaximumGpfn:
+                return start != 0 ? -(long)Errno.EINVAL : Statistic(context, command, argument);
+
+            case MemoryOp.MemoryMap:
+                return MemoryMap(context, argument, call.Is64);
+
+            case MemoryOp.MachineMemoryMap or MachphysMapping:
+                return -(long)Errno.ENOSYS;
+
+            case MemoryOp.SetMemoryMap or MemoryOp.ClaimPages or SetPodTarget or GetPodTarget:
+                return -(long)Errno.EPERM;
+
+            case MemoryOp.AccessOp or MemoryOp.PagingOp or MemoryOp.SharingOp:
+                // The target is another domain by definition; a guest finds none that it may touch.
+                return -(long)Errno.EPERM;
+
+            case MemoryOp.Exchange or GetVnumaInfo:
+                return -(long)Errno.EOPNOTSUPP;
+
+            default:
+                return -(long)Errno.ENOSYS;
+        }
+    }
+
+    private static long Target(ushort domain, IGuestHypercallContext context) =>
+        domain == SpecialDomain.Self || domain == context.DomainId ? 0
+            : context.FindEvents(domain) is null ? -(long)Errno.ESRCH
+            : -(long)Errno.EPERM;
+
+    /// <summary>These calls have no errors: they tell how many extents were done, from the first on.</summary>
+    private static HypercallResult Reservation(
+        in HypercallArguments call, IGuestHypercallContext context, uint command, ulong start)
+    {
+        if (!TryReadReservation(context, call, out var reservation)
+            || reservation.NrExtents > uint.MaxValue >> MemoryOp.ExtentShift
+            || start >= reservation.NrExtents
+            || Target(reservation.Domid, context) != 0
+            || reservation.ExtentOrder > MaxOrder
+            || (command == MemoryOp.PopulatePhysmap && (reservation.MemFlags & PopulateOnDemand) != 0)
+            || command == MemoryOp.IncreaseReservation)
+        {
+            // Pages without a place in the physmap are of no use to a translated guest: none are given.
+            return (long)start;
+        }
+
+        var end = Math.Min(reservation.NrExtents, start + BatchExtents);
+        for (var i = start; i < end; i++)
+        {
+            if (!context.TryReadLong(reservation.ExtentStart, i, call.Is64, out var gfn)
+                || !DoExtent(context, command, gfn, reservation.ExtentOrder))
+            {
+                return (long)i;
+            }
+        }
+
+        return end == reservation.NrExtents
+            ? (long)end
+            : HypercallResult.ContinueWith(call with { A1 = command | (end << MemoryOp.ExtentShift) });
+    }
+
+    private static bool TryReadReservation(
+        IGuestHypercallContext context, in HypercallArguments call, out MemoryReservation reservation)
+    {
+        if (call.Is64)
+        {
+            return context.TryRead(call.A2, out reservation);
+        }
+
+        var ok = context.TryRead(call.A2, out CompatMemoryReservation narrow);
+        reservation = new MemoryReservation
+        {
+            ExtentStart = narrow.ExtentStart,
+            NrExtents = narrow.NrExtents,
+            ExtentOrder = narrow.ExtentOrder,
+            MemFlags = narrow.MemFlags,
+            Domid = narrow.Domid,
+        };
+        return ok;
+    }
+
+    /// <summary>One extent, whole or not at all when it is populated; what was removed stays removed.</summary>
+    private static bool DoExtent(IGuestHypercallContext context, uint command, ulong gfn, uint order)
+    {
+        var pages = 1UL << (int)order;
+        for (var page = 0UL; page < pages; page++)
+        {
+            var error = command == MemoryOp.PopulatePhysmap
+                ? context.PopulateFrame(gfn + page)
+                : context.RemoveFrame(gfn + page);
+            if (error == 0)
+            {
+                continue;
+            }
+
+            while (command == MemoryOp.PopulatePhysmap && page-- > 0)
+            {
+                _ = context.RemoveFrame(gfn + page);
+            }
+
+            return false;
+        }
+
+        return true;
+    }
+
+    private static HypercallResult AddToPhysmap(in HypercallArguments call, IGuestHypercallContext context, ulong start)
+    {
+        if (start > ushort.MaxValue)
+        {
+            return -(long)Errno.EDOM;
+        }
+
+        AddToPhysmap add;
+        if (call.Is64)
+        {
+            if (!context.TryRead(call.A2, out add))
+            {
+                return -(long)Errno.EFAULT;
+            }
+        }
+        else if (context.TryRead(call.A2, out CompatAddToPhysmap narrow))
+        {
+            add = new AddToPhysmap
+            {
+                Domid = narrow.Domid,
+                Size = narrow.Size,
+                Space = narrow.Space,
+                Index = narrow.Index,
+                Gpfn = narrow.Gpfn,
+            };
+        }
+        else
+        {
+            return -(long)Errno.EFAULT;
+        }
+
+        if (add.Space == PhysMapSpace.GmfnForeign)
+        {
+            return -(long)Errno.ENOSYS;
+        }
+
+        var error = CheckSpace(add.Domid, add.Space, context);
+        if (error != 0)
+        {
+            return error;
+        }
+
+        if (add.Gpfn == InvalidGfn(call.Is64))
+        {
+            return -(long)Errno.EINVAL;
+        }
+
+        return add.Space == PhysMapSpace.GmfnRange
+            ? AddRange(call, context, add, start)
+            : AddOne(context, add.Space, add.Index, add.Gpfn);
+    }
+
+    private static ulong InvalidGfn(bool is64) => is64 ? ulong.MaxValue : uint.MaxValue;
+
+    private static long CheckSpace(ushort domain, uint space, IGuestHypercallContext context)
+    {
+        var error = domain != SpecialDomain.Self && domain != context.DomainId && context.FindEvents(domain) is null
+            ? -(long)Errno.ESRCH
+            : 0;
+        return error != 0 ? error
+            : space == DevMmioSpace ? -(long)Errno.EACCES
+            : Target(domain, context);
+    }
+
+    private static HypercallResult AddRange(
+        in HypercallArguments call, IGuestHypercallContext context, in AddToPhysmap add, ulong start)
+    {
+        if (add.Size < start)
+        {
+            return -(long)Errno.EILSEQ;
+        }
+
+        if (add.Gpfn + add.Size < add.Gpfn || add.Index + add.Size < add.Index)
+        {
+            return -(long)Errno.EOVERFLOW;
+        }
+
+        var end = Math.Min(add.Size, start + BatchFrames);
+        for (var i = start; i < end; i++)
+        {
+            var error = context.MoveFrame(add.Index + i, add.Gpfn + i);
+            if (error < 0)
+            {
+                return error;
+            }
+        }
+
+        return end == add.Size
+            ? 0
+            : HypercallResult.ContinueWith(call with { A1 = MemoryOp.AddToPhysmap | (end << MemoryOp.ExtentShift) });
+    }
+
+    private static int AddOne(IGuestHypercallContext context, uint space, ulong index, ulong gfn) => space switch
+    {
+        PhysMapSpace.SharedInfo => index == 0 ? context.MapSharedInfo(gfn) : -(int)Errno.EINVAL,
+        PhysMapSpace.GrantTable => index < context.MaximumGrantFrames
+            ? context.MapGrantFrame(index, gfn)
+            : -(int)Errno.EINVAL,
+        PhysMapSpace.Gmfn => context.MoveFrame(index, gfn),
+        _ => -(int)Errno.EINVAL,
+    };
+
+    private static HypercallResult AddToPhysmapBatch(
+        in HypercallArguments call, IGuestHypercallContext context, ulong start)
+    {
+        if (start > ushort.MaxValue)
+        {
+            return -(long)Errno.EDOM;
+        }
+
+        AddToPhysmapBatch batch;
+        if (call.Is64)
+        {
+            if (!context.TryRead(call.A2, out batch))
+            {
+                return -(long)Errno.EFAULT;
+            }
+        }
+        else if (context.TryRead(call.A2, out CompatAddToPhysmapBatch narrow))
+        {
+            batch = new AddToPhysmapBatch
+            {
+                Domid = narrow.Domid,
+                Space = narrow.Space,
+                Size = narrow.Size,
+                ForeignDomid = narrow.ForeignDomid,
+                Indexes = narrow.Indexes,
+                Gpfns = narrow.Gpfns,
+                Errors = narrow.Errors,
+            };
+        }
+        else
+        {
+            return -(long)Errno.EFAULT;
+        }
+
+        if (batch.Space == PhysMapSpace.GmfnRange)
+        {
+            return -(long)Errno.EOPNOTSUPP;
+        }
+
+        var error = CheckSpace(batch.Domid, batch.Space, context);
+        if (error != 0)
+        {
+            return error;
+        }
+
+        if (batch.Size < start)
+        {
+            return -(long)Errno.EILSEQ;
+        }
+
+        var end = Math.Min(batch.Size, start + BatchFrames);
+        for (var i = start; i < end; i++)
+        {
+            if (!context.TryReadLong(batch.Indexes, i, call.Is64, out var index)
+                || !context.TryReadLong(batch.Gpfns, i, call.Is64, out var gfn))
+            {
+                return -(long)Errno.EFAULT;
+            }
+
+            if (gfn == InvalidGfn(call.Is64))
+            {
+                return -(long)Errno.EINVAL;
+            }
+
+            // Pages of other domains: a guest has no right to any.
+            var result = batch.Space == PhysMapSpace.GmfnForeign
+                ? context.FindEvents(batch.ForeignDomid) is null ? -(int)Errno.ESRCH : -(int)Errno.EPERM
+                : AddOne(context, batch.Space, index, gfn);
+            if (!context.TryWrite(batch.Errors + (i * 4), result))
+            {
+                return -(long)Errno.EFAULT;
+            }
+        }
+
+        return end == batch.Size
+            ? 0
+            : HypercallResult.ContinueWith(
+                call with { A1 = MemoryOp.AddToPhysmapBatch | (end << MemoryOp.ExtentShift) });
+    }
+
+    private static long RemoveFromPhysmap(in HypercallArguments call, IGuestHypercallContext context)
+    {
+        ushort domain;
+        ulong gfn;
+        if (call.Is64)
+        {
+            if (!context.TryRead(call.A2, out RemoveFromPhysmap wide))
+            {
+                return -(long)Errno.EFAULT;
+            }
+
+            (domain, gfn) = (wide.Domid, wide.Gpfn);
+        }
+        else if (context.TryRead(call.A2, out CompatRemoveFromPhysmap narrow))
+        {
+            (domain, gfn) = (narrow.Domid, narrow.Gpfn);
+        }
+        else
+        {
+            return -(long)Errno.EFAULT;
+        }
+
+        var error = Target(domain, context);
+        return error != 0 ? error : context.RemoveFrame(gfn);
+    }
+
+    private static long Statistic(IGuestHypercallContext context, uint command, ulong argument)
+    {
+        if (!context.TryRead(argument, out MemoryDomain domain))
+        {
+            return -(long)Errno.EFAULT;
+        }
+
+        var error = Target(domain.Domid, context);
+        return error != 0 ? error : (long)(command switch
+        {
+            MemoryOp.CurrentReservation => context.TotalPages,
+            MemoryOp.MaximumReservation => context.MaximumPages,
+            _ => context.MaximumGfn,
+        });
+    }
+
+    private static long MemoryMap(IGuestHypercallContext context, ulong argument, bool is64)
+    {
+        uint entries;
+        ulong buffer;
+        if (is64)
+        {
+            if (!context.TryRead(argument, out MemoryMap wide))
+            {
+                return -(long)Errno.EFAULT;
+            }
+
+            (entries, buffer) = (wide.NrEntries, wide.Buffer);
+        }
+        else if (context.TryRead(argument, out CompatMemoryMap narrow))
+        {
+            (entries, buffer) = (narrow.NrEntries, narrow.Buffer);
+        }
+        else
+        {
+            return -(long)Errno.EFAULT;
+        }
+
+        var map = context.MemoryMap;
+        if (map.IsEmpty)
+        {
+            return -(long)Errno.ENOSYS;
+        }
+
+        map = map[..(int)Math.Min(entries, (uint)map.Length)];
+        return context.CopyToGuest(buffer, System.Runtime.InteropServices.MemoryMarshal.AsBytes(map))
+            && context.TryWrite(argument, (uint)map.Length)
+                ? 0
+                : -(long)Errno.EFAULT;
+    }
+}

@@ -1,0 +1,274 @@
+using Introspect.Hypervisor.Abi;
+using Introspect.Hypervisor.Core.Domains;
+using Introspect.Hypervisor.Core.State;
+
+namespace Introspect.Hypervisor.Core.Hypercalls.Toolstack;
+
+/// <summary>The domctl operations, privilege and interface version checked, under the control lock.</summary>
+internal sealed class DomainOperations(Machine machine)
+{
+    private const uint MaxVcpus = 128;
+
+    /// <summary>Does one operation; what it gives back is in the structure and in the buffer.</summary>
+    public Errno Operate(Domain? domain, ref XenDomctl domctl, Span<byte> buffer)
+    {
+        switch (domctl.Command)
+        {
+            case DomctlCommand.CreateDomain:
+                return Create(ref domctl);
+            case DomctlCommand.GetDomainInfo:
+                return GetInfo(domain, ref domctl);
+        }
+
+        if (domain is null)
+        {
+            return Errno.ESRCH;
+        }
+
+        switch (domctl.Command)
+        {
+            case DomctlCommand.DestroyDomain:
+                machine.DestroyDomain(domain);
+                return Errno.None;
+            case DomctlCommand.PauseDomain:
+                return domain.ControllerPause();
+            case DomctlCommand.UnpauseDomain:
+                return domain.ControllerUnpause();
+            case DomctlCommand.ResumeDomain:
+                domain.Resume();
+                return Errno.None;
+            case DomctlCommand.MaxMem:
+                domain.Ram.MaxPages = (long)Math.Min(domctl.MaxMem.MaxMemKb >> 2, uint.MaxValue - 1);
+                return Errno.None;
+            case DomctlCommand.MaxVcpus:
+                return CreateVcpus(domain, domctl.MaxVcpus.Max);
+            case DomctlCommand.GetVcpuInfo:
+                return GetVcpuInfo(domain, ref domctl.VcpuInfo);
+            case DomctlCommand.SetDomainHandle:
+                domain.Handle = DomainHandle.Read(domctl.SetDomainHandle);
+                return Errno.None;
+            case DomctlCommand.SetHvmContext:
+                return SetContext(domain, domctl.HvmContext, buffer);
+            case DomctlCommand.GetHvmContext:
+                return GetContext(domain, ref domctl.HvmContext, buffer);
+            case DomctlCommand.GetHvmContextPartial:
+                return GetContextPartial(domain, ref domctl.HvmContextPartial, buffer);
+            case DomctlCommand.VmEventOp:
+                return MonitorRingOperations.Operate(domain, ref domctl.VmEventOp);
+            case DomctlCommand.MonitorOp:
+                return domain.Monitor.Operate(ref domctl.MonitorOp);
+            case DomctlCommand.SetAccessRequired:
+                domain.Pause();
+                domain.Physmap.AccessRequired = domctl.AccessRequired.AccessRequired != 0;
+                domain.Unpause();
+                return Errno.None;
+            case DomctlCommand.SetAddressSize or DomctlCommand.GetAddressSize:
+                return Errno.EOPNOTSUPP;
+            default:
+                return Errno.ENOSYS;
+        }
+    }
+
+    private Errno Create(ref XenDomctl domctl)
+    {
+        ref var config = ref domctl.CreateDomain;
+        const CreateDomainFlags Possible = CreateDomainFlags.Hvm | CreateDomainFlags.Hap | CreateDomainFlags.XsDomain;
+        var misc = config.Arch.MiscFlags & ~(CoreDomainFlags.MsrRelaxed | CoreDomainFlags.Svm);
+        if ((config.Flags & ~Possible) != 0
+            || (config.Flags & CreateDomainFlags.Hvm) == 0
+            || config.MaxVcpus is 0 or > MaxVcpus
+            || misc != 0)
+        {
+            return Errno.EINVAL;
+        }
+
+        // A PVH domain has a local APIC and nothing else emulated, as on Xen.
+        if (config.Arch.EmulationFlags != X86EmulationFlags.Lapic)
+        {
+            return Errno.EOPNOTSUPP;
+        }
+
+        var created = machine.CreateDomain(domctl.Domain, config, CoreDomainFlags.VendorOf(config.Arch.MiscFlags));
+        domctl.Domain = created.Id.Value;
+        return Errno.None;
+    }
+
+    private Errno GetInfo(Domain? domain, ref XenDomctl domctl)
+    {
+        if (domain is null)
+        {
+            // Without such a domain the next one is told: how a toolstack walks the list.
+            if (domctl.Domain >= DomainId.FirstReserved)
+            {
+                return Errno.EINVAL;
+            }
+
+            foreach (var candidate in machine.Domains)
+            {
+                if (candidate.Id.Value >= domctl.Domain)
+                {
+                    domain = candidate;
+                    break;
+                }
+            }
+        }
+
+        if (domain is null)
+        {
+            return Errno.ESRCH;
+        }
+
+        SystemOperations.FillInfo(domain, out domctl.GetDomainInfo);
+        domctl.Domain = domain.Id.Value;
+        return Errno.None;
+    }
+
+    private static Errno CreateVcpus(Domain domain, uint max)
+    {
+        if (max != domain.MaxVcpus)
+        {
+            return Errno.EINVAL;
+        }
+
+        domain.Pause();
+        domain.CreateVcpus();
+        domain.Unpause();
+        return Errno.None;
+    }
+
+    private static Errno GetVcpuInfo(Domain domain, ref DomctlVcpuInfo info)
+    {
+        if (info.Vcpu >= domain.MaxVcpus)
+        {
+            return Errno.EINVAL;
+        }
+
+        if (domain.FindVcpu(info.Vcpu) is not { } vcpu)
+        {
+            return Errno.ESRCH;
+        }
+
+        info.Online = (vcpu.Flags & VcpuPauseFlags.Down) == 0 ? (byte)1 : (byte)0;
+        info.Blocked = (vcpu.Flags & VcpuPauseFlags.Blocked) != 0 ? (byte)1 : (byte)0;
+        info.Running = vcpu.IsRunning ? (byte)1 : (byte)0;
+        info.CpuTime = vcpu.NanosecondsRunning;
+        info.Cpu = 0;
+        return Errno.None;
+    }
+
+    private static Errno SetContext(Domain domain, in DomctlHvmContext argument, ReadOnlySpan<byte> buffer)
+    {
+        if (argument.Size > buffer.Length)
+        {
+            return Errno.EFAULT;
+        }
+
+        domain.Pause();
+        try
+        {
+            return HvmContext.Load(domain, buffer[..(int)argument.Size]);
+        }
+        finally
+        {
+            domain.Unpause();
+        }
+    }
+
+    private static Errno GetContext(Domain domain, ref DomctlHvmContext argument, Span<byte> buffer)
+    {
+        var size = HvmContext.MaxSize(domain);
+        if (argument.Buffer == 0)
+        {
+            argument.Size = (uint)size;
+            return Errno.None;
+        }
+
+        if (argument.Size < size)
+        {
+            return Errno.ENOSPC;
+        }
+
+        if (buffer.Length < size)
+        {
+            return Errno.EFAULT;
+        }
+
+        domain.Pause();
+        try
+        {
+            argument.Size = (uint)HvmContext.Save(domain, buffer);
+            return Errno.None;
+        }
+        finally
+        {
+            domain.Unpause();
+        }
+    }
+
+    private static Errno GetContextPartial(Domain domain, ref DomctlHvmContextPartial argument, Span<byte> buffer)
+    {
+        if (HvmContext.Find(domain, argument.Type) is not { } section)
+        {
+            return Errno.EINVAL;
+        }
+
+        var vcpu = section.IsPerVcpu ? domain.FindVcpu(argument.Instance) : null;
+        if (section.IsPerVcpu && vcpu is null)
+        {
+            return Errno.ENOENT;
+        }
+
+        Span<byte> record = new byte[section.Length];
+        var result = WhileStill(domain, vcpu, section, argument.Instance, record);
+        if (result != Errno.None)
+        {
+            return result;
+        }
+
+        if (argument.Buffer != 0)
+        {
+            if (argument.BufferSize < (ulong)record.Length)
+            {
+                return Errno.ENOBUFS;
+            }
+
+            if (buffer.Length < record.Length)
+            {
+                return Errno.EFAULT;
+            }
+
+            record.CopyTo(buffer);
+        }
+
+        argument.BufferSize = (ulong)record.Length;
+        return Errno.None;
+    }
+
+    private static Errno WhileStill(Domain domain, Vcpu? vcpu, IHvmContextSection section, uint instance, Span<byte> record)
+    {
+        if (vcpu is null)
+        {
+            domain.Pause();
+        }
+        else
+        {
+            vcpu.Pause();
+        }
+
+        try
+        {
+            return HvmContext.SaveOne(section, instance, record);
+        }
+        finally
+        {
+            if (vcpu is null)
+            {
+                domain.Unpause();
+            }
+            else
+            {
+                vcpu.Unpause();
+            }
+        }
+    }
+}

@@ -1,0 +1,82 @@
+using System.Buffers.Binary;
+using System.Diagnostics;
+using System.Security.Cryptography;
+
+namespace Introspect.Hypervisor.Core.Platform;
+
+/// <summary>
+/// The one door through which time and chance come in. Nothing else in the core may ask for either, so that a run
+/// can be made deterministic, and recorded, at this place.
+/// </summary>
+internal interface IOutsideWorld
+{
+    /// <summary>Nanoseconds of a clock that never goes back; its zero means nothing.</summary>
+    ulong MonotonicNanoseconds { get; }
+
+    /// <summary>Nanoseconds since 1970 (UTC).</summary>
+    ulong UnixNanoseconds { get; }
+
+    /// <summary>Fills a buffer with random bytes.</summary>
+    void FillRandom(Span<byte> destination);
+}
+
+/// <summary>The host's time and random numbers.</summary>
+internal sealed class HostWorld : IOutsideWorld
+{
+    /// <summary>The one instance: it has no state.</summary>
+    public static readonly HostWorld Instance = new();
+
+    private HostWorld()
+    {
+    }
+
+    /// <inheritdoc/>
+    public ulong MonotonicNanoseconds
+    {
+        get
+        {
+            // A tick is a nanosecond on Linux; RDTSC comes here, so the division is for elsewhere.
+            var ticks = (ulong)Stopwatch.GetTimestamp();
+            return Stopwatch.Frequency == 1_000_000_000
+                ? ticks
+                : (ulong)((UInt128)ticks * 1_000_000_000 / (ulong)Stopwatch.Frequency);
+        }
+    }
+
+    /// <inheritdoc/>
+    public ulong UnixNanoseconds => (ulong)(DateTime.UtcNow - DateTime.UnixEpoch).Ticks * 100;
+
+    /// <inheritdoc/>
+    public void FillRandom(Span<byte> destination) => RandomNumberGenerator.Fill(destination);
+}
+
+/// <summary>A world in which every run is the same: time stands at a chosen moment, numbers follow from a seed.</summary>
+internal sealed class RepeatableWorld(ulong unixNanoseconds, ulong seed) : IOutsideWorld
+{
+    /// <summary>State of the generator (SplitMix64): what a saved or forked run goes on from.</summary>
+    public ulong RandomState { get; set; } = seed;
+
+    /// <inheritdoc/>
+    public ulong MonotonicNanoseconds => 0;
+
+    /// <inheritdoc/>
+    public ulong UnixNanoseconds => unixNanoseconds;
+
+    /// <inheritdoc/>
+    public void FillRandom(Span<byte> destination)
+    {
+        Span<byte> bytes = stackalloc byte[8];
+        while (!destination.IsEmpty)
+        {
+            RandomState += 0x9E37_79B9_7F4A_7C15;
+            var z = RandomState;
+            z = (z ^ (z >> 30)) * 0xBF58_476D_1CE4_E5B9;
+            z = (z ^ (z >> 27)) * 0x94D0_49BB_1331_11EB;
+            z ^= z >> 31;
+            BinaryPrimitives.WriteUInt64LittleEndian(bytes, z);
+            var count = Math.Min(8, destination.Length);
+            bytes[..count].CopyTo(destination);
+            destination = destination[count..];
+        }
+    }
+}
