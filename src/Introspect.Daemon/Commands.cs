@@ -21,9 +21,10 @@ internal sealed class Commands(IHypervisorFactory factory, Stream output, bool i
     public async Task<int> TraceAsync(TraceRequest request, CancellationToken cancellationToken)
     {
         using var hypervisor = factory.Open(request.Hypervisor);
-
-        // Not disposed, which would close the output that the text writer goes on with; each output flushes it.
+        // Not disposed: that would close stdout, which is the program's. The trace flushes it.
+#pragma warning disable CA2000
         var buffer = new BufferedStream(output, BufferBytes);
+#pragma warning restore CA2000
         using ITraceOutput shown = request.Json
             ? new JsonTraceOutput(buffer, new JsonFormatter(hypervisor.Symbols), TimeProvider.System)
             : new TextTraceOutput(_text, new TextFormatter(Palette.For(isTerminal, variable), hypervisor.Symbols));

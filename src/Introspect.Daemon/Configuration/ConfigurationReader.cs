@@ -95,6 +95,7 @@ internal sealed class ConfigurationReader
 
     private EventSelection ReadEvents(IConfigurationSection section)
     {
+        var before = _mistakes.Count;
         RefuseOthers(
             section, "control_registers", "msrs", "cpuid", "breakpoints", "single_steps", "debug_exceptions",
             "descriptor_accesses", "guest_requests", "vmexits", "read", "write", "execute");
@@ -136,7 +137,7 @@ internal sealed class ConfigurationReader
         ReadRanges("write", MemAccessFlags.Write);
         ReadRanges("execute", MemAccessFlags.Execute);
         var selection = new EventSelection { Events = events, Memory = memory };
-        if (selection.IsEmpty && _mistakes.Count == 0)
+        if (selection.IsEmpty && _mistakes.Count == before)
         {
             Mistake(section.Path, null, "watches nothing; switch an event on, for example 'cpuid: true'");
         }

@@ -39,9 +39,9 @@ internal sealed record DomainPolicy(string Match, EventSelection Selection, bool
 {
     /// <summary>True when the policy is for this domain.</summary>
     public bool Matches(DomainInfo domain) =>
-        DomainRef.Parse(Match) is { Name: null } reference
+        Match == "*" || (DomainRef.Parse(Match) is { Name: null } reference
             ? reference.Matches(domain)
-            : System.IO.Enumeration.FileSystemName.MatchesSimpleExpression(Match, domain.Name, ignoreCase: false);
+            : System.IO.Enumeration.FileSystemName.MatchesSimpleExpression(Match, domain.Name, ignoreCase: false));
 }
 
 /// <summary>The page that Prometheus scrapes.</summary>

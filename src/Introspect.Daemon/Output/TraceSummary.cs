@@ -14,7 +14,7 @@ internal sealed record TraceSummary
     /// <summary>Why the trace ended: <c>poweroff</c>, <c>crash</c>, <c>count</c>, <c>duration</c>, <c>interrupted</c>, …</summary>
     public required string End { get; init; }
 
-    /// <summary>Events by reason, most frequent first.</summary>
+    /// <summary>Events that were shown, by reason, most frequent first.</summary>
     public required IReadOnlyList<(VmEventReason Reason, long Count)> ByReason { get; init; }
 
     /// <summary>How long the domain was watched.</summary>
@@ -29,8 +29,8 @@ internal sealed record TraceSummary
     /// <summary>Requests that could not be understood.</summary>
     public long Malformed { get; init; }
 
-    /// <summary>Events in all.</summary>
-    public long Events => ByReason.Sum(r => r.Count);
+    /// <summary>Events that were handled, shown or not.</summary>
+    public long Events => ByReason.Sum(r => r.Count) + Dropped;
 
     /// <summary>Events a second, over the whole time.</summary>
     public double EventsPerSecond => Elapsed > TimeSpan.Zero ? Events / Elapsed.TotalSeconds : 0;

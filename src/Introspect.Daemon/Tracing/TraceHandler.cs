@@ -7,12 +7,13 @@ namespace Introspect.Daemon.Tracing;
 
 /// <summary>
 /// Asks for the events of a selection, so that each becomes a record, and has no opinion on any; but steps through
-/// the instructions after a breakpoint or a guest request when it was asked to.
+/// the instructions after a breakpoint or a guest request when it was asked to, and on the demo guest through the
+/// sequence that this has for the purpose.
 /// </summary>
 /// <param name="selection">What is watched.</param>
 /// <param name="steps">Instructions to step each time; 0 for none.</param>
 /// <param name="optional">What the hypervisor cannot send is left out instead of refused.</param>
-/// <param name="demo">Where the demo guest's stepped sequence ends: stepping goes on up to there and no further.</param>
+/// <param name="demo">Where the demo guest's sequence is, where that is watched.</param>
 internal sealed class TraceHandler(EventSelection selection, int steps, bool optional, DemoPlan? demo) : IEventHandler
 {
     /// <summary>The handler's name in records.</summary>
@@ -50,10 +51,12 @@ internal sealed class TraceHandler(EventSelection selection, int steps, bool opt
 
         switch (request.Reason)
         {
-            case VmEventReason.SoftwareBreakpoint:
+            case VmEventReason.Cpuid when demo is not null && request.Registers.Rip + request.Cpuid.InsnLength == demo.StepStart:
+                return Begin(request.VcpuId) ? Verdict.Allow.WithSinglestepOn() : Verdict.Pass;
+            case VmEventReason.SoftwareBreakpoint when demo is null:
                 // To decide means to answer for the breakpoint, too: it is the guest's own.
                 return Begin(request.VcpuId) ? Verdict.Reinject.WithSinglestepOn() : Verdict.Pass;
-            case VmEventReason.GuestRequest:
+            case VmEventReason.GuestRequest when demo is null:
                 return Begin(request.VcpuId) ? Verdict.Allow.WithSinglestepOn() : Verdict.Pass;
             case VmEventReason.Singlestep:
                 return Step(request.VcpuId, request.Registers.Rip) ? Verdict.Pass : Verdict.Allow.WithSinglestepOff();

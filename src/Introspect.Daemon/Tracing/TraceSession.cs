@@ -17,9 +17,14 @@ internal sealed class TraceSession(TraceRequest request, HypervisorSession hyper
     // Records that wait for the output. A terminal shows some thousand lines a second; a guest makes a million.
     private const int RecordCapacity = 1 << 16;
 
-    private static readonly TimeSpan ConsoleInterval = TimeSpan.FromMilliseconds(20);
+    // The console has no place in the order of events; looking often enough keeps its lines near what they are about.
+    private const int RecordsBetweenConsole = 16;
 
+    private static readonly TimeSpan PollInterval = TimeSpan.FromMilliseconds(20);
+
+    private readonly long[] _shownByReason = new long[PumpStatistics.ReasonCount];
     private DomainInfo _info = null!;
+    private ConsoleReader? _console;
     private long _shown;
 
     /// <summary>Runs the trace to its end.</summary>
@@ -30,7 +35,7 @@ internal sealed class TraceSession(TraceRequest request, HypervisorSession hyper
     {
         using var domain = Open();
         _info = domain.GetInfo();
-        var console = hypervisor.Console is { } source ? new ConsoleReader(source, domain.Id) : null;
+        _console = hypervisor.Console is { } source ? new(source, domain.Id) : null;
         using var pump = new EventPump(domain, Handlers(), new() { RecordCapacity = RecordCapacity, RecordPolicy = request.Lossless ? RecordPolicy.Block : RecordPolicy.DropNewest });
         using var limits = CancellationTokenSource.CreateLinkedTokenSource(cancellationToken);
         var started = time.GetTimestamp();
@@ -46,29 +51,27 @@ internal sealed class TraceSession(TraceRequest request, HypervisorSession hyper
         string end;
         try
         {
-            var ended = EndOfDomainAsync(domain.Id, limits.Token);
             hypervisor.Start();
             if (request.Duration is { } duration)
             {
                 limits.CancelAfter(duration);
             }
 
-            end = await ShowAsync(pump, console, ended, limits.Token).ConfigureAwait(false)
+            end = await ShowAsync(pump, domain, limits.Token).ConfigureAwait(false)
                 ?? (cancellationToken.IsCancellationRequested ? "interrupted" : "duration");
         }
         finally
         {
             // Whatever happened (a closed pipe, too), the guest must not stay stopped.
             pump.Stop();
-            await limits.CancelAsync().ConfigureAwait(false);
         }
 
         var elapsed = time.GetElapsedTime(started);
         ShowRecords(pump);
-        ShowConsole(console, toEnd: true);
+        ShowConsole(toEnd: true);
         output.Summary(Summarise(pump.Statistics, end, elapsed));
         output.Flush();
-        return end == "failure" ? ExitCode.Failure : ExitCode.Ok;
+        return ExitCode.Ok;
     }
 
     private IDomain Open()
@@ -103,29 +106,30 @@ internal sealed class TraceSession(TraceRequest request, HypervisorSession hyper
     }
 
     // Shows what comes until the trace ends by itself; null when it was cancelled.
-    private async Task<string?> ShowAsync(EventPump pump, ConsoleReader? console, Task<string> ended, CancellationToken cancellationToken)
+    private async Task<string?> ShowAsync(EventPump pump, IDomain domain, CancellationToken cancellationToken)
     {
         var more = pump.Records.WaitToReadAsync(CancellationToken.None).AsTask();
         while (true)
         {
-            var tick = Task.Delay(ConsoleInterval, time, cancellationToken);
-            await Task.WhenAny(more, ended, tick).ConfigureAwait(false);
+            await Task.WhenAny(more, Task.Delay(PollInterval, time, cancellationToken)).ConfigureAwait(false);
+            var end = FindEnd(domain);
             ShowRecords(pump);
-            ShowConsole(console, toEnd: false);
+            ShowConsole(toEnd: false);
             output.Flush();
             if (request.Count is { } count && _shown >= count)
             {
                 return "count";
             }
 
-            if (ended.IsCompletedSuccessfully)
+            if (end is not null)
             {
-                return await ended.ConfigureAwait(false);
+                return end;
             }
 
-            if (pump.Completion.IsCompleted)
+            if (pump.Completion.IsCompleted && await pump.Completion.ConfigureAwait(false) is var ended)
             {
-                return await EndOfPumpAsync(pump, ended).ConfigureAwait(false);
+                return ended.Kind == PumpEndKind.DomainGone ? "destroyed"
+                    : throw UserError.Failure($"the trace failed: {ended.Exception?.Message ?? "its pump ended"}; 'introspect recover' frees the domain", ended.Exception);
             }
 
             if (cancellationToken.IsCancellationRequested)
@@ -140,31 +144,19 @@ internal sealed class TraceSession(TraceRequest request, HypervisorSession hyper
         }
     }
 
-    private static async Task<string> EndOfPumpAsync(EventPump pump, Task<string> ended)
+    // How the guest ended; null while it goes on.
+    private static string? FindEnd(IDomain domain)
     {
-        var end = await pump.Completion.ConfigureAwait(false);
-        if (end.Kind != PumpEndKind.DomainGone)
+        try
         {
-            throw UserError.Failure($"the trace failed: {end.Exception?.Message ?? "its pump ended"}; 'introspect recover' frees the domain", end.Exception);
+            return domain.GetInfo().State is var state and (DomainState.PowerOff or DomainState.Reboot or DomainState.Suspend or DomainState.Crash or DomainState.Dying)
+                ? state.ToString().ToLowerInvariant()
+                : null;
         }
-
-        // The hypervisor tells how it ended, unless that was too quick.
-        return await Task.WhenAny(ended, Task.Delay(TimeSpan.FromSeconds(1))).ConfigureAwait(false) == ended && ended.IsCompletedSuccessfully
-            ? await ended.ConfigureAwait(false)
-            : "destroyed";
-    }
-
-    private async Task<string> EndOfDomainAsync(DomainId id, CancellationToken cancellationToken)
-    {
-        await foreach (var change in hypervisor.Hypervisor.WatchAsync(cancellationToken).ConfigureAwait(false))
+        catch (HypervisorException e) when (e.Error == Errno.ESRCH)
         {
-            if (change.Domain.Id == id && change.Kind == DomainChangeKind.Ended)
-            {
-                return change.Domain.State.ToString().ToLowerInvariant();
-            }
+            return "destroyed";
         }
-
-        return "destroyed";
     }
 
     private void ShowRecords(EventPump pump)
@@ -172,32 +164,29 @@ internal sealed class TraceSession(TraceRequest request, HypervisorSession hyper
         while ((request.Count is not { } count || _shown < count) && pump.Records.TryRead(out var record))
         {
             output.Event(record, _info);
-            _shown++;
-        }
-    }
-
-    private void ShowConsole(ConsoleReader? console, bool toEnd) => console?.Read(line => output.Console(_info, line), toEnd);
-
-    private TraceSummary Summarise(PumpStatistics statistics, string end, TimeSpan elapsed)
-    {
-        var byReason = new List<(VmEventReason Reason, long Count)>();
-        for (var reason = 0; reason < PumpStatistics.ReasonCount; reason++)
-        {
-            if (statistics.Events((VmEventReason)reason) is var count and not 0)
+            _shownByReason[(uint)record.Reason < PumpStatistics.ReasonCount ? (int)record.Reason : 0]++;
+            if (++_shown % RecordsBetweenConsole == 0)
             {
-                byReason.Add(((VmEventReason)reason, count));
+                ShowConsole(toEnd: false);
             }
         }
-
-        return new()
-        {
-            Domain = _info.Id,
-            End = end,
-            ByReason = [.. byReason.OrderByDescending(r => r.Count).ThenBy(r => r.Reason)],
-            Elapsed = elapsed,
-            VcpuPaused = statistics.VcpuPausedTime,
-            Dropped = statistics.DroppedRecords,
-            Malformed = statistics.MalformedRequests,
-        };
     }
+
+    private void ShowConsole(bool toEnd) => _console?.Read(line => output.Console(_info, line), toEnd);
+
+    // By what was shown: the pump's own counters have its own single steps in them.
+    private TraceSummary Summarise(PumpStatistics statistics, string end, TimeSpan elapsed) => new()
+    {
+        Domain = _info.Id,
+        End = end,
+        ByReason =
+        [
+            .. _shownByReason.Select((count, reason) => (Reason: (VmEventReason)reason, Count: count))
+                .Where(r => r.Count != 0).OrderByDescending(r => r.Count).ThenBy(r => r.Reason),
+        ],
+        Elapsed = elapsed,
+        VcpuPaused = statistics.VcpuPausedTime,
+        Dropped = statistics.DroppedRecords,
+        Malformed = statistics.MalformedRequests,
+    };
 }

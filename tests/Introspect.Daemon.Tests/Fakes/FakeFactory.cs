@@ -22,8 +22,11 @@ internal sealed class FakeFactory(FakeHypervisor hypervisor) : IHypervisorFactor
 
     public Action OnStart { get; set; } = () => { };
 
+    public Action OnOpen { get; set; } = () => { };
+
     public HypervisorSession Open(HypervisorSpec spec)
     {
+        OnOpen();
         Asked = spec;
         return new(hypervisor, Built, Console, Symbols, Demo, () =>
         {

@@ -94,8 +94,8 @@ public sealed class JsonFormatterTests : IDisposable
         var line = Encoding.UTF8.GetString(_formatter.Summary(Time, summary));
         Assert.Empty(_schema.Check(line));
         var json = JsonDocument.Parse(line).RootElement;
-        Assert.Equal(7, json.GetProperty("events").GetInt64());
-        Assert.Equal(3.5, json.GetProperty("events_per_second").GetDouble());
+        Assert.Equal(8, json.GetProperty("events").GetInt64());
+        Assert.Equal(4, json.GetProperty("events_per_second").GetDouble());
         Assert.Equal(5, json.GetProperty("by_reason").GetProperty("cpuid").GetInt64());
     }
 

@@ -100,7 +100,7 @@ public sealed class TextFormatterTests
         };
         Assert.Equal(
             """
-            domain 3: 40 events in 2.000 s (20 events/s), ended by poweroff
+            domain 3: 44 events in 2.000 s (22 events/s), ended by poweroff
               cpuid                        30
               write_ctrlreg                10
               vCPUs stood still for 1.250 ms (0.1 % of the time)
