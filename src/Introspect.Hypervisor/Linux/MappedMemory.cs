@@ -78,13 +78,13 @@ internal sealed class MappedMemory : IDisposable
         }
     }
 
-    /// <summary>Turns the range from writable data into code that can run and no longer be written.</summary>
-    public void MakeExecutable()
+    /// <summary>Turns part of the range from writable data into code that can run and no longer be written.</summary>
+    public void MakeExecutable(long at, long length)
     {
-        ObjectDisposedException.ThrowIf(_address == 0, this);
-        if (Libc.Mprotect(_address, (nuint)Length, Libc.ProtRead | Libc.ProtExec) != 0)
+        CheckRange(at, length);
+        if (Libc.Mprotect(_address + (nint)at, (nuint)length, Libc.ProtRead | Libc.ProtExec) != 0)
         {
-            throw Libc.Failure($"making {Length} bytes executable failed");
+            throw Libc.Failure($"making {length} bytes executable failed");
         }
     }
 

@@ -58,7 +58,7 @@ internal static unsafe class WideExchange
         Code.CopyTo(page.Span);
         try
         {
-            page.MakeExecutable();
+            page.MakeExecutable(0, page.Length);
             return page;
         }
         catch (HypervisorException)
