@@ -1,1 +1,30 @@
-return 0;
+using System.Runtime.InteropServices;
+using Introspect.Daemon;
+using Introspect.Daemon.Cli;
+using Introspect.Daemon.Hypervisors;
+
+using var stopping = new CancellationTokenSource();
+
+// A second signal ends the process at once, for whoever does not want to wait.
+void Stop(PosixSignalContext signal)
+{
+    if (!stopping.IsCancellationRequested)
+    {
+        signal.Cancel = true;
+        stopping.Cancel();
+    }
+}
+
+using var interrupt = PosixSignalRegistration.Create(PosixSignal.SIGINT, Stop);
+using var terminate = PosixSignalRegistration.Create(PosixSignal.SIGTERM, Stop);
+
+try
+{
+    using var output = Console.OpenStandardOutput();
+    using var commands = new Commands(new HypervisorFactory(), output, !Console.IsOutputRedirected, Environment.GetEnvironmentVariable);
+    return await CommandLine.InvokeAsync(args, commands, Console.Out, Console.Error, stopping.Token).ConfigureAwait(false);
+}
+catch (Exception e)
+{
+    return CommandLine.Report(e, args.Contains("--verbose"), Console.Error);
+}

@@ -38,6 +38,15 @@ internal sealed class MappedMemory : IDisposable
             : new(address, length);
     }
 
+    /// <summary>Maps part of a file, shared, to be run: what is written through another mapping of it is the code.</summary>
+    public static MappedMemory MapExecutable(SafeHandle file, long offset, long length)
+    {
+        var address = Libc.Mmap(0, checked((nuint)length), Libc.ProtRead | Libc.ProtExec, Libc.MapShared, file, offset);
+        return address == -1
+            ? throw Libc.Failure($"mapping {length} bytes of a memory file as code failed: is executable shared memory allowed?")
+            : new(address, length);
+    }
+
     /// <summary>Zeroed private memory whose pages are taken as they are touched.</summary>
     public static MappedMemory AllocatePrivate(long length) => Anonymous(length, Libc.ProtRead | Libc.ProtWrite);
 
@@ -75,6 +84,16 @@ internal sealed class MappedMemory : IDisposable
         if (Libc.Mprotect(_address + (nint)at, (nuint)length, protection) != 0)
         {
             throw Libc.Failure($"changing the protection of {length} bytes failed");
+        }
+    }
+
+    /// <summary>Turns part of the range from writable data into code that can run and no longer be written.</summary>
+    public void MakeExecutable(long at, long length)
+    {
+        CheckRange(at, length);
+        if (Libc.Mprotect(_address + (nint)at, (nuint)length, Libc.ProtRead | Libc.ProtExec) != 0)
+        {
+            throw Libc.Failure($"making {length} bytes executable failed");
         }
     }
 

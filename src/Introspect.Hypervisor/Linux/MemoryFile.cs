@@ -67,6 +67,9 @@ internal sealed class MemoryFile : IDisposable
         return MappedMemory.MapShared(Handle, offset, length, writable);
     }
 
+    /// <summary>Maps the whole file to be run as code, not to be written.</summary>
+    public MappedMemory MapExecutable() => MappedMemory.MapExecutable(Handle, 0, Size);
+
     /// <summary>Gives the memory of a range back; it reads as zero afterwards, in every mapping.</summary>
     public void PunchHole(long offset, long length)
     {

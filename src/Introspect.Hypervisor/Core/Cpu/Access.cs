@@ -21,19 +21,37 @@ internal static unsafe class Access
             : SlowAccess.Read(s, (SegmentIndex)i->Seg, linear, sizeof(T));
     }
 
-    /// <summary>Stores a value.</summary>
+    /// <summary>Stores the low bytes of a value.</summary>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    public static bool Write<T>(CpuState* s, Insn* i, ulong linear, T value)
+    public static bool Write<T>(CpuState* s, Insn* i, ulong linear, ulong value)
         where T : unmanaged
     {
         var entry = Tlb.Slot(s->Tlb, linear);
-        if ((linear ^ entry->Write) <= 4096 - (uint)sizeof(T))
+        if ((linear ^ entry->Write) > 4096 - (uint)sizeof(T))
         {
-            *(T*)(linear + entry->Addend) = value;
-            return true;
+            return SlowAccess.Write(s, (SegmentIndex)i->Seg, linear, value, sizeof(T));
         }
 
-        return SlowAccess.Write(s, (SegmentIndex)i->Seg, linear, Widen(value), sizeof(T));
+        // Casts only: a reinterpreted local would be address-taken, and its handler lose the tail call.
+        var p = linear + entry->Addend;
+        if (sizeof(T) == 8)
+        {
+            *(ulong*)p = value;
+        }
+        else if (sizeof(T) == 4)
+        {
+            *(uint*)p = (uint)value;
+        }
+        else if (sizeof(T) == 2)
+        {
+            *(ushort*)p = (ushort)value;
+        }
+        else
+        {
+            *(byte*)p = (byte)value;
+        }
+
+        return true;
     }
 
     /// <summary>
@@ -113,22 +131,5 @@ internal static unsafe class Access
     {
         value = p == null ? 0 : SlowAccess.Load(p, size);
         return p != null;
-    }
-
-    [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    private static ulong Widen<T>(T value)
-        where T : unmanaged
-    {
-        if (sizeof(T) == 8)
-        {
-            return Unsafe.BitCast<T, ulong>(value);
-        }
-
-        if (sizeof(T) == 4)
-        {
-            return Unsafe.BitCast<T, uint>(value);
-        }
-
-        return sizeof(T) == 2 ? Unsafe.BitCast<T, ushort>(value) : Unsafe.BitCast<T, byte>(value);
     }
 }

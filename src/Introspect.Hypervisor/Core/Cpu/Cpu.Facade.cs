@@ -102,6 +102,14 @@ internal sealed unsafe partial class Cpu
         }
     }
 
+    /// <summary>Replaces a machine page's contents; code that was decoded from it is dropped.</summary>
+    public void StoreToMachinePage(ulong machineAddress, ReadOnlySpan<byte> page)
+    {
+        var host = State->MachineBase + machineAddress;
+        CodeCache.Stored(State, host);
+        page[..Math.Min(page.Length, 4096)].CopyTo(new Span<byte>(host, 4096));
+    }
+
     /// <summary>Guest frame that the next instruction is in, or all ones.</summary>
     public ulong GfnOfRip()
     {

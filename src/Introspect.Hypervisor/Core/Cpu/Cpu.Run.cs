@@ -5,7 +5,14 @@ namespace Introspect.Hypervisor.Core.Cpu;
 /// <summary>The run loop: from one entry into the guest to the exit that ends it.</summary>
 internal sealed unsafe partial class Cpu
 {
+    /// <summary>
+    /// Instructions in one chain of handlers. Tail calls need no stack; should a handler not get one from the JIT,
+    /// this bounds what it can use to less than a vCPU's thread has.
+    /// </summary>
+    private const long LongestChain = 250_000;
+
     private long _runBudget;
+    private byte[]? _emulatedInsn;
 
     /// <summary>Instructions retired, up to the last block boundary.</summary>
     public ulong RetiredNow => State->Retired + (ulong)(_runBudget - State->Budget);
@@ -15,12 +22,20 @@ internal sealed unsafe partial class Cpu
     {
         var s = State;
         s->Budget = budget;
-        _runBudget = budget;
-        s->Stop = StopReason.None;
-        s->Exit = default;
-        Loop(s);
-        s->Retired += (ulong)(_runBudget - s->Budget);
-        _runBudget = s->Budget;
+        do
+        {
+            var chunk = Math.Min(budget, LongestChain);
+            s->Budget = _runBudget = chunk;
+            s->Stop = StopReason.None;
+            s->Exit = default;
+            Loop(s);
+            var done = chunk - s->Budget;
+            s->Retired += (ulong)done;
+            _runBudget = s->Budget;
+            budget -= done;
+        }
+        while (s->Exit.Kind == ExitKind.Budget && budget > 0);
+
         return ref s->Exit;
     }
 
@@ -28,15 +43,19 @@ internal sealed unsafe partial class Cpu
     /// Emulates exactly one instruction with other access rules (vm_event's EMULATE, device memory). A fault of
     /// the instruction is left pending and delivered by the next run.
     /// </summary>
-    public ref readonly Exit EmulateOne(AccessOverride how)
+    /// <param name="how">The rules.</param>
+    /// <param name="instruction">Bytes to run in place of those in memory, or null.</param>
+    public ref readonly Exit EmulateOne(AccessOverride how, byte[]? instruction = null)
     {
         var s = State;
+        _emulatedInsn = instruction;
         s->Exit = default;
         s->Budget = _runBudget = 1;
         s->Override = how;
         s->SlowAccess |= SlowAccessReasons.Emulation;
         CpuModes.SelectTlb(s);
         StepOne(s);
+        _emulatedInsn = null;
         s->Override = AccessOverride.None;
         s->SlowAccess &= ~SlowAccessReasons.Emulation;
         CpuModes.SelectTlb(s);
@@ -113,6 +132,11 @@ internal sealed unsafe partial class Cpu
         if ((events & AsyncEvents.FlushTlb) != 0)
         {
             Tlb.FlushAll(s);
+        }
+
+        if ((events & AsyncEvents.DropCode) != 0)
+        {
+            DropQueuedCode();
         }
 
         if ((events & AsyncEvents.Kick) != 0)
@@ -326,6 +350,13 @@ internal sealed unsafe partial class Cpu
         }
 
         Span<byte> bytes = stackalloc byte[InsnDecoder.MaxInsnBytes + InsnDecoder.PrefixBytes];
+        if (_emulatedInsn is { } given)
+        {
+            bytes.Clear();
+            given.AsSpan(0, Math.Min(given.Length, bytes.Length)).CopyTo(bytes);
+            return _decoder.DecodeOne(s, _stepBlock, bytes) && CheckCodeLimit(s, _stepBlock) ? _stepBlock : null;
+        }
+
         if (!FetchPage(s, linear, out var machine))
         {
             return null;

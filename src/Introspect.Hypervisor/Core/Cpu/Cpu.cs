@@ -1,3 +1,4 @@
+using System.Collections.Concurrent;
 using System.Runtime.InteropServices;
 
 namespace Introspect.Hypervisor.Core.Cpu;
@@ -13,6 +14,7 @@ internal sealed unsafe partial class Cpu : IDisposable
     private readonly InsnDecoder _decoder;
     private readonly CodeCache _code = new();
     private readonly Block* _stepBlock;
+    private readonly ConcurrentQueue<ulong> _codeDrops = new();
     private bool _disposed;
 
     public Cpu(ICpuHost host, CpuMemoryMap memory, CpuVendor vendor)
@@ -37,6 +39,10 @@ internal sealed unsafe partial class Cpu : IDisposable
         SetP2m(memory.P2m, memory.P2mEntries);
         Reset();
     }
+
+    /// <summary>A CPU on a domain's memory.</summary>
+    public static Cpu Create(ICpuHost host, Memory.MachineMemory machine, Memory.Physmap physmap, CpuVendor vendor) =>
+        new(host, new CpuMemoryMap((nint)machine.Base, (nint)machine.PageInfo, (nint)physmap.Entries, physmap.EntryCount), vendor);
 
     /// <summary>State of the CPU, for those who handle its exits.</summary>
     public CpuState* State { get; }
@@ -160,8 +166,24 @@ internal sealed unsafe partial class Cpu : IDisposable
     /// <summary>Told when this CPU stored to a page that had code, so that other CPUs' caches can drop it.</summary>
     public Action<ulong>? CodePageInvalidated { get; set; }
 
-    /// <summary>Drops the decoded blocks of a page. The CPU must not be running.</summary>
+    /// <summary>Has the decoded blocks of a page dropped before the next block. Callable from every thread.</summary>
+    public void QueueCodeDrop(ulong machinePage)
+    {
+        _codeDrops.Enqueue(machinePage);
+        Interlocked.Or(ref State->Async, (uint)AsyncEvents.DropCode);
+    }
+
+    /// <summary>Drops the decoded blocks of a page that was written from outside. The CPU must be out of the guest.</summary>
     public void DropCode(ulong machinePage) => _code.InvalidatePage(machinePage);
+
+    /// <summary>Drops the blocks of the pages that were queued.</summary>
+    private void DropQueuedCode()
+    {
+        while (_codeDrops.TryDequeue(out var page))
+        {
+            _code.InvalidatePage(page);
+        }
+    }
 
     /// <inheritdoc/>
     public void Dispose()

@@ -299,6 +299,9 @@ internal enum AsyncEvents : uint
 
     /// <summary>Flush the TLB: the p2m changed.</summary>
     FlushTlb = 2,
+
+    /// <summary>Pages were queued whose decoded code is stale.</summary>
+    DropCode = 4,
 }
 
 /// <summary>Why the handler chain returned to the run loop.</summary>

@@ -1,17 +1,23 @@
 using System.Buffers.Binary;
+using System.Runtime.CompilerServices;
 using System.Runtime.InteropServices;
 
 namespace Introspect.Hypervisor.Core.Cpu;
 
-/// <summary>Everything that a data access can be beside a TLB hit.</summary>
+/// <summary>
+/// Everything that a data access can be beside a TLB hit. Nothing of it is inlined: a handler that takes a local's
+/// address would lose its tail call.
+/// </summary>
 internal static unsafe class SlowAccess
 {
     /// <summary>Largest single access in bytes (a 512-bit one fits).</summary>
     public const int MaxBytes = 64;
 
+    [MethodImpl(MethodImplOptions.NoInlining)]
     public static byte* Read(CpuState* s, SegmentIndex segment, ulong linear, int size) =>
         ReadAs(s, segment, linear, size, AccessRights.Current);
 
+    [MethodImpl(MethodImplOptions.NoInlining)]
     public static byte* ReadAs(CpuState* s, SegmentIndex segment, ulong linear, int size, AccessRights rights)
     {
         if (!Prepare(s, segment, ref linear, size, AccessKind.Read, rights))
@@ -44,9 +50,11 @@ internal static unsafe class SlowAccess
         return bounce;
     }
 
+    [MethodImpl(MethodImplOptions.NoInlining)]
     public static bool Write(CpuState* s, SegmentIndex segment, ulong linear, ulong value, int size) =>
         WriteAs(s, segment, linear, value, size, AccessRights.Current);
 
+    [MethodImpl(MethodImplOptions.NoInlining)]
     public static bool WriteAs(CpuState* s, SegmentIndex segment, ulong linear, ulong value, int size, AccessRights rights)
     {
         var bytes = stackalloc byte[8];
@@ -55,6 +63,7 @@ internal static unsafe class SlowAccess
     }
 
     /// <summary>Stores up to <see cref="MaxBytes"/> bytes.</summary>
+    [MethodImpl(MethodImplOptions.NoInlining)]
     public static bool WriteBytes(CpuState* s, SegmentIndex segment, ulong linear, byte* bytes, int size, AccessRights rights)
     {
         if (!Prepare(s, segment, ref linear, size, AccessKind.Write, rights))
@@ -75,6 +84,7 @@ internal static unsafe class SlowAccess
             && Commit(s, next, in second, bytes + inPage, size - inPage, rights);
     }
 
+    [MethodImpl(MethodImplOptions.NoInlining)]
     public static bool Probe(CpuState* s, SegmentIndex segment, ulong linear, int size, AccessKind kind, AccessRights rights)
     {
         if (!Prepare(s, segment, ref linear, size, kind, rights))
@@ -87,6 +97,7 @@ internal static unsafe class SlowAccess
     }
 
     /// <summary>Bytes to be changed in place; the bounce buffer when they are in two pages or not plain memory.</summary>
+    [MethodImpl(MethodImplOptions.NoInlining)]
     public static byte* Modify(CpuState* s, SegmentIndex segment, ulong linear, int size)
     {
         if (!Prepare(s, segment, ref linear, size, AccessKind.Write, AccessRights.Current))
@@ -130,6 +141,7 @@ internal static unsafe class SlowAccess
     }
 
     /// <summary>Finishes a change whose bytes are in the bounce buffer.</summary>
+    [MethodImpl(MethodImplOptions.NoInlining)]
     public static bool CommitBounce(CpuState* s, Insn* i, ulong linear, int size)
     {
         var copy = stackalloc byte[MaxBytes];
@@ -138,6 +150,7 @@ internal static unsafe class SlowAccess
     }
 
     /// <summary>Little-endian load of 1, 2, 4 or 8 bytes.</summary>
+    [MethodImpl(MethodImplOptions.NoInlining)]
     public static ulong Load(byte* p, int size) => size switch
     {
         1 => *p,

@@ -19,7 +19,7 @@ internal static unsafe class SystemInstructions
 
     public static SlowOutcome Clac(CpuState* s, Insn* i) => SetAc(s, false);
 
-    public static SlowOutcome Int(CpuState* s, Insn* i) => Done(SoftwareInterrupts.Int(s, (byte)i->Imm, i->Length));
+    public static SlowOutcome Int(CpuState* s, Insn* i) => Jumped(SoftwareInterrupts.Int(s, (byte)i->Imm, i->Length));
 
     public static SlowOutcome Int3(CpuState* s, Insn* i) => Done(SoftwareInterrupts.Int3(s, i->Length));
 
@@ -86,13 +86,7 @@ internal static unsafe class SystemInstructions
             return DescriptorExit(s, i, DescriptorRegister.Ldtr, write: true);
         }
 
-        if (CpuModes.IsRealOrVm86(s))
-        {
-            Fault.InvalidOpcode(s);
-            return SlowOutcome.Stopped;
-        }
-
-        return AtBoundary(Source(s, i, 2, out var selector) && SystemRegisters.LoadLdt(s, (ushort)selector));
+        return AtBoundary(SystemRegisters.CheckLoad(s) && Source(s, i, 2, out var selector) && SystemRegisters.LoadLdt(s, (ushort)selector));
     }
 
     public static SlowOutcome Ltr(CpuState* s, Insn* i)
@@ -102,13 +96,7 @@ internal static unsafe class SystemInstructions
             return DescriptorExit(s, i, DescriptorRegister.Tr, write: true);
         }
 
-        if (CpuModes.IsRealOrVm86(s))
-        {
-            Fault.InvalidOpcode(s);
-            return SlowOutcome.Stopped;
-        }
-
-        return AtBoundary(Source(s, i, 2, out var selector) && SystemRegisters.LoadTask(s, (ushort)selector));
+        return AtBoundary(SystemRegisters.CheckLoad(s) && Source(s, i, 2, out var selector) && SystemRegisters.LoadTask(s, (ushort)selector));
     }
 
     public static SlowOutcome Sldt(CpuState* s, Insn* i) => StoreSelector(s, i, SegmentIndex.Ldtr, DescriptorRegister.Ldtr);

@@ -28,6 +28,9 @@ internal sealed class Vcpu : IDisposable
 {
     private const int MaxSpins = 512;
 
+    // Reserved, not used: room for a chain of handlers even if the JIT gave one of them no tail call.
+    private const int ThreadStackBytes = 64 << 20;
+
     private readonly object _gate = new();
     private readonly Thread _thread;
     private int _flags = (int)VcpuPauseFlags.Down;
@@ -54,7 +57,7 @@ internal sealed class Vcpu : IDisposable
         Domain = domain;
         Id = id;
         Runner = platform.CreateRunner(this);
-        _thread = new Thread(Loop, maxStackSize: 1 << 20) { IsBackground = true, Name = $"d{domain.Id.Value}v{id}" };
+        _thread = new Thread(Loop, maxStackSize: ThreadStackBytes) { IsBackground = true, Name = $"d{domain.Id.Value}v{id}" };
     }
 
     /// <summary>The domain.</summary>

@@ -298,6 +298,9 @@ internal sealed class VmEventRing
             return;
         }
 
+        // The monitor may be faster than the vCPU's own thread, which is still busy with the exit that it reported
+        // and must not find its registers or deferred writes changed under its hands. It is paused, so it stops.
+        vcpu.WaitUntilStopped();
         vcpu.Runner.ApplyResponse(response);
         if ((response.Flags & VmEventFlags.VcpuPaused) != 0)
         {

@@ -72,17 +72,22 @@ internal sealed class DomainTimers(uint vcpuCount, EventChannelTable events, IDo
     }
 
     /// <summary>Sets (or, with 0, stops) the one-shot timer of a vCPU.</summary>
-    public void SetSingleshot(uint vcpuId, ulong deadline) => Change(() => _vcpus[vcpuId].Singleshot = deadline);
+    public void SetSingleshot(uint vcpuId, ulong deadline) => Set(ref _vcpus[vcpuId].Singleshot, deadline);
 
     /// <summary>Sets (or, with 0, stops) the periodic timer of a vCPU.</summary>
-    public void SetPeriodic(uint vcpuId, ulong period, ulong now) => Change(() =>
+    public void SetPeriodic(uint vcpuId, ulong period, ulong now)
     {
-        _vcpus[vcpuId].Period = period;
-        _vcpus[vcpuId].PeriodicNext = period == 0 ? 0 : now + period;
-    });
+        lock (_lock)
+        {
+            _vcpus[vcpuId].Period = period;
+            _vcpus[vcpuId].PeriodicNext = period == 0 ? 0 : now + period;
+        }
+
+        host.DeadlineChanged();
+    }
 
     /// <summary>Sets (or, with 0, stops) the end of a vCPU's wait in SCHEDOP_poll.</summary>
-    public void SetPollEnd(uint vcpuId, ulong deadline) => Change(() => _vcpus[vcpuId].PollEnd = deadline);
+    public void SetPollEnd(uint vcpuId, ulong deadline) => Set(ref _vcpus[vcpuId].PollEnd, deadline);
 
     /// <summary>
     /// <c>SCHEDOP_watchdog</c>: id 0 takes a free watchdog and gives its id, another id feeds it, timeout 0 frees it.
@@ -184,11 +189,11 @@ internal sealed class DomainTimers(uint vcpuCount, EventChannelTable events, IDo
 
     private static ulong Earlier(ulong a, ulong b) => b != 0 && b < a ? b : a;
 
-    private void Change(Action change)
+    private void Set(ref ulong timer, ulong deadline)
     {
         lock (_lock)
         {
-            change();
+            timer = deadline;
         }
 
         host.DeadlineChanged();

@@ -51,7 +51,10 @@ internal interface IEventChannelPeer
     void Signal();
 }
 
-/// <summary>The vCPUs, as event channels need them.</summary>
+/// <summary>
+/// The vCPUs, as event channels need them. <see cref="Upcall"/> and <see cref="WakePoller"/> are called under the
+/// table's lock: they wake somebody and return, and never wait for one who may be inside the table.
+/// </summary>
 internal interface IEventChannelHost
 {
     /// <summary>How many vCPUs the domain has.</summary>

@@ -34,7 +34,9 @@ internal sealed partial class EventChannelTable
 
                 _ports[port] = new PortEntry
                 {
-                    State = PortState.Interdomain, RemoteDomain = remote.DomainId, Remote = remotePort,
+                    State = PortState.Interdomain,
+                    RemoteDomain = remote.DomainId,
+                    Remote = remotePort,
                 };
                 _peers[port] = new TablePeer(remote, remotePort);
                 SetPending(port, 0);

@@ -84,7 +84,10 @@ internal sealed partial class EventChannelTable
             {
                 _ports[port] = new PortEntry
                 {
-                    State = PortState.Unbound, RemoteDomain = remoteDomain, Vcpu = vcpuId, ConsumerIsXen = 1,
+                    State = PortState.Unbound,
+                    RemoteDomain = remoteDomain,
+                    Vcpu = vcpuId,
+                    ConsumerIsXen = 1,
                 };
                 _xenEnds[port] = local;
             }

@@ -31,8 +31,17 @@ internal sealed class HostWorld : IOutsideWorld
     }
 
     /// <inheritdoc/>
-    public ulong MonotonicNanoseconds =>
-        (ulong)((UInt128)(ulong)Stopwatch.GetTimestamp() * 1_000_000_000 / (ulong)Stopwatch.Frequency);
+    public ulong MonotonicNanoseconds
+    {
+        get
+        {
+            // A tick is a nanosecond on Linux; RDTSC comes here, so the division is for elsewhere.
+            var ticks = (ulong)Stopwatch.GetTimestamp();
+            return Stopwatch.Frequency == 1_000_000_000
+                ? ticks
+                : (ulong)((UInt128)ticks * 1_000_000_000 / (ulong)Stopwatch.Frequency);
+        }
+    }
 
     /// <inheritdoc/>
     public ulong UnixNanoseconds => (ulong)(DateTime.UtcNow - DateTime.UnixEpoch).Ticks * 100;

@@ -51,6 +51,9 @@ internal sealed class VirtualClock
     private ClockState _state;
     private TimeScale _scale;
 
+    // 32.32 fixed point: the host's nanoseconds to cycles without a division.
+    private ulong _cyclesPerNanosecond;
+
     /// <summary>Makes a running clock at cycle 0.</summary>
     public VirtualClock(ClockSource source, ulong frequency, IOutsideWorld world)
     {
@@ -63,7 +66,7 @@ internal sealed class VirtualClock
             BaseMonotonic = world.MonotonicNanoseconds,
             WallClockBase = world.UnixNanoseconds,
         };
-        _scale = TimeScale.ForFrequency(frequency);
+        SetFrequency();
     }
 
     /// <summary>Frequency told to the guest, in Hz.</summary>
@@ -173,9 +176,15 @@ internal sealed class VirtualClock
         {
             _state = state;
             _state.Frozen = 0;
-            _scale = TimeScale.ForFrequency(_state.Frequency);
+            SetFrequency();
             Rebase(retiredInstructions);
         }
+    }
+
+    private void SetFrequency()
+    {
+        _scale = TimeScale.ForFrequency(_state.Frequency);
+        _cyclesPerNanosecond = (ulong)(((UInt128)_state.Frequency << 32) / 1_000_000_000);
     }
 
     private void Rebase(ulong retiredInstructions)
@@ -194,7 +203,7 @@ internal sealed class VirtualClock
             return retiredInstructions == 0 ? _state.LastCycles : unchecked(_state.BaseCycles + retiredInstructions);
         }
 
-        var elapsed = _world.MonotonicNanoseconds - _state.BaseMonotonic;
-        return _state.BaseCycles + (ulong)((UInt128)elapsed * _state.Frequency / 1_000_000_000);
+        var high = Math.BigMul(_world.MonotonicNanoseconds - _state.BaseMonotonic, _cyclesPerNanosecond, out var low);
+        return _state.BaseCycles + ((high << 32) | (low >> 32));
     }
 }

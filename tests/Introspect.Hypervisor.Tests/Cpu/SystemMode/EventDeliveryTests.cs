@@ -165,7 +165,7 @@ public sealed unsafe class EventDeliveryTests
         { "read-only: #TS(sel+EXT)", M.Slot, Data(0, writable: false), 10, M.Slot + 1 },
         { "not present: #SS(sel+EXT)", M.Slot, Data(0, present: false), 12, M.Slot + 1 },
         { "no room: #SS(sel+EXT)", M.Slot, Data(0, limit: 0x1000, pages: false), 12, M.Slot + 1 },
-        { "no room in an expand-down segment: #SS(sel+EXT)", M.Slot, Data(0, expandDown: true, limit: M.InnerStack - 19, pages: false), 12, M.Slot + 1 },
+        { "no room in an expand-down segment: #SS(sel+EXT)", M.Slot, Data(0, expandDown: true, limit: M.InnerStack - 20, pages: false), 12, M.Slot + 1 },
     };
 
     [Theory]
@@ -184,6 +184,18 @@ public sealed unsafe class EventDeliveryTests
         Assert.Equal(DeliveryResult.Delivered, EventDelivery.Deliver(m.State));
         Assert.Equal(0x777UL, m.State->Rip);
         Assert.Equal(code, m.Read(M.OuterStack - 16, 4));
+    }
+
+    [Fact]
+    public void An_expand_down_stack_starts_behind_its_limit()
+    {
+        using var m = M.Protected(3);
+        m.Install(M.Slot, Data(0, expandDown: true, limit: M.InnerStack - 21, pages: false));
+        m.Write(M.Tss + 8, M.Slot, 2);
+        m.InstallGate(V, Gate(InterruptGate, 0, M.Code0, 0x100));
+        m.Raise(V, EventType.ExternalInterrupt);
+        Assert.Equal(DeliveryResult.Delivered, EventDelivery.Deliver(m.State));
+        Assert.Equal((0x100UL, M.InnerStack - 20UL), (m.State->Rip, m.State->Gpr[4]));
     }
 
     [Fact]

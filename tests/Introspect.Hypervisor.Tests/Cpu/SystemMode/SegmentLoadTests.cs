@@ -171,8 +171,6 @@ public sealed unsafe class SegmentLoadTests
         m.Write(0x7004, M.Data3, 2);
         m.Faults(13, M.Data3 & 0xFFFC, s => SegmentLoader.LoadFarPointer(s, SegmentIndex.Ss, 4, SegmentIndex.Ds, 0x7000, 4));
         m.Write(0x7004, M.Data16, 2);
-        m.State->Pending = default;
-        m.State->Stop = StopReason.None;
         m.Succeeds(s => SegmentLoader.LoadFarPointer(s, SegmentIndex.Ss, 4, SegmentIndex.Ds, 0x7000, 4));
         Assert.Equal(0x1234UL, m.State->Gpr[4]);
         Assert.Equal(CpuShadow.None, m.State->Shadow);

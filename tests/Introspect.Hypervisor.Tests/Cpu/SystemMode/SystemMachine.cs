@@ -64,6 +64,9 @@ internal sealed unsafe class SystemMachine : IDisposable
 
     public CpuState* State => _cpu.State;
 
+    /// <summary>Everything that tests put data into, below the page tables.</summary>
+    public ReadOnlySpan<byte> Memory => new(_memory, (int)PageTables);
+
     /// <summary>Real mode with a stack at 0000:9000 and the vector table at 0.</summary>
     public static SystemMachine Real()
     {
@@ -215,6 +218,8 @@ internal sealed unsafe class SystemMachine : IDisposable
         Assert.Equal((vector, errorCode), (s->Pending.Vector, s->Pending.HasErrorCode ? s->Pending.ErrorCode : null));
         Assert.Equal(EventType.HardwareException, s->Pending.Type);
         Assert.Equal(before, Visible());
+        s->Stop = StopReason.None;
+        s->Pending = default;
     }
 
     /// <summary>Everything that a failed instruction must not have changed.</summary>

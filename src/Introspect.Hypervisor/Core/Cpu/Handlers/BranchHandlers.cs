@@ -48,7 +48,7 @@ internal readonly struct SetMem<TCondition> : IMemoryHandler
         where T : unmanaged
         where TAddress : struct, IEffectiveAddress
     {
-        if (!Access.Write(s, i, TAddress.Linear(s, i, 1, true), TCondition.Holds(s) ? (byte)1 : (byte)0))
+        if (!Access.Write<byte>(s, i, TAddress.Linear(s, i, 1, true), TCondition.Holds(s) ? 1UL : 0))
         {
             ControlHandlers.Leave(s, i);
             return;
@@ -171,7 +171,7 @@ internal static unsafe class NearTransfers64
     public static bool Push(CpuState* s, Insn* i, ulong value)
     {
         var rsp = s->Gpr[4] - 8;
-        if (!Access.Write(s, i, rsp, value))
+        if (!Access.Write<ulong>(s, i, rsp, value))
         {
             return false;
         }

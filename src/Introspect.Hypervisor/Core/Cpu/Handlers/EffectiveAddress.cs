@@ -31,7 +31,7 @@ internal readonly struct Address32 : IEffectiveAddress
 internal readonly struct AddressChecked : IEffectiveAddress
 {
     /// <summary>Linear address that no TLB slot has: non-canonical and not the page of any invalid tag.</summary>
-    private const ulong Refused = 0x7FFF_0000_0000_0FFF;
+    public const ulong Refused = 0x7FFF_0000_0000_0FFF;
 
     public static unsafe ulong Linear(CpuState* s, Insn* i, int size, bool write) =>
         Access.Linear(s, (SegmentIndex)i->Seg, Offset(s, i), size, write, out var linear) ? linear : Refused;

@@ -55,7 +55,7 @@ internal readonly struct MovMem<TSource> : IMemoryHandler
         where T : unmanaged
         where TAddress : struct, IEffectiveAddress
     {
-        if (!Operand.Write<T>(s, i, TAddress.Linear(s, i, sizeof(T), true), TSource.Get<T>(s, i)))
+        if (!Access.Write<T>(s, i, TAddress.Linear(s, i, sizeof(T), true), TSource.Get<T>(s, i)))
         {
             ControlHandlers.Leave(s, i);
             return;

@@ -33,6 +33,7 @@ internal static unsafe class Accumulator
 
 internal readonly struct Mul : IWideOp
 {
+    [MethodImpl(MethodImplOptions.NoInlining)]
     public static unsafe bool Apply<T>(CpuState* s, ulong operand)
         where T : unmanaged
     {
@@ -47,6 +48,7 @@ internal readonly struct Mul : IWideOp
 
 internal readonly struct Imul : IWideOp
 {
+    [MethodImpl(MethodImplOptions.NoInlining)]
     public static unsafe bool Apply<T>(CpuState* s, ulong operand)
         where T : unmanaged
     {
@@ -61,6 +63,7 @@ internal readonly struct Imul : IWideOp
 
 internal readonly struct Div : IWideOp
 {
+    [MethodImpl(MethodImplOptions.NoInlining)]
     public static unsafe bool Apply<T>(CpuState* s, ulong operand)
         where T : unmanaged
     {
@@ -103,6 +106,7 @@ internal readonly struct Div : IWideOp
 
 internal readonly struct Idiv : IWideOp
 {
+    [MethodImpl(MethodImplOptions.NoInlining)]
     public static unsafe bool Apply<T>(CpuState* s, ulong operand)
         where T : unmanaged
     {
@@ -183,9 +187,8 @@ internal readonly struct ImulTruncated : IAluOp
         ulong low;
         if (sizeof(T) == 8)
         {
-            var high = Math.BigMul((long)a, (long)b, out var product);
-            low = (ulong)product;
-            overflow = high != product >> 63;
+            low = a * b;
+            overflow = HighHalf((long)a, (long)b) != (long)low >> 63;
         }
         else
         {
@@ -197,6 +200,10 @@ internal readonly struct ImulTruncated : IAluOp
         Flags.SetResult<T>(s, low, overflow, overflow);
         return low;
     }
+
+    // Not inlined: BigMul's out parameter would take a local's address, and the handler lose its tail call.
+    [MethodImpl(MethodImplOptions.NoInlining)]
+    private static long HighHalf(long a, long b) => Math.BigMul(a, b, out _);
 }
 
 /// <summary>imul reg, reg, imm.</summary>

@@ -71,24 +71,6 @@ internal static unsafe class Operand
         }
     }
 
-    /// <summary>Stores by linear address.</summary>
-    [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    public static bool Write<T>(CpuState* s, Insn* i, ulong linear, ulong value)
-        where T : unmanaged
-    {
-        if (sizeof(T) == 8)
-        {
-            return Access.Write(s, i, linear, value);
-        }
-
-        if (sizeof(T) == 4)
-        {
-            return Access.Write(s, i, linear, (uint)value);
-        }
-
-        return sizeof(T) == 2 ? Access.Write(s, i, linear, (ushort)value) : Access.Write(s, i, linear, (byte)value);
-    }
-
     /// <summary>Replaces a value in guest memory if it is still what was read; for locked instructions.</summary>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static bool CompareExchange<T>(byte* p, ulong expected, ulong value)

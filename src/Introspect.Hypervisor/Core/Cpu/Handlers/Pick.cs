@@ -38,7 +38,8 @@ internal static unsafe class Pick
             _ => At<THandler, AddressChecked>(size),
         };
 
-    private static delegate*<CpuState*, Insn*, void> At<THandler, TAddress>(int size)
+    /// <summary>The instantiation for an address computation of the caller's.</summary>
+    public static delegate*<CpuState*, Insn*, void> At<THandler, TAddress>(int size)
         where THandler : struct, IMemoryHandler
         where TAddress : struct, IEffectiveAddress => size switch
         {

@@ -21,7 +21,7 @@ internal enum ControlEffects
 
 /// <summary>Bits that the CPU has, as its CPUID tells the guest.</summary>
 /// <param name="Cr4">Bits of CR4 that may be set.</param>
-/// <param name="Efer">Bits of EFER that may be set, LMA among them.</param>
+/// <param name="Efer">Bits of EFER that may be set; LMA needs no mention.</param>
 /// <param name="Xcr0">State components that XCR0 may have.</param>
 internal readonly record struct ControlLimits(ulong Cr4, ulong Efer, ulong Xcr0);
 
@@ -217,7 +217,7 @@ internal static unsafe class ControlRegisters
         var paging = (s->Cr0 & CpuModes.Cr0Pg) != 0;
         value = (value & ~CpuModes.EferLma) | (s->Efer & CpuModes.EferLma);
         var changed = value ^ s->Efer;
-        if ((value & ~limits.Efer) != 0 || (paging && (changed & CpuModes.EferLme) != 0))
+        if ((value & ~(limits.Efer | CpuModes.EferLma)) != 0 || (paging && (changed & CpuModes.EferLme) != 0))
         {
             return Fault.GeneralProtection(s, 0);
         }

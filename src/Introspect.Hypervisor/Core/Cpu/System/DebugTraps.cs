@@ -23,6 +23,11 @@ internal static unsafe class DebugTraps
         var bits = s->PendingDebug | (stepped ? SingleStep : 0);
         s->PendingDebug = 0;
         s->PendingDebugEnabled = false;
+        if (s->Pending.Valid)
+        {
+            return JoinPending(s, due ? bits : 0);
+        }
+
         if (!due)
         {
             return false;
@@ -30,6 +35,21 @@ internal static unsafe class DebugTraps
 
         Fault.Raise(s, Vector.Debug);
         s->Pending.Payload = bits;
+        return true;
+    }
+
+    /// <summary>
+    /// A task switch left an event for the new task: its T bit is a debug trap like these and joins them, a fault of
+    /// its segments comes first.
+    /// </summary>
+    private static bool JoinPending(CpuState* s, uint bits)
+    {
+        if (s->Pending.Vector != Vector.Debug)
+        {
+            return false;
+        }
+
+        s->Pending.Payload |= bits;
         return true;
     }
 

@@ -140,7 +140,8 @@ internal static unsafe class SystemRegisters
     private static bool CheckUmip(CpuState* s) =>
         s->Cpl == 0 || (s->Cr4 & Cr4Umip) == 0 || Fault.GeneralProtection(s, 0);
 
-    private static bool CheckLoad(CpuState* s)
+    /// <summary>LLDT and LTR before their operand is read: #UD without protection, #GP(0) above CPL 0.</summary>
+    public static bool CheckLoad(CpuState* s)
     {
         if (CpuModes.IsRealOrVm86(s))
         {

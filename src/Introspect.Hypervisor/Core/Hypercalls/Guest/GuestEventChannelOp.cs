@@ -22,26 +22,26 @@ internal static class GuestEventChannelOp
                 return BindInterdomain(context, argument);
 
             case EventChannelOp.BindVirq:
-            {
-                if (!context.TryRead(argument, out EvtchnBindVirq bind))
                 {
-                    return -(long)Errno.EFAULT;
-                }
+                    if (!context.TryRead(argument, out EvtchnBindVirq bind))
+                    {
+                        return -(long)Errno.EFAULT;
+                    }
 
-                var error = events.BindVirq(bind.Virq, bind.Vcpu, out bind.Port);
-                return Finish(error, error == 0 && context.TryWrite(argument, bind));
-            }
+                    var error = events.BindVirq(bind.Virq, bind.Vcpu, out bind.Port);
+                    return Finish(error, error == 0 && context.TryWrite(argument, bind));
+                }
 
             case EventChannelOp.BindIpi:
-            {
-                if (!context.TryRead(argument, out EvtchnBindIpi bind))
                 {
-                    return -(long)Errno.EFAULT;
-                }
+                    if (!context.TryRead(argument, out EvtchnBindIpi bind))
+                    {
+                        return -(long)Errno.EFAULT;
+                    }
 
-                var error = events.BindIpi(bind.Vcpu, out bind.Port);
-                return Finish(error, error == 0 && context.TryWrite(argument, bind));
-            }
+                    var error = events.BindIpi(bind.Vcpu, out bind.Port);
+                    return Finish(error, error == 0 && context.TryWrite(argument, bind));
+                }
 
             case EventChannelOp.BindVcpu:
                 return context.TryRead(argument, out EvtchnBindVcpu vcpu)
@@ -62,16 +62,16 @@ internal static class GuestEventChannelOp
                     : -(long)Errno.EFAULT;
 
             case EventChannelOp.Status:
-            {
-                if (!context.TryRead(argument, out EvtchnStatus status))
                 {
-                    return -(long)Errno.EFAULT;
-                }
+                    if (!context.TryRead(argument, out EvtchnStatus status))
+                    {
+                        return -(long)Errno.EFAULT;
+                    }
 
-                var table = TargetOf(status.Dom, context, out var error);
-                error = table is null ? error : table.Query(ref status);
-                return Finish(error, error == 0 && context.TryWrite(argument, status));
-            }
+                    var table = TargetOf(status.Dom, context, out var error);
+                    error = table is null ? error : table.Query(ref status);
+                    return Finish(error, error == 0 && context.TryWrite(argument, status));
+                }
 
             case EventChannelOp.Reset:
                 return Reset(context, argument);

@@ -118,7 +118,8 @@ internal static class GuestHvmOp
             return error;
         }
 
-        parameter.Value = HvmParamRights.Load(parameter.Index, context.ReadHvmParam);
+        parameter.Value = HvmParamRights.Load(
+            parameter.Index, context.ReadHvmParam(HvmParamRights.StoredIn(parameter.Index)));
         return context.TryWrite(argument, parameter) ? 0 : -(long)Errno.EFAULT;
     }
 

@@ -73,7 +73,13 @@ internal static class GuestHypercalls
             // Op, result, six arguments. A call inside a call has no registers to continue in: it is done to its end.
             var inner = new HypercallArguments
             {
-                Op = words[0], A1 = words[2], A2 = words[3], A3 = words[4], A4 = words[5], A5 = words[6], Is64 = call.Is64,
+                Op = words[0],
+                A1 = words[2],
+                A2 = words[3],
+                A3 = words[4],
+                A4 = words[5],
+                A5 = words[6],
+                Is64 = call.Is64,
             };
             var result = inner.Op == HypercallNumber.Multicall ? -(long)Errno.ENOSYS : One(inner, context);
             while (result.Continues)

@@ -172,7 +172,11 @@ internal static class GuestMemoryOp
         {
             add = new AddToPhysmap
             {
-                Domid = narrow.Domid, Size = narrow.Size, Space = narrow.Space, Index = narrow.Index, Gpfn = narrow.Gpfn,
+                Domid = narrow.Domid,
+                Size = narrow.Size,
+                Space = narrow.Space,
+                Index = narrow.Index,
+                Gpfn = narrow.Gpfn,
             };
         }
         else
@@ -271,8 +275,13 @@ internal static class GuestMemoryOp
         {
             batch = new AddToPhysmapBatch
             {
-                Domid = narrow.Domid, Space = narrow.Space, Size = narrow.Size, ForeignDomid = narrow.ForeignDomid,
-                Indexes = narrow.Indexes, Gpfns = narrow.Gpfns, Errors = narrow.Errors,
+                Domid = narrow.Domid,
+                Space = narrow.Space,
+                Size = narrow.Size,
+                ForeignDomid = narrow.ForeignDomid,
+                Indexes = narrow.Indexes,
+                Gpfns = narrow.Gpfns,
+                Errors = narrow.Errors,
             };
         }
         else

@@ -121,13 +121,21 @@ internal static class GuestVcpuOp
         return is64
             ? context.TryWrite(address, new RunstateInfo
             {
-                State = state.State, EntryTime = state.EntryTime, Running = state.Running, Runnable = state.Runnable,
-                Blocked = state.Blocked, Offline = state.Offline,
+                State = state.State,
+                EntryTime = state.EntryTime,
+                Running = state.Running,
+                Runnable = state.Runnable,
+                Blocked = state.Blocked,
+                Offline = state.Offline,
             })
             : context.TryWrite(address, new CompatRunstateInfo
             {
-                State = state.State, EntryTime = state.EntryTime, Running = state.Running, Runnable = state.Runnable,
-                Blocked = state.Blocked, Offline = state.Offline,
+                State = state.State,
+                EntryTime = state.EntryTime,
+                Running = state.Running,
+                Runnable = state.Runnable,
+                Blocked = state.Blocked,
+                Offline = state.Offline,
             });
     }
 

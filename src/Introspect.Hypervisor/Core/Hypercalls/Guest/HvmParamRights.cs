@@ -5,7 +5,7 @@ namespace Introspect.Hypervisor.Core.Hypercalls.Guest;
 /// <summary>Which HVM parameters a guest may read and write, and which values they take.</summary>
 internal static class HvmParamRights
 {
-    // What a domain's parameters 3, 4 and 7 were is gone; these are refused to everybody.
+    // Deprecated ones, refused to everybody.
     private const uint PaeEnabled = 4;
     private const uint DmDomain = 13;
     private const uint MemoryEventCr0 = 20;
@@ -51,12 +51,15 @@ internal static class HvmParamRights
         _ => (index, value),
     };
 
-    /// <summary>What a reader gets of the stored parameters.</summary>
-    public static ulong Load(uint index, Func<uint, ulong> stored) => index switch
+    /// <summary>Where the value that a reader gets is stored.</summary>
+    public static uint StoredIn(uint index) => index == HvmParam.Vm86Tss ? HvmParam.Vm86TssSized : index;
+
+    /// <summary>What a reader gets of a stored value.</summary>
+    public static ulong Load(uint index, ulong stored) => index switch
     {
-        HvmParam.Vm86Tss => (uint)stored(HvmParam.Vm86TssSized),
-        HvmParam.Vm86TssSized => stored(HvmParam.Vm86TssSized) & ~Vm86TssUpdated,
-        _ => stored(index),
+        HvmParam.Vm86Tss => (uint)stored,
+        HvmParam.Vm86TssSized => stored & ~Vm86TssUpdated,
+        _ => stored,
     };
 
     /// <summary>Parameters that were of use once, and are refused to everybody.</summary>

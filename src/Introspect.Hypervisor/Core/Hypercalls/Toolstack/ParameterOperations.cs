@@ -41,7 +41,7 @@ internal static class ParameterOperations
         var refused = Check(machine, caller, argument, out var domain);
         if (refused == Errno.None)
         {
-            argument.Value = HvmParamRights.Load(argument.Index, domain!.GetParam);
+            argument.Value = HvmParamRights.Load(argument.Index, domain!.GetParam(argument.Index));
         }
 
         return LocalToolstack.Negated(refused);

@@ -1,0 +1,209 @@
+using System.CommandLine;
+using System.CommandLine.Parsing;
+using Introspect.Daemon.Configuration;
+using Introspect.Daemon.Hypervisors;
+using Introspect.Daemon.Tracing;
+using Introspect.Hypervisor;
+
+namespace Introspect.Daemon.Cli;
+
+/// <summary>What the program can do, for the command line to call.</summary>
+internal interface ICommands
+{
+    /// <summary><c>introspect trace</c>.</summary>
+    Task<int> TraceAsync(TraceRequest request, CancellationToken cancellationToken);
+
+    /// <summary><c>introspect run</c>.</summary>
+    Task<int> RunAsync(string configurationPath, CancellationToken cancellationToken);
+
+    /// <summary><c>introspect lab serve</c>.</summary>
+    Task<int> ServeLabAsync(string socketPath, HypervisorSpec? guest, CancellationToken cancellationToken);
+
+    /// <summary><c>introspect recover</c>.</summary>
+    int Recover(HypervisorSpec hypervisor, DomainRef domain);
+
+    /// <summary><c>introspect list</c>.</summary>
+    int List(HypervisorSpec hypervisor, bool json);
+
+    /// <summary><c>introspect version</c>.</summary>
+    int Version();
+}
+
+/// <summary>
+/// The command line. Whatever is wrong with it becomes one line on stderr; whatever a command throws, too.
+/// </summary>
+internal static class CommandLine
+{
+    private const string ProgramName = "introspect";
+
+    /// <summary>Runs a command line.</summary>
+    /// <returns>The exit code.</returns>
+    public static async Task<int> InvokeAsync(string[] arguments, ICommands commands, TextWriter output, TextWriter error, CancellationToken cancellationToken)
+    {
+        var verbose = new Option<bool>("--verbose") { Description = "Show where an unexpected error came from", Recursive = true };
+        var root = CreateRoot(commands, verbose);
+        var result = root.Parse(arguments, new ParserConfiguration { EnablePosixBundling = false, ResponseFileTokenReplacer = null });
+        var invocation = new InvocationConfiguration { EnableDefaultExceptionHandler = false, ProcessTerminationTimeout = null, Output = output, Error = error };
+        try
+        {
+            // Help is an action that clears the parser's complaints.
+            if (result.Errors.Count != 0 && result.Action is not System.CommandLine.Help.HelpAction)
+            {
+                throw UserError.Usage(Complaint(result));
+            }
+
+            return await result.InvokeAsync(invocation, cancellationToken).ConfigureAwait(false);
+        }
+        catch (Exception e)
+        {
+            return Report(e, result.GetValue(verbose), error);
+        }
+    }
+
+    /// <summary>Tells of an error as users should see it.</summary>
+    /// <returns>The exit code.</returns>
+    public static int Report(Exception e, bool verbose, TextWriter error)
+    {
+        switch (e)
+        {
+            case UserError user:
+                Line(user.Message);
+                Trace();
+                return user.ExitCode;
+            case ConfigurationMistakes configuration:
+                foreach (var mistake in configuration.Mistakes)
+                {
+                    Line($"{configuration.Path}: {mistake}");
+                }
+
+                return ExitCode.Usage;
+            case HypervisorException refused:
+                Line(refused.Message);
+                Trace();
+                return ExitCode.Failure;
+            case OperationCanceledException:
+                Line("interrupted");
+                return ExitCode.Failure;
+            default:
+                Line($"unexpected {e.GetType().Name}: {e.Message}{(verbose ? "" : " (--verbose shows where)")}");
+                Trace();
+                return ExitCode.Failure;
+        }
+
+        void Line(string message) => error.WriteLine($"{ProgramName}: {UserError.OneLine(message)}");
+
+        void Trace()
+        {
+            if (verbose)
+            {
+                error.WriteLine(e.ToString());
+            }
+        }
+    }
+
+    private static RootCommand CreateRoot(ICommands commands, Option<bool> verbose)
+    {
+        var root = new RootCommand("Watches virtual machines from outside, by the vm_event interface of Xen and of its own hypervisor core.");
+        // 'introspect version' tells more than the option that comes with the parser, which goes.
+        foreach (var option in root.Options.OfType<VersionOption>().ToArray())
+        {
+            root.Options.Remove(option);
+        }
+
+        root.Add(verbose);
+        root.Add(TraceCommand.Create(commands.TraceAsync));
+        root.Add(CreateRun(commands));
+        root.Add(CreateLab(commands));
+        root.Add(CreateRecover(commands));
+        root.Add(CreateList(commands));
+        var version = new Command("version", "Print the version of the program and of what it runs on");
+        version.SetAction(_ => commands.Version());
+        root.Add(version);
+        return root;
+    }
+
+    private static Command CreateRun(ICommands commands)
+    {
+        var config = new Option<string>("--config")
+        {
+            Description = "Configuration file (docs/configuration.md)",
+            HelpName = "FILE",
+            DefaultValueFactory = _ => ConfigurationLoader.DefaultPath,
+        };
+        var command = new Command("run", "Watch domains as a service, as a configuration file says") { config };
+        command.SetAction((result, cancellation) => commands.RunAsync(result.GetRequiredValue(config), cancellation));
+        return command;
+    }
+
+    private static Command CreateLab(ICommands commands)
+    {
+        var socket = new Option<string>("--socket") { Description = "Path of the socket to listen on", HelpName = "PATH", Required = true };
+        var forever = new Option<bool>("--forever") { Description = "With --demo: the guest goes on until it is destroyed" };
+        var guest = new GuestOptions();
+        var serve = new Command("serve", "Hold domains in this process and let monitors reach them over a socket") { socket };
+        guest.AddTo(serve);
+        serve.Add(forever);
+        serve.SetAction((result, cancellation) =>
+        {
+            var spec = guest.ReadBuilt(result);
+            var goesOn = result.GetValue(forever);
+            if (goesOn && spec?.Source != HypervisorSource.Demo)
+            {
+                throw UserError.Usage("--forever belongs to the demo guest; give --demo, too");
+            }
+
+            return commands.ServeLabAsync(result.GetRequiredValue(socket), spec is null ? null : spec with { DemoForever = goesOn }, cancellation);
+        });
+        return new Command("lab", "A hypervisor to try things on, without hardware") { serve };
+    }
+
+    private static Command CreateRecover(ICommands commands)
+    {
+        var domain = new Argument<string>("DOMAIN") { Description = "Number, UUID or name" };
+        var guest = new GuestOptions();
+        var command = new Command("recover", "Free a domain from what a dead monitor left: answer, disable, unpause") { domain, guest.Connect };
+        command.SetAction(result => commands.Recover(guest.ReadConnected(result, "recover"), ParseDomain(result.GetRequiredValue(domain), "recover")));
+        return command;
+    }
+
+    private static Command CreateList(ICommands commands)
+    {
+        var json = new Option<bool>("--json") { Description = "NDJSON, one object a domain" };
+        var guest = new GuestOptions();
+        var command = new Command("list", "List the domains") { guest.Connect, json };
+        command.SetAction(result => commands.List(guest.ReadConnected(result, "list"), result.GetValue(json)));
+        return command;
+    }
+
+    /// <summary>Reads a domain as a user names it; what looks like an option is a mistake in one, not a name.</summary>
+    /// <exception cref="UserError">It is no domain.</exception>
+    public static DomainRef ParseDomain(string text, string command) =>
+        text.StartsWith('-') ? throw UserError.Usage($"unknown option '{text}'; see '{ProgramName} {command} --help'")
+        : string.IsNullOrWhiteSpace(text) ? throw UserError.Usage("the name of the domain is empty; give a number, UUID or name")
+        : DomainRef.Parse(text);
+
+    // The parser's own sentences name the value; ours name the remedy as well.
+    private static string Complaint(ParseResult result)
+    {
+        var path = CommandPath(result.CommandResult);
+        var help = $"see '{path} --help'";
+        if (result.UnmatchedTokens is [var token, ..])
+        {
+            var what = token.StartsWith('-') ? "option" : result.CommandResult.Command.Subcommands.Count != 0 ? "command" : "argument";
+            return $"unknown {what} '{token}'; {help}";
+        }
+
+        return $"{result.Errors[0].Message.TrimEnd('.')}; {help}";
+    }
+
+    private static string CommandPath(CommandResult command)
+    {
+        var names = new Stack<string>();
+        for (SymbolResult? at = command; at is CommandResult current; at = at.Parent)
+        {
+            names.Push(current.Command is RootCommand ? ProgramName : current.Command.Name);
+        }
+
+        return string.Join(' ', names);
+    }
+}

@@ -1,0 +1,96 @@
+using System.CommandLine;
+using System.CommandLine.Parsing;
+using Introspect.Daemon.Hypervisors;
+using Introspect.Daemon.Tracing;
+using Introspect.Hypervisor;
+
+namespace Introspect.Daemon.Cli;
+
+/// <summary>The options that say which guest is built, or which hypervisor is asked.</summary>
+internal sealed class GuestOptions
+{
+    private readonly Option<bool> _demo = new("--demo") { Description = "The built-in demo guest, on the core in this process" };
+    private readonly Option<string?> _kernel = new("--kernel") { Description = "An ELF image with a PVH entry, on the core in this process", HelpName = "FILE" };
+    private readonly Option<string?> _commandLine = new("--cmdline") { Description = "Command line of the kernel", HelpName = "TEXT" };
+    private readonly Option<string[]> _modules = new("--module") { Description = "Module to load with the kernel (an initrd first); may be repeated", HelpName = "FILE" };
+    private readonly Option<string?> _memory = new("--memory") { Description = $"Memory of the guest, MiB (default {HypervisorSpec.DefaultMemoryMiB})", HelpName = "MiB" };
+    private readonly Option<string?> _vendor = new("--vendor") { Description = "Virtualisation that the core plays: vmx (default) or svm", HelpName = "VENDOR" };
+
+    /// <summary>Connects to a hypervisor that listens on a socket.</summary>
+    public Option<string?> Connect { get; } = new("--connect") { Description = "Socket of a hypervisor ('introspect lab serve')", HelpName = "SOCKET" };
+
+    /// <summary>Adds the options that build a guest.</summary>
+    public void AddTo(Command command)
+    {
+        command.Add(_demo);
+        command.Add(_kernel);
+        command.Add(_commandLine);
+        command.Add(_modules);
+        command.Add(_memory);
+        command.Add(_vendor);
+    }
+
+    /// <summary>The guest to build, when one is asked for.</summary>
+    /// <exception cref="UserError">Options that contradict each other, or values out of range.</exception>
+    public HypervisorSpec? ReadBuilt(ParseResult result)
+    {
+        var demo = result.GetValue(_demo);
+        var kernel = result.GetValue(_kernel);
+        if (demo && kernel is not null)
+        {
+            throw UserError.Usage("--demo and --kernel exclude each other; give one");
+        }
+
+        Option[] kernelOnly = [_commandLine, _modules];
+        if (kernel is null && kernelOnly.FirstOrDefault(o => IsGiven(result, o)) is { } without)
+        {
+            throw UserError.Usage($"{without.Name} belongs to a kernel; give --kernel FILE, too");
+        }
+
+        Option[] buildOnly = [_memory, _vendor];
+        if (!demo && kernel is null)
+        {
+            return buildOnly.FirstOrDefault(o => IsGiven(result, o)) is { } stray
+                ? throw UserError.Usage($"{stray.Name} belongs to a guest that is built; give --demo or --kernel FILE, too")
+                : null;
+        }
+
+        return new()
+        {
+            Source = demo ? HypervisorSource.Demo : HypervisorSource.Kernel,
+            KernelPath = kernel,
+            CommandLine = result.GetValue(_commandLine) ?? "",
+            Modules = result.GetValue(_modules) ?? [],
+            MemoryMiB = ReadMemory(result.GetValue(_memory)),
+            Vendor = ReadVendor(result.GetValue(_vendor)),
+        };
+    }
+
+    /// <summary>The hypervisor on the socket that is named.</summary>
+    /// <exception cref="UserError">No socket is named.</exception>
+    public HypervisorSpec ReadConnected(ParseResult result, string command)
+    {
+        if (result.GetValue(Connect) is not { } path)
+        {
+            throw UserError.Usage($"'{command}' needs a hypervisor; give --connect SOCKET, where 'introspect lab serve --socket SOCKET' listens");
+        }
+
+        return new() { Source = HypervisorSource.Socket, SocketPath = path };
+    }
+
+    /// <summary>True when the user wrote the option.</summary>
+    public static bool IsGiven(ParseResult result, Option option) => result.GetResult(option) is OptionResult { Implicit: false };
+
+    private static int ReadMemory(string? text) => text is null ? HypervisorSpec.DefaultMemoryMiB
+        : !SelectionParser.TryNumber(text, out var size) ? throw UserError.Usage($"--memory: '{text}' is no number; write MiB, for example 64")
+        : size is < HypervisorSpec.MinMemoryMiB or > HypervisorSpec.MaxMemoryMiB
+            ? throw UserError.Usage($"--memory: {text} MiB is too {(size < HypervisorSpec.MinMemoryMiB ? "small" : "large")}; give {HypervisorSpec.MinMemoryMiB} to {HypervisorSpec.MaxMemoryMiB}")
+            : (int)size;
+
+    private static CpuVendor ReadVendor(string? text) => text?.ToLowerInvariant() switch
+    {
+        null or "vmx" => CpuVendor.Vmx,
+        "svm" => CpuVendor.Svm,
+        _ => throw UserError.Usage($"--vendor: '{text}' is unknown; write vmx or svm"),
+    };
+}

@@ -1,0 +1,146 @@
+using System.Globalization;
+using System.Text;
+using System.Text.Json;
+using Introspect.Daemon.Cli;
+using Introspect.Daemon.Hypervisors;
+using Introspect.Daemon.Output;
+using Introspect.Daemon.Service;
+using Introspect.Daemon.Tracing;
+using Introspect.Hypervisor;
+
+namespace Introspect.Daemon;
+
+/// <summary>What the program does, with the hypervisors that a factory makes.</summary>
+internal sealed class Commands(IHypervisorFactory factory, Stream output, bool isTerminal, Func<string, string?> variable) : ICommands, IDisposable
+{
+    private const int BufferBytes = 1 << 16;
+
+    private readonly StreamWriter _text = new(output, new UTF8Encoding(encoderShouldEmitUTF8Identifier: false), BufferBytes, leaveOpen: true);
+
+    /// <inheritdoc/>
+    public async Task<int> TraceAsync(TraceRequest request, CancellationToken cancellationToken)
+    {
+        using var hypervisor = factory.Open(request.Hypervisor);
+        // Not disposed: that would close stdout, which is the program's. The trace flushes it.
+#pragma warning disable CA2000
+        var buffer = new BufferedStream(output, BufferBytes);
+#pragma warning restore CA2000
+        using ITraceOutput shown = request.Json
+            ? new JsonTraceOutput(buffer, new JsonFormatter(hypervisor.Symbols), TimeProvider.System)
+            : new TextTraceOutput(_text, new TextFormatter(Palette.For(isTerminal, variable), hypervisor.Symbols));
+        try
+        {
+            return await new TraceSession(request, hypervisor, shown, TimeProvider.System).RunAsync(cancellationToken).ConfigureAwait(false);
+        }
+        catch (IOException e) when (IsClosedPipe(e))
+        {
+            // Who reads has seen enough ('| head').
+            return ExitCode.Ok;
+        }
+    }
+
+    /// <inheritdoc/>
+    public Task<int> RunAsync(string configurationPath, CancellationToken cancellationToken) =>
+        new RunCommand(factory, variable, Environment.GetEnvironmentVariables()).RunAsync(configurationPath, cancellationToken);
+
+    /// <inheritdoc/>
+    public async Task<int> ServeLabAsync(string socketPath, HypervisorSpec? guest, CancellationToken cancellationToken)
+    {
+        using var lab = factory.Serve(socketPath, guest, Tell);
+        Tell(lab.Built is { } built ? $"listening at {socketPath}, domain {built} runs" : $"listening at {socketPath}, no domain yet");
+        await Task.Delay(Timeout.Infinite, cancellationToken).ConfigureAwait(ConfigureAwaitOptions.SuppressThrowing);
+        return ExitCode.Ok;
+
+        void Tell(string line)
+        {
+            _text.WriteLine(line);
+            _text.Flush();
+        }
+    }
+
+    /// <inheritdoc/>
+    public int Recover(HypervisorSpec hypervisor, DomainRef domain)
+    {
+        using var session = factory.Open(hypervisor);
+        using var opened = Open(session, domain);
+        var report = opened.Recover();
+        _text.WriteLine(report.WasEnabled
+            ? string.Create(CultureInfo.InvariantCulture, $"domain {opened.Id}: {report.UnansweredRequests} requests answered, {report.ReleasedVcpus} vCPUs released, {report.UndonePauses} pauses undone; monitoring is off")
+            : string.Create(CultureInfo.InvariantCulture, $"domain {opened.Id}: no monitor was left, {report.UndonePauses} pauses undone"));
+        _text.Flush();
+        return ExitCode.Ok;
+    }
+
+    /// <inheritdoc/>
+    public int List(HypervisorSpec hypervisor, bool json)
+    {
+        using var session = factory.Open(hypervisor);
+        var domains = session.Hypervisor.ListDomains();
+        if (json)
+        {
+            foreach (var domain in domains)
+            {
+                WriteJson(domain);
+            }
+
+            return ExitCode.Ok;
+        }
+
+        _text.WriteLine("    ID  STATE     VCPUS  MEMORY MiB  VENDOR  NAME");
+        foreach (var domain in domains)
+        {
+            _text.WriteLine(string.Create(CultureInfo.InvariantCulture, $"{domain.Id.Value,6}  {domain.State.ToString().ToLowerInvariant(),-8}  {domain.VcpuCount,5}  {domain.MemoryBytes / 1048576.0,10:0.0}  {domain.Vendor.ToString().ToLowerInvariant(),-6}  {domain.Name}"));
+        }
+
+        _text.Flush();
+        return ExitCode.Ok;
+    }
+
+    /// <inheritdoc/>
+    public int Version()
+    {
+        _text.WriteLine($"introspect {ProgramInfo.Version} (.NET {Environment.Version}, vm_event interface {Introspect.Hypervisor.Abi.VmEvent.InterfaceVersion})");
+        _text.Flush();
+        return ExitCode.Ok;
+    }
+
+    /// <inheritdoc/>
+    public void Dispose() => _text.Dispose();
+
+    private static IDomain Open(HypervisorSession session, DomainRef domain)
+    {
+        try
+        {
+            return session.Hypervisor.Open(domain);
+        }
+        catch (HypervisorException e) when (e.Error == Errno.ESRCH)
+        {
+            throw UserError.Failure($"domain '{domain}': there is none; 'introspect list' shows those that are there", e);
+        }
+    }
+
+    private void WriteJson(DomainInfo domain)
+    {
+        using (var json = new Utf8JsonWriter(output))
+        {
+            json.WriteStartObject();
+            json.WriteString("type", "domain");
+            json.WriteNumber("domain", domain.Id.Value);
+            json.WriteString("domain_name", domain.Name);
+            json.WriteString("uuid", domain.Uuid);
+            json.WriteString("vendor", domain.Vendor.ToString().ToLowerInvariant());
+            json.WriteNumber("vcpus", domain.VcpuCount);
+            json.WriteNumber("memory_bytes", domain.MemoryBytes);
+            json.WriteString("state", domain.State.ToString().ToLowerInvariant());
+            json.WriteEndObject();
+        }
+
+        output.Write("\n"u8);
+    }
+
+    private static bool IsClosedPipe(IOException e)
+    {
+        const int BrokenPipe = 32;
+        return (e.HResult & 0xffff) == BrokenPipe || e.InnerException is System.Net.Sockets.SocketException { NativeErrorCode: BrokenPipe };
+    }
+}

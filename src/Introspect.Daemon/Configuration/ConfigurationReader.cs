@@ -1,0 +1,331 @@
+using System.Globalization;
+using System.Net;
+using Introspect.Daemon.Hypervisors;
+using Introspect.Daemon.Tracing;
+using Introspect.Hypervisor;
+using Introspect.Hypervisor.Abi;
+using Microsoft.Extensions.Configuration;
+using Microsoft.Extensions.Logging;
+
+namespace Introspect.Daemon.Configuration;
+
+/// <summary>
+/// Turns configuration values into a <see cref="DaemonConfiguration"/>. Every mistake is collected, so that one
+/// start shows them all; keys that nothing reads are mistakes, too, since most of them are typing errors.
+/// </summary>
+internal sealed class ConfigurationReader
+{
+    private readonly List<string> _mistakes = [];
+
+    private ConfigurationReader()
+    {
+    }
+
+    /// <summary>Reads a configuration.</summary>
+    /// <returns>The configuration; or null and every mistake, each a line of its own.</returns>
+    public static (DaemonConfiguration? Configuration, IReadOnlyList<string> Mistakes) Read(IConfiguration root)
+    {
+        var reader = new ConfigurationReader();
+        reader.RefuseOthers(root, "hypervisor", "domains", "metrics", "logging", "sinks", "timeouts");
+        var timeouts = reader.Section(root, "timeouts", "shutdown", "pump_stall");
+        var configuration = new DaemonConfiguration
+        {
+            Hypervisor = reader.ReadHypervisor(reader.Section(root, "hypervisor", "connect", "demo", "kernel", "cmdline", "modules", "memory_mib", "vendor")),
+            Domains = reader.ReadDomains(root.GetSection("domains")),
+            Metrics = reader.ReadMetrics(reader.Section(root, "metrics", "listen")),
+            Logging = reader.ReadLogging(reader.Section(root, "logging", "level", "console", "file")),
+            Sinks = reader.ReadSinks(reader.Section(root, "sinks", "capacity", "text", "json_file")),
+            ShutdownTimeout = reader.Duration(timeouts, "shutdown", TimeSpan.FromSeconds(10)),
+            PumpStallTimeout = reader.Duration(timeouts, "pump_stall", TimeSpan.FromSeconds(5)),
+        };
+        return reader._mistakes.Count == 0 ? (configuration, []) : (null, reader._mistakes);
+    }
+
+    private HypervisorSpec ReadHypervisor(IConfigurationSection section)
+    {
+        var connect = Text(section, "connect");
+        var kernel = Text(section, "kernel");
+        var demo = Flag(section, "demo", false);
+        var sources = (connect is null ? 0 : 1) + (kernel is null ? 0 : 1) + (demo ? 1 : 0);
+        if (sources != 1)
+        {
+            Mistake(section.Path, null, $"{sources} of connect, kernel and demo are given; give exactly one");
+        }
+
+        if (kernel is null && (section["cmdline"] ?? section["modules"] ?? section["modules:0"]) is not null)
+        {
+            Mistake(section.Path, null, "cmdline and modules belong to a kernel; give kernel, too, or remove them");
+        }
+
+        return new()
+        {
+            Source = connect is not null ? HypervisorSource.Socket : kernel is not null ? HypervisorSource.Kernel : HypervisorSource.Demo,
+            SocketPath = connect,
+            KernelPath = kernel,
+            CommandLine = Text(section, "cmdline") ?? "",
+            Modules = Items(section.GetSection("modules")).Select(i => i.Value ?? "").ToArray(),
+            MemoryMiB = (int)Number(section, "memory_mib", HypervisorSpec.DefaultMemoryMiB, HypervisorSpec.MinMemoryMiB, HypervisorSpec.MaxMemoryMiB),
+            Vendor = Choice(section, "vendor", CpuVendor.Vmx),
+            DemoForever = true,
+        };
+    }
+
+    private List<DomainPolicy> ReadDomains(IConfigurationSection section)
+    {
+        var policies = new List<DomainPolicy>();
+        foreach (var item in Items(section))
+        {
+            RefuseOthers(item, "match", "events", "deny_protection_clears");
+            var match = Text(item, "match");
+            if (match is null)
+            {
+                Mistake($"{item.Path}:match", null, "is missing; give a domain's number, UUID or name ('*' is every domain)");
+            }
+
+            policies.Add(new(match ?? "*", ReadEvents(item.GetSection("events")), Flag(item, "deny_protection_clears", false)));
+        }
+
+        if (policies.Count == 0)
+        {
+            Mistake(section.Path, null, "names no domain; add one with '- match: \"*\"'");
+        }
+
+        return policies;
+    }
+
+    private EventSelection ReadEvents(IConfigurationSection section)
+    {
+        var before = _mistakes.Count;
+        RefuseOthers(
+            section, "control_registers", "msrs", "cpuid", "breakpoints", "single_steps", "debug_exceptions",
+            "descriptor_accesses", "guest_requests", "vmexits", "read", "write", "execute");
+        var events = new List<MonitorEvent>();
+        foreach (var item in Items(section.GetSection("control_registers")))
+        {
+            if (SelectionParser.TryControlRegister(item.Value ?? "", out var register, out var mistake))
+            {
+                Add(item, new MonitorEvent.ControlRegister(register));
+            }
+            else
+            {
+                Mistake(item.Path, null, mistake);
+            }
+        }
+
+        foreach (var item in Items(section.GetSection("msrs")))
+        {
+            if (SelectionParser.TryMsr(item.Value ?? "", out var number, out var mistake))
+            {
+                Add(item, new MonitorEvent.Msr(number));
+            }
+            else
+            {
+                Mistake(item.Path, null, mistake);
+            }
+        }
+
+        AddWhen("cpuid", new MonitorEvent.Cpuid());
+        AddWhen("breakpoints", new MonitorEvent.SoftwareBreakpoint());
+        AddWhen("single_steps", new MonitorEvent.SingleStep());
+        AddWhen("debug_exceptions", new MonitorEvent.DebugException());
+        AddWhen("descriptor_accesses", new MonitorEvent.DescriptorAccess());
+        AddWhen("guest_requests", new MonitorEvent.GuestRequest());
+        AddWhen("vmexits", new MonitorEvent.VmExit());
+
+        var memory = new List<MemoryWatch>();
+        ReadRanges("read", MemAccessFlags.Read);
+        ReadRanges("write", MemAccessFlags.Write);
+        ReadRanges("execute", MemAccessFlags.Execute);
+        var selection = new EventSelection { Events = events, Memory = memory };
+        if (selection.IsEmpty && _mistakes.Count == before)
+        {
+            Mistake(section.Path, null, "watches nothing; switch an event on, for example 'cpuid: true'");
+        }
+
+        return selection;
+
+        void AddWhen(string key, MonitorEvent monitorEvent)
+        {
+            if (Flag(section, key, false))
+            {
+                events.Add(monitorEvent);
+            }
+        }
+
+        void Add(IConfigurationSection item, MonitorEvent monitorEvent)
+        {
+            if (events.Contains(monitorEvent))
+            {
+                Mistake(item.Path, item.Value, "is named twice; remove one");
+                return;
+            }
+
+            events.Add(monitorEvent);
+        }
+
+        void ReadRanges(string key, MemAccessFlags watched)
+        {
+            foreach (var item in Items(section.GetSection(key)))
+            {
+                if (SelectionParser.TryRange(item.Value ?? "", watched, out var watch, out var mistake))
+                {
+                    memory.Add(watch);
+                }
+                else
+                {
+                    Mistake(item.Path, null, mistake);
+                }
+            }
+        }
+    }
+
+    private MetricsOptions ReadMetrics(IConfigurationSection section)
+    {
+        var text = section["listen"] ?? "127.0.0.1:9660";
+        if (text is "" or "off")
+        {
+            return new(Listen: null);
+        }
+
+        // A bare address would parse with port 0, which nobody can scrape.
+        var hasPort = text.LastIndexOf(':') > text.LastIndexOf(']') && text.LastIndexOf(':') > 0;
+        if (hasPort && IPEndPoint.TryParse(text, out var endpoint))
+        {
+            return new(endpoint);
+        }
+
+        Mistake($"{section.Path}:listen", text, "is no address with a port; write 127.0.0.1:9660, [::1]:9660 or off");
+        return new(Listen: null);
+    }
+
+    private LoggingOptions ReadLogging(IConfigurationSection section) =>
+        new(Choice(section, "level", LogLevel.Information), Flag(section, "console", true), Text(section, "file"));
+
+    private SinkOptions ReadSinks(IConfigurationSection section) =>
+        new((int)Number(section, "capacity", 8192, 16, 1 << 20), Flag(section, "text", false), Text(section, "json_file"));
+
+    private IConfigurationSection Section(IConfiguration root, string key, params ReadOnlySpan<string> known)
+    {
+        var section = root.GetSection(key);
+        RefuseOthers(section, known);
+        return section;
+    }
+
+    private void RefuseOthers(IConfiguration section, params ReadOnlySpan<string> known)
+    {
+        if (section is IConfigurationSection { Value: { Length: > 0 } scalar } own)
+        {
+            Mistake(own.Path, scalar, $"is a value where a section must be; write '{own.Key}:' and the keys below it");
+        }
+
+        foreach (var child in section.GetChildren())
+        {
+            if (!Contains(known, child.Key))
+            {
+                Mistake(child.Path, null, $"is not known; known here: {string.Join(", ", known.ToArray())}");
+            }
+        }
+    }
+
+    private static bool Contains(ReadOnlySpan<string> known, string key)
+    {
+        foreach (var name in known)
+        {
+            if (name.Equals(key, StringComparison.OrdinalIgnoreCase))
+            {
+                return true;
+            }
+        }
+
+        return false;
+    }
+
+    // A sequence in its own order: children come sorted as numbers are. A list in an environment variable is one
+    // value with commas.
+    private static IEnumerable<IConfigurationSection> Items(IConfigurationSection section)
+    {
+        if (section.Value is not { Length: > 0 } list)
+        {
+            return section.GetChildren();
+        }
+
+        var split = new ConfigurationBuilder().AddInMemoryCollection(
+            list.Split(',', StringSplitOptions.TrimEntries | StringSplitOptions.RemoveEmptyEntries)
+                .Select((item, i) => KeyValuePair.Create(ConfigurationPath.Combine(section.Path, i.ToString(CultureInfo.InvariantCulture)), (string?)item)));
+        return split.Build().GetSection(section.Path).GetChildren();
+    }
+
+    private static string? Text(IConfigurationSection section, string key) =>
+        section[key] is { Length: > 0 } text ? text : null;
+
+    private bool Flag(IConfigurationSection section, string key, bool otherwise)
+    {
+        switch (section[key]?.ToLowerInvariant())
+        {
+            case null or "":
+                return otherwise;
+            case "true" or "yes" or "on":
+                return true;
+            case "false" or "no" or "off":
+                return false;
+            default:
+                Mistake($"{section.Path}:{key}", section[key], "is neither true nor false");
+                return otherwise;
+        }
+    }
+
+    private ulong Number(IConfigurationSection section, string key, ulong otherwise, ulong least, ulong most)
+    {
+        if (Text(section, key) is not { } text)
+        {
+            return otherwise;
+        }
+
+        if (SelectionParser.TryNumber(text, out var value) && value >= least && value <= most)
+        {
+            return value;
+        }
+
+        Mistake($"{section.Path}:{key}", text, $"is no number from {least} to {most}");
+        return otherwise;
+    }
+
+    private TimeSpan Duration(IConfigurationSection section, string key, TimeSpan otherwise)
+    {
+        if (Text(section, key) is not { } text)
+        {
+            return otherwise;
+        }
+
+        if (SelectionParser.TryDuration(text, out var duration, out var mistake))
+        {
+            return duration;
+        }
+
+        Mistake($"{section.Path}:{key}", null, mistake);
+        return otherwise;
+    }
+
+    private T Choice<T>(IConfigurationSection section, string key, T otherwise)
+        where T : struct, Enum
+    {
+        if (Text(section, key) is not { } text)
+        {
+            return otherwise;
+        }
+
+        // Enum.TryParse takes numbers, too, which mean nothing to a reader of the file.
+        if (char.IsAsciiLetter(text[0]) && Enum.TryParse<T>(text, ignoreCase: true, out var value))
+        {
+            return value;
+        }
+
+        Mistake($"{section.Path}:{key}", text, $"is none of {string.Join(", ", Enum.GetNames<T>().Select(n => n.ToLowerInvariant()))}");
+        return otherwise;
+    }
+
+    private void Mistake(string path, string? value, string what) =>
+        _mistakes.Add(value is null ? $"{Readable(path)}: {what}" : $"{Readable(path)}: '{value}' {what}");
+
+    private static string Readable(string path) => path.Replace(':', '.');
+}

@@ -1,0 +1,61 @@
+using System.Net;
+using Introspect.Daemon.Hypervisors;
+using Introspect.Daemon.Tracing;
+using Introspect.Hypervisor;
+using Microsoft.Extensions.Logging;
+
+namespace Introspect.Daemon.Configuration;
+
+/// <summary>What <c>introspect run</c> does: the whole configuration, read and found right.</summary>
+internal sealed record DaemonConfiguration
+{
+    /// <summary>The hypervisor to watch.</summary>
+    public required HypervisorSpec Hypervisor { get; init; }
+
+    /// <summary>Which domains are watched and how: the first that matches counts.</summary>
+    public required IReadOnlyList<DomainPolicy> Domains { get; init; }
+
+    /// <summary>Where metrics and health are served.</summary>
+    public required MetricsOptions Metrics { get; init; }
+
+    /// <summary>The program's own log.</summary>
+    public required LoggingOptions Logging { get; init; }
+
+    /// <summary>Where events go.</summary>
+    public required SinkOptions Sinks { get; init; }
+
+    /// <summary>How long stopping may take before the program gives up and says so.</summary>
+    public TimeSpan ShutdownTimeout { get; init; } = TimeSpan.FromSeconds(10);
+
+    /// <summary>After which silence of a pump its domain counts as stuck.</summary>
+    public TimeSpan PumpStallTimeout { get; init; } = TimeSpan.FromSeconds(5);
+}
+
+/// <summary>How a kind of domain is watched.</summary>
+/// <param name="Match">Number, UUID, or name with <c>*</c> and <c>?</c>.</param>
+/// <param name="Selection">What is watched.</param>
+/// <param name="DenyProtectionClears">Writes that clear CR4.SMEP or CR4.SMAP are denied.</param>
+internal sealed record DomainPolicy(string Match, EventSelection Selection, bool DenyProtectionClears)
+{
+    /// <summary>True when the policy is for this domain.</summary>
+    public bool Matches(DomainInfo domain) =>
+        Match == "*" || (DomainRef.Parse(Match) is { Name: null } reference
+            ? reference.Matches(domain)
+            : System.IO.Enumeration.FileSystemName.MatchesSimpleExpression(Match, domain.Name, ignoreCase: false));
+}
+
+/// <summary>The page that Prometheus scrapes.</summary>
+/// <param name="Listen">Address and port; null: nothing is served.</param>
+internal sealed record MetricsOptions(IPEndPoint? Listen);
+
+/// <summary>The program's own log.</summary>
+/// <param name="Level">Least severity that is logged.</param>
+/// <param name="Console">Log to stderr.</param>
+/// <param name="File">Log to this file, too.</param>
+internal sealed record LoggingOptions(LogLevel Level, bool Console, string? File);
+
+/// <summary>Where events go.</summary>
+/// <param name="Capacity">Events that wait at each sink before some are dropped.</param>
+/// <param name="Text">Events as lines on stdout.</param>
+/// <param name="JsonFile">Events as NDJSON, appended to this file; <c>-</c> is stdout.</param>
+internal sealed record SinkOptions(int Capacity, bool Text, string? JsonFile);

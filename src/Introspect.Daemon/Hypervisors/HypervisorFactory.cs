@@ -1,0 +1,118 @@
+using Introspect.Daemon.Cli;
+using Introspect.Hypervisor;
+using Introspect.Hypervisor.Core;
+using Introspect.Hypervisor.Core.Building;
+using Introspect.Hypervisor.Core.Domains;
+using Introspect.Hypervisor.Core.Execution;
+using Introspect.Hypervisor.Core.Host;
+using Introspect.Hypervisor.Core.Hypercalls;
+using Introspect.Hypervisor.Core.Hypercalls.Toolstack;
+
+namespace Introspect.Daemon.Hypervisors;
+
+/// <summary>Makes hypervisors: the core in this process, or a client of one that listens on a socket.</summary>
+internal sealed class HypervisorFactory : IHypervisorFactory
+{
+    /// <inheritdoc/>
+    public HypervisorSession Open(HypervisorSpec spec)
+    {
+        if (spec.Source == HypervisorSource.Socket)
+        {
+            return Connect(spec.SocketPath ?? throw new InvalidOperationException("a socket without a path"));
+        }
+
+        var image = GuestImage.Load(spec);
+        var core = CoreHypervisor.CreateInProcess(Options());
+        try
+        {
+            var domain = Build(core.Toolstack, image, spec);
+            return new(core, domain.Id, new ToolstackConsole(core.Toolstack), image.Symbols, image.Demo, domain.Unpause, domain);
+        }
+        catch
+        {
+            core.Dispose();
+            throw;
+        }
+    }
+
+    /// <inheritdoc/>
+    public HypervisorSession Serve(string socketPath, HypervisorSpec? guest, Action<string> log)
+    {
+        var image = guest is null ? null : GuestImage.Load(guest);
+        var machine = new Machine(Options());
+        var toolstack = new LocalToolstack(machine, ToolstackCaller.Control);
+        HostServer? server = null;
+        try
+        {
+            server = new HostServer(socketPath, toolstack, toolstack, log);
+            var core = new CoreHypervisor(toolstack);
+            if (image is null)
+            {
+                return new(core, owned: [server, machine]);
+            }
+
+            var domain = Build(toolstack, image, guest!);
+            domain.Unpause();
+            return new(core, domain.Id, new ToolstackConsole(toolstack), image.Symbols, image.Demo, start: null, domain, server, machine);
+        }
+        catch (Exception e)
+        {
+            server?.Dispose();
+            toolstack.Dispose();
+            machine.Dispose();
+            if (e is HypervisorException refused)
+            {
+                throw UserError.Failure($"--socket '{socketPath}': {refused.Message}", refused);
+            }
+
+            throw;
+        }
+    }
+
+    private static HypervisorSession Connect(string socketPath)
+    {
+        if (!File.Exists(socketPath))
+        {
+            throw UserError.Failure($"--connect '{socketPath}': there is no such socket; start 'introspect lab serve --socket {socketPath}'");
+        }
+
+        try
+        {
+            var core = CoreHypervisor.Connect(socketPath);
+            return new(core, console: new ToolstackConsole(core.Toolstack));
+        }
+        catch (HypervisorException e)
+        {
+            throw UserError.Failure($"--connect '{socketPath}': {e.Message}", e);
+        }
+    }
+
+    private static MachineOptions Options() => new(static domain => new DomainPlatform(domain, new PlatformOptions()));
+
+    /// <summary>Builds a domain with the image in it, paused before its first instruction.</summary>
+    private static DomainUnderConstruction Build(IToolstack toolstack, GuestImage image, HypervisorSpec spec)
+    {
+        var domain = DomainUnderConstruction.Create(toolstack, new DomainConfig
+        {
+            Name = image.Name,
+            MemoryBytes = (ulong)spec.MemoryMiB << 20,
+            Vendor = spec.Vendor,
+        });
+        if (!PvhLoader.TryLoad(image.Image, image.Boot, domain, out var entry, out var error))
+        {
+            domain.Destroy();
+            domain.Dispose();
+            throw UserError.Failure($"kernel '{image.Name}': {error.Message}");
+        }
+
+        domain.Start(entry.ToVcpuState());
+        return domain;
+    }
+
+    /// <summary>The domains' consoles by way of the toolstack's door.</summary>
+    private sealed class ToolstackConsole(IToolstack toolstack) : IConsoleSource
+    {
+        public int Read(DomainId domain, ref ulong position, Span<byte> destination) =>
+            Math.Max(toolstack.ReadConsole(domain.Value, ref position, destination), 0);
+    }
+}

@@ -1,0 +1,93 @@
+using System.Diagnostics.CodeAnalysis;
+using Introspect.Hypervisor;
+
+namespace Introspect.Daemon.Hypervisors;
+
+/// <summary>What guests write to their consoles. Readers do not take from each other: each has its position.</summary>
+internal interface IConsoleSource
+{
+    /// <summary>Copies what a domain wrote since <paramref name="position"/>, and moves the position on.</summary>
+    /// <returns>Bytes copied; 0 when there is nothing new or the domain is gone.</returns>
+    int Read(DomainId domain, ref ulong position, Span<byte> destination);
+}
+
+/// <summary>Names for guest addresses.</summary>
+internal interface ISymbolSource
+{
+    /// <summary>The nearest symbol at or below an address.</summary>
+    bool TryFind(ulong address, [NotNullWhen(true)] out string? name, out ulong offset);
+}
+
+/// <summary>An open hypervisor with what belongs to the guest that was built on it, if one was.</summary>
+internal sealed class HypervisorSession : IDisposable
+{
+    private readonly Action? _start;
+    private readonly IDisposable[] _owned;
+
+    /// <summary>Makes a session.</summary>
+    /// <param name="hypervisor">The hypervisor, which the session owns.</param>
+    /// <param name="built">The domain that was built, paused.</param>
+    /// <param name="console">The domains' consoles, where they can be read.</param>
+    /// <param name="symbols">Symbols of the image that was built.</param>
+    /// <param name="demo">What to watch on the demo guest, where it was built.</param>
+    /// <param name="start">Lets the built domain run.</param>
+    /// <param name="owned">What else goes with the session, after the hypervisor.</param>
+    public HypervisorSession(
+        IHypervisor hypervisor,
+        DomainId? built = null,
+        IConsoleSource? console = null,
+        ISymbolSource? symbols = null,
+        DemoPlan? demo = null,
+        Action? start = null,
+        params IDisposable[] owned) =>
+        (Hypervisor, Built, Console, Symbols, Demo, _start, _owned) = (hypervisor, built, console, symbols, demo, start, owned);
+
+    /// <summary>The hypervisor.</summary>
+    public IHypervisor Hypervisor { get; }
+
+    /// <summary>The domain that was built for this session, not started yet.</summary>
+    public DomainId? Built { get; }
+
+    /// <summary>The domains' consoles, where they can be read.</summary>
+    public IConsoleSource? Console { get; }
+
+    /// <summary>Symbols of the image that was built.</summary>
+    public ISymbolSource? Symbols { get; }
+
+    /// <summary>What to watch on the demo guest, where that was built.</summary>
+    public DemoPlan? Demo { get; }
+
+    /// <summary>Lets the built domain run. The monitor is attached before, so that the first instruction is seen.</summary>
+    public void Start() => _start?.Invoke();
+
+    /// <inheritdoc/>
+    public void Dispose()
+    {
+        Hypervisor.Dispose();
+        foreach (var owned in _owned)
+        {
+            owned.Dispose();
+        }
+    }
+}
+
+/// <summary>What of the demo guest is worth watching beside its events: it tells where it does things.</summary>
+/// <param name="WatchedPage">The page that it reads, writes and executes for the watcher's sake.</param>
+/// <param name="StepStart">Where the sequence begins that is worth stepping through.</param>
+/// <param name="StepEnd">The first address behind that sequence.</param>
+internal sealed record DemoPlan(GuestPhysical WatchedPage, ulong StepStart, ulong StepEnd);
+
+/// <summary>Makes sessions. The one place where a hypervisor is created.</summary>
+internal interface IHypervisorFactory
+{
+    /// <summary>Opens the hypervisor and builds the guest that the user asked for.</summary>
+    /// <exception cref="Cli.UserError">An image that cannot be booted, a socket that nobody listens on.</exception>
+    HypervisorSession Open(HypervisorSpec spec);
+
+    /// <summary>Holds domains in this process and lets others reach them over a socket.</summary>
+    /// <param name="socketPath">Where to listen.</param>
+    /// <param name="guest">The guest to build and start, if any.</param>
+    /// <param name="log">Told, in one line each, what went wrong with a client.</param>
+    /// <exception cref="Cli.UserError">An image that cannot be booted, a path where something else is.</exception>
+    HypervisorSession Serve(string socketPath, HypervisorSpec? guest, Action<string> log);
+}

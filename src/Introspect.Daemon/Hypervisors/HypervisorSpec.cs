@@ -1,0 +1,53 @@
+using Introspect.Hypervisor;
+
+namespace Introspect.Daemon.Hypervisors;
+
+/// <summary>Where the domains come from.</summary>
+internal enum HypervisorSource
+{
+    /// <summary>The built-in demo guest, on the core in this process.</summary>
+    Demo,
+
+    /// <summary>An image of the user's, on the core in this process.</summary>
+    Kernel,
+
+    /// <summary>A hypervisor that listens on a socket.</summary>
+    Socket,
+}
+
+/// <summary>Which hypervisor to make or to connect to, and what guest to build on it.</summary>
+internal sealed record HypervisorSpec
+{
+    /// <summary>Least memory of a guest that is built, MiB: the demo guest and its special pages fit.</summary>
+    public const int MinMemoryMiB = 4;
+
+    /// <summary>Most memory of a guest that is built, MiB.</summary>
+    public const int MaxMemoryMiB = 1 << 20;
+
+    /// <summary>Memory of a guest when the user says nothing, MiB.</summary>
+    public const int DefaultMemoryMiB = 64;
+
+    /// <summary>Where the domains come from.</summary>
+    public required HypervisorSource Source { get; init; }
+
+    /// <summary>The socket to connect to.</summary>
+    public string? SocketPath { get; init; }
+
+    /// <summary>The image to boot.</summary>
+    public string? KernelPath { get; init; }
+
+    /// <summary>Kernel command line.</summary>
+    public string CommandLine { get; init; } = "";
+
+    /// <summary>Modules (initrd first) that are loaded behind the kernel.</summary>
+    public IReadOnlyList<string> Modules { get; init; } = [];
+
+    /// <summary>Memory of the guest, MiB.</summary>
+    public int MemoryMiB { get; init; } = DefaultMemoryMiB;
+
+    /// <summary>Whose virtualisation the core plays.</summary>
+    public CpuVendor Vendor { get; init; } = CpuVendor.Vmx;
+
+    /// <summary>The demo guest goes on until it is destroyed.</summary>
+    public bool DemoForever { get; init; }
+}

@@ -1,0 +1,68 @@
+using Introspect.Hypervisor;
+using Microsoft.Extensions.Logging;
+
+namespace Introspect.Daemon;
+
+/// <summary>
+/// Everything that the program logs. Ids are for filters and never change their meaning: a message that goes leaves
+/// its id reserved.
+/// </summary>
+internal static partial class Log
+{
+    [LoggerMessage(1, LogLevel.Information, "introspect {Version} watches {Hypervisor} {HypervisorVersion} ({Connection})")]
+    public static partial void Started(ILogger logger, string version, string hypervisor, string hypervisorVersion, string connection);
+
+    [LoggerMessage(2, LogLevel.Information, "Stopping: {Domains} domains are watched")]
+    public static partial void Stopping(ILogger logger, int domains);
+
+    [LoggerMessage(3, LogLevel.Information, "Stopped: every monitor is drained and disabled")]
+    public static partial void Stopped(ILogger logger);
+
+    [LoggerMessage(4, LogLevel.Critical, "Domain {Domain} was not let go within {Timeout}: 'introspect recover {Domain}' frees it")]
+    public static partial void StopTimedOut(ILogger logger, string domain, TimeSpan timeout);
+
+    [LoggerMessage(5, LogLevel.Information, "Metrics at http://{Address}/metrics, health at http://{Address}/healthz")]
+    public static partial void MetricsServed(ILogger logger, string address);
+
+    [LoggerMessage(10, LogLevel.Information, "Domain {Domain} ({Id}) is watched: policy '{Match}'")]
+    public static partial void DomainAttached(ILogger logger, string domain, DomainId id, string match);
+
+    [LoggerMessage(11, LogLevel.Information, "Domain {Domain} ({Id}) is let go: {Why}")]
+    public static partial void DomainDetached(ILogger logger, string domain, DomainId id, string why);
+
+    [LoggerMessage(12, LogLevel.Warning, "Domain {Domain} ({Id}) cannot be watched, next try in {Delay}: {Why}")]
+    public static partial void DomainNotAttached(ILogger logger, string domain, DomainId id, TimeSpan delay, string why);
+
+    [LoggerMessage(13, LogLevel.Debug, "Domain {Domain} ({Id}) matches no policy")]
+    public static partial void DomainIgnored(ILogger logger, string domain, DomainId id);
+
+    [LoggerMessage(14, LogLevel.Error, "Domain {Domain} ({Id}) was not let go cleanly: {Why}")]
+    public static partial void DetachFailed(ILogger logger, string domain, DomainId id, string why, Exception exception);
+
+    [LoggerMessage(20, LogLevel.Error, "The hypervisor at {Connection} is lost, next try in {Delay}: {Why}")]
+    public static partial void HypervisorLost(ILogger logger, string connection, TimeSpan delay, string why);
+
+    [LoggerMessage(30, LogLevel.Information, "Domain {Domain}: {Message}")]
+    public static partial void PumpTold(ILogger logger, string domain, string message);
+
+    [LoggerMessage(31, LogLevel.Warning, "Domain {Domain}: {Message} ({Count} times)")]
+    public static partial void PumpWarned(ILogger logger, string domain, string message, long count, Exception? exception);
+
+    [LoggerMessage(32, LogLevel.Error, "Domain {Domain}: {Message}")]
+    public static partial void PumpFailed(ILogger logger, string domain, string message, Exception? exception);
+
+    [LoggerMessage(40, LogLevel.Error, "Sink {Sink} cannot write, its records are lost and counted: {Why}")]
+    public static partial void SinkFailed(ILogger logger, string sink, string why);
+
+    [LoggerMessage(50, LogLevel.Information, "The configuration was read anew: {Changed} of {Policies} policies changed")]
+    public static partial void Reloaded(ILogger logger, int changed, int policies);
+
+    [LoggerMessage(51, LogLevel.Error, "The configuration was not reloaded, the old one stays in force: {Mistake}")]
+    public static partial void ReloadFailed(ILogger logger, string mistake);
+
+    [LoggerMessage(52, LogLevel.Warning, "Sections {Sections} of the configuration changed, which needs a restart")]
+    public static partial void ReloadIncomplete(ILogger logger, string sections);
+
+    [LoggerMessage(60, LogLevel.Error, "The watchdog is not fed: {Why}")]
+    public static partial void WatchdogStarved(ILogger logger, string why);
+}

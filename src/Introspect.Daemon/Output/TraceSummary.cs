@@ -1,0 +1,62 @@
+using System.Globalization;
+using System.Text;
+using Introspect.Hypervisor;
+using Introspect.Hypervisor.Abi;
+
+namespace Introspect.Daemon.Output;
+
+/// <summary>What a trace came to.</summary>
+internal sealed record TraceSummary
+{
+    /// <summary>The domain.</summary>
+    public required DomainId Domain { get; init; }
+
+    /// <summary>Why the trace ended: <c>poweroff</c>, <c>crash</c>, <c>count</c>, <c>duration</c>, <c>interrupted</c>, …</summary>
+    public required string End { get; init; }
+
+    /// <summary>Events that were shown, by reason, most frequent first.</summary>
+    public required IReadOnlyList<(VmEventReason Reason, long Count)> ByReason { get; init; }
+
+    /// <summary>How long the domain was watched.</summary>
+    public required TimeSpan Elapsed { get; init; }
+
+    /// <summary>How long vCPUs stood still for us, summed over the vCPUs.</summary>
+    public required TimeSpan VcpuPaused { get; init; }
+
+    /// <summary>Events that were handled and not shown, since the output was slower than the guest.</summary>
+    public long Dropped { get; init; }
+
+    /// <summary>Requests that could not be understood.</summary>
+    public long Malformed { get; init; }
+
+    /// <summary>Events that were handled, shown or not.</summary>
+    public long Events => ByReason.Sum(r => r.Count) + Dropped;
+
+    /// <summary>Events a second, over the whole time.</summary>
+    public double EventsPerSecond => Elapsed > TimeSpan.Zero ? Events / Elapsed.TotalSeconds : 0;
+
+    /// <summary>The summary as lines for people.</summary>
+    public string ToText()
+    {
+        var text = new StringBuilder();
+        text.Append(CultureInfo.InvariantCulture, $"domain {Domain}: {Events} events in {Elapsed.TotalSeconds:0.000} s ({EventsPerSecond:0} events/s), ended by {End}\n");
+        foreach (var (reason, count) in ByReason)
+        {
+            text.Append(CultureInfo.InvariantCulture, $"  {ReasonNames.Of(reason).PadRight(ReasonNames.Width)}  {count,10}\n");
+        }
+
+        var share = Elapsed > TimeSpan.Zero ? 100 * VcpuPaused.TotalSeconds / Elapsed.TotalSeconds : 0;
+        text.Append(CultureInfo.InvariantCulture, $"  vCPUs stood still for {VcpuPaused.TotalMilliseconds:0.000} ms ({share:0.0} % of the time)\n");
+        if (Dropped != 0)
+        {
+            text.Append(CultureInfo.InvariantCulture, $"  {Dropped} events were handled and not shown: the output was too slow; write them to a file, or watch less\n");
+        }
+
+        if (Malformed != 0)
+        {
+            text.Append(CultureInfo.InvariantCulture, $"  {Malformed} requests could not be understood\n");
+        }
+
+        return text.ToString();
+    }
+}

@@ -1,0 +1,22 @@
+using Introspect.Hypervisor;
+using Introspect.Rules.Pump;
+
+namespace Introspect.Daemon.Sinks;
+
+/// <summary>Where event records end up: a file, a terminal. Called by one thread at a time, which may block in it.</summary>
+internal interface IEventSink : IDisposable
+{
+    /// <summary>The sink's name in metrics.</summary>
+    string Name { get; }
+
+    /// <summary>Writes a record.</summary>
+    /// <exception cref="IOException">It could not be written; the next one may be.</exception>
+    void Write(in EventRecord record, DomainInfo domain);
+
+    /// <summary>Makes what was written visible; called when no record waits.</summary>
+    /// <exception cref="IOException">It could not be written.</exception>
+    void Flush();
+
+    /// <summary>Opens files anew, after they were rotated.</summary>
+    void Reopen();
+}

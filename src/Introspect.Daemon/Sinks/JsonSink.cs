@@ -1,0 +1,64 @@
+using Introspect.Daemon.Hypervisors;
+using Introspect.Daemon.Output;
+using Introspect.Hypervisor;
+using Introspect.Rules.Pump;
+
+namespace Introspect.Daemon.Sinks;
+
+/// <summary>Events as NDJSON, appended to a file or written to a stream.</summary>
+internal sealed class JsonSink : IEventSink
+{
+    private const int BufferBytes = 1 << 16;
+
+    private readonly JsonFormatter _formatter;
+    private readonly Func<Stream> _open;
+    private Stream? _stream;
+
+    /// <summary>Makes a sink.</summary>
+    /// <param name="open">Opens the stream; again after a rotation.</param>
+    /// <param name="symbols">Names for addresses.</param>
+    public JsonSink(Func<Stream> open, ISymbolSource? symbols)
+    {
+        _open = open;
+        _formatter = new(symbols);
+        _stream = open();
+    }
+
+    /// <inheritdoc/>
+    public string Name => "json";
+
+    /// <summary>Opens a file to append to. Only the service and its group read what guests do.</summary>
+    public static Stream OpenFile(string path) => new FileStream(path, new FileStreamOptions
+    {
+        Mode = FileMode.Append,
+        Access = FileAccess.Write,
+        Share = FileShare.ReadWrite | FileShare.Delete,
+        BufferSize = BufferBytes,
+        UnixCreateMode = UnixFileMode.UserRead | UnixFileMode.UserWrite | UnixFileMode.GroupRead,
+    });
+
+    /// <inheritdoc/>
+    public void Write(in EventRecord record, DomainInfo domain)
+    {
+        _stream ??= _open();
+        _stream.Write(_formatter.Event(record.Event, RecordContext.Of(record, domain)));
+    }
+
+    /// <inheritdoc/>
+    public void Flush() => _stream?.Flush();
+
+    /// <inheritdoc/>
+    public void Reopen()
+    {
+        _stream?.Dispose();
+        _stream = null;
+        _stream = _open();
+    }
+
+    /// <inheritdoc/>
+    public void Dispose()
+    {
+        _stream?.Dispose();
+        _formatter.Dispose();
+    }
+}

@@ -1,0 +1,117 @@
+using System.Threading.Channels;
+using Introspect.Hypervisor;
+using Introspect.Rules.Pump;
+
+namespace Introspect.Daemon.Sinks;
+
+/// <summary>
+/// A sink with a bounded queue before it and a task of its own: a slow sink loses its own records and slows neither
+/// the pumps nor the other sinks.
+/// </summary>
+internal sealed class SinkQueue : IAsyncDisposable
+{
+    private readonly Channel<(EventRecord Record, DomainInfo Domain)> _queue;
+    private readonly IEventSink _sink;
+    private readonly Action<string, Exception> _failed;
+    private readonly Task _loop;
+    private long _written;
+    private long _dropped;
+    private int _reopen;
+    private bool _failing;
+
+    /// <summary>Starts a sink.</summary>
+    /// <param name="sink">The sink, which the queue owns.</param>
+    /// <param name="capacity">Records that wait at most.</param>
+    /// <param name="failed">Told when the sink begins to fail; not again until it worked in between.</param>
+    public SinkQueue(IEventSink sink, int capacity, Action<string, Exception> failed)
+    {
+        _sink = sink;
+        _failed = failed;
+        _queue = Channel.CreateBounded<(EventRecord, DomainInfo)>(new BoundedChannelOptions(capacity) { SingleReader = true });
+        _loop = Task.Factory.StartNew(Run, CancellationToken.None, TaskCreationOptions.LongRunning, TaskScheduler.Default);
+    }
+
+    /// <summary>The sink's name.</summary>
+    public string Name => _sink.Name;
+
+    /// <summary>Records written.</summary>
+    public long Written => Volatile.Read(ref _written);
+
+    /// <summary>Records lost: the queue was full or the sink failed.</summary>
+    public long Dropped => Volatile.Read(ref _dropped);
+
+    /// <summary>Hands a record over; never blocks. Any thread.</summary>
+    public void Post(in EventRecord record, DomainInfo domain)
+    {
+        if (!_queue.Writer.TryWrite((record, domain)))
+        {
+            Interlocked.Increment(ref _dropped);
+        }
+    }
+
+    /// <summary>Opens the sink's files anew before the next record.</summary>
+    public void Reopen() => Volatile.Write(ref _reopen, 1);
+
+    /// <summary>Writes what waits, and ends.</summary>
+    public async ValueTask DisposeAsync()
+    {
+        _queue.Writer.TryComplete();
+        await _loop.ConfigureAwait(false);
+        _sink.Dispose();
+    }
+
+    // A thread of its own, since sinks block in writes.
+    private void Run()
+    {
+        while (_queue.Reader.WaitToReadAsync().AsTask().GetAwaiter().GetResult())
+        {
+            if (Interlocked.Exchange(ref _reopen, 0) != 0)
+            {
+                Try(_sink.Reopen);
+            }
+
+            while (_queue.Reader.TryRead(out var item))
+            {
+                Write(in item.Record, item.Domain);
+            }
+
+            Try(_sink.Flush);
+        }
+    }
+
+    private void Write(in EventRecord record, DomainInfo domain)
+    {
+        try
+        {
+            _sink.Write(record, domain);
+            Volatile.Write(ref _written, _written + 1);
+            _failing = false;
+        }
+        catch (Exception e) when (e is IOException or UnauthorizedAccessException)
+        {
+            Interlocked.Increment(ref _dropped);
+            Tell(e);
+        }
+    }
+
+    private void Try(Action action)
+    {
+        try
+        {
+            action();
+        }
+        catch (Exception e) when (e is IOException or UnauthorizedAccessException)
+        {
+            Tell(e);
+        }
+    }
+
+    private void Tell(Exception e)
+    {
+        if (!_failing)
+        {
+            _failing = true;
+            _failed(Name, e);
+        }
+    }
+}

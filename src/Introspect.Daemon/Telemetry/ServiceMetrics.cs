@@ -1,0 +1,109 @@
+using System.Diagnostics;
+using System.Diagnostics.Metrics;
+using System.Runtime.InteropServices;
+using OpenTelemetry;
+using OpenTelemetry.Metrics;
+
+namespace Introspect.Daemon.Telemetry;
+
+/// <summary>
+/// The service's metrics: the OpenTelemetry SDK with our exporter, the process's own instruments, and the domains'
+/// as they come and go.
+/// </summary>
+internal sealed class ServiceMetrics : IFamilySource, IDisposable
+{
+    private const string MeterName = "Introspect";
+    private const string HandlingFamily = "introspect_event_handling_seconds";
+
+    // The specification's own limits are for libraries in large programs; here a domain has 17 streams.
+    private const int MaxStreams = 20_000;
+
+    private readonly Lock _gate = new();
+    private readonly List<DomainMetrics> _domains = [];
+    private readonly Meter _meter = new(MeterName);
+    private readonly MeterProvider _provider;
+    private int _lastReload = 1;
+
+    /// <summary>Sets the SDK up.</summary>
+    /// <param name="version">The program's version.</param>
+    /// <param name="sinks">Records written and dropped, by sink.</param>
+    public ServiceMetrics(string version, Func<IEnumerable<(string Sink, long Written, long Dropped)>> sinks)
+    {
+        Exporter = new(this);
+        _provider = Sdk.CreateMeterProviderBuilder()
+            .AddMeter(MeterName, DomainMetrics.MeterName)
+            .SetMaxMetricStreams(MaxStreams)
+            .AddReader(new BaseExportingMetricReader(Exporter))
+            .Build();
+        var build = new KeyValuePair<string, object?>[] { new("version", version), new("runtime", Environment.Version.ToString()), new("architecture", RuntimeInformation.ProcessArchitecture.ToString().ToLowerInvariant()) };
+        _meter.CreateObservableGauge("introspect.build_info", () => new Measurement<long>(1, build), null, "The program's version, as labels of a constant 1.");
+        _meter.CreateObservableGauge("introspect.config.last_reload_successful", () => Volatile.Read(ref _lastReload), null, "1 when the configuration in force is the one in the file, 0 when the last reload failed.");
+        _meter.CreateObservableCounter("introspect.sink.written", () => sinks().Select(s => Of(s.Written, s.Sink)), "{record}", "Event records that a sink wrote.");
+        _meter.CreateObservableCounter("introspect.sink.dropped", () => sinks().Select(s => Of(s.Dropped, s.Sink)), "{record}", "Event records that a sink lost because it was too slow or could not write.");
+        _meter.CreateObservableCounter("process.cpu", () => Process.GetCurrentProcess().TotalProcessorTime.TotalSeconds, "s", "Processor time of the program, user and system.");
+        _meter.CreateObservableGauge("process.resident_memory", () => Environment.WorkingSet, "By", "Resident memory of the program.");
+        var start = new DateTimeOffset(Process.GetCurrentProcess().StartTime).ToUnixTimeMilliseconds() / 1000.0;
+        _meter.CreateObservableGauge("process.start_time", () => start, "s", "When the program started, since the epoch.");
+
+        static Measurement<long> Of(long value, string sink) => new(value, new KeyValuePair<string, object?>("sink", sink));
+    }
+
+    /// <summary>Where the page comes from.</summary>
+    public PrometheusExporter Exporter { get; }
+
+    /// <summary>Tells of a domain until it is removed.</summary>
+    public void Add(DomainMetrics domain)
+    {
+        lock (_gate)
+        {
+            _domains.Add(domain);
+        }
+    }
+
+    /// <summary>Tells of the domain no more.</summary>
+    public void Remove(DomainMetrics domain)
+    {
+        lock (_gate)
+        {
+            _domains.Remove(domain);
+        }
+
+        domain.Dispose();
+    }
+
+    /// <summary>Tells how the last reload went.</summary>
+    public void MarkReload(bool successful) => Volatile.Write(ref _lastReload, successful ? 1 : 0);
+
+    /// <inheritdoc/>
+    public void WriteTo(PrometheusText text)
+    {
+        DomainMetrics[] domains;
+        lock (_gate)
+        {
+            domains = [.. _domains];
+        }
+
+        if (domains.Length == 0)
+        {
+            return;
+        }
+
+        text.Family(HandlingFamily, "histogram", "Time in handlers and in making the response, an event.");
+        foreach (var domain in domains)
+        {
+            domain.WriteHandling(text, HandlingFamily);
+        }
+    }
+
+    /// <inheritdoc/>
+    public void Dispose()
+    {
+        foreach (var domain in _domains)
+        {
+            domain.Dispose();
+        }
+
+        _provider.Dispose();
+        _meter.Dispose();
+    }
+}

@@ -1,0 +1,53 @@
+using System.Diagnostics.CodeAnalysis;
+
+namespace Introspect.Daemon.Tracing;
+
+/// <summary>Names of the model specific registers that people watch, as the processor manuals have them.</summary>
+internal static class MsrNames
+{
+    private static readonly Dictionary<uint, string> ByNumber = new()
+    {
+        [0x1b] = "apic_base",
+        [0x3a] = "feature_control",
+        [0x48] = "spec_ctrl",
+        [0x49] = "pred_cmd",
+        [0x174] = "sysenter_cs",
+        [0x175] = "sysenter_esp",
+        [0x176] = "sysenter_eip",
+        [0x1a0] = "misc_enable",
+        [0x1d9] = "debugctl",
+        [0x277] = "pat",
+        [0x6e0] = "tsc_deadline",
+        [0xc000_0080] = "efer",
+        [0xc000_0081] = "star",
+        [0xc000_0082] = "lstar",
+        [0xc000_0083] = "cstar",
+        [0xc000_0084] = "fmask",
+        [0xc000_0100] = "fs_base",
+        [0xc000_0101] = "gs_base",
+        [0xc000_0102] = "kernel_gs_base",
+        [0xc000_0103] = "tsc_aux",
+    };
+
+    private static readonly Dictionary<string, uint> ByName = ByNumber.ToDictionary(p => p.Value, p => p.Key, StringComparer.OrdinalIgnoreCase);
+
+    /// <summary>Those of which <c>--all</c> asks: the ones that tell where the kernel is entered and what the CPU may do.</summary>
+    public static IReadOnlyList<uint> Usual { get; } =
+    [
+        0x174, 0x175, 0x176, 0xc000_0080, 0xc000_0081, 0xc000_0082, 0xc000_0083, 0xc000_0084,
+        0xc000_0100, 0xc000_0101, 0xc000_0102, 0xc000_0103,
+    ];
+
+    /// <summary>Every name.</summary>
+    public static IEnumerable<string> All => ByName.Keys.Order(StringComparer.Ordinal);
+
+    /// <summary>The name of a register.</summary>
+    public static bool TryGetName(ulong number, [NotNullWhen(true)] out string? name)
+    {
+        name = null;
+        return number <= uint.MaxValue && ByNumber.TryGetValue((uint)number, out name);
+    }
+
+    /// <summary>The number of a name.</summary>
+    public static bool TryGetNumber(string name, out uint number) => ByName.TryGetValue(name, out number);
+}

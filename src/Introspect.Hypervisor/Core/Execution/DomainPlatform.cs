@@ -1,0 +1,290 @@
+using Introspect.Hypervisor.Abi;
+using Introspect.Hypervisor.Core.Domains;
+using Introspect.Hypervisor.Core.Platform;
+
+namespace Introspect.Hypervisor.Core.Execution;
+
+/// <summary>What a domain's platform is made with.</summary>
+internal sealed record PlatformOptions
+{
+    /// <summary>What the virtual TSC follows.</summary>
+    public ClockSource Clock { get; init; } = ClockSource.Host;
+
+    /// <summary>TSC frequency told to the guest, in Hz.</summary>
+    public ulong TscFrequency { get; init; } = VirtualClock.DefaultFrequency;
+
+    /// <summary>CPU features told; null is all that the interpreter implements.</summary>
+    public CpuFeatureSet? Features { get; init; }
+
+    /// <summary>Accept the forced emulation prefix (Xen's <c>hvm_fep</c>).</summary>
+    public bool ForcedEmulationPrefix { get; init; } = true;
+
+    /// <summary>Where time and chance come from.</summary>
+    public IOutsideWorld World { get; init; } = HostWorld.Instance;
+}
+
+/// <summary>A domain's devices: CPU policy, clock, console, event channels, timers, shared pages.</summary>
+internal sealed class DomainPlatform : IDomainPlatform, ISharedPages, IEventChannelHost, IDomainTimerHost
+{
+    private const int VcpuInfoBytes = 64;
+
+    private readonly ulong[] _registeredInfo;
+    private readonly object _timerGate = new();
+    private readonly Thread _timerThread;
+    private bool _timerChanged;
+    private bool _stopped;
+
+    public DomainPlatform(Domain domain, PlatformOptions options)
+    {
+        Domain = domain;
+        Options = options;
+        Policy = new CpuidPolicy(new CpuidConfiguration
+        {
+            Vendor = domain.Personality.Vendor,
+            Features = options.Features,
+            DomainId = domain.Id.Value,
+            VcpuCount = (int)domain.MaxVcpus,
+            TscFrequency = options.TscFrequency,
+            PhysicalAddressBits = Cpu.Mmu.PhysicalBits,
+        });
+        Msrs = new MsrFile(Policy);
+        Clock = new VirtualClock(options.Clock, options.TscFrequency, options.World);
+        Console = new GuestConsole();
+        Shared = new SharedInfoPage(this);
+        Events = new EventChannelTable(domain.Id.Value, Shared, this);
+        Timers = new DomainTimers(domain.MaxVcpus, Events, this);
+        Grants = new GrantFrames(domain);
+        _registeredInfo = new ulong[domain.MaxVcpus];
+        Shared.WriteWallClock(Clock.WallClockBase);
+        ConnectConsole();
+        domain.SetParam(HvmParam.TripleFaultReason, (ulong)ShutdownReason.Reboot);
+        _timerThread = new Thread(RunTimers) { IsBackground = true, Name = $"d{domain.Id.Value} timers" };
+        _timerThread.Start();
+    }
+
+    public Domain Domain { get; }
+
+    public PlatformOptions Options { get; }
+
+    public CpuidPolicy Policy { get; }
+
+    public MsrFile Msrs { get; }
+
+    public VirtualClock Clock { get; }
+
+    public GuestConsole Console { get; }
+
+    public SharedInfoPage Shared { get; }
+
+    public EventChannelTable Events { get; }
+
+    public DomainTimers Timers { get; }
+
+    public GrantFrames Grants { get; }
+
+    /// <summary>Reason kept by SHUTDOWN_CODE for the shutdown that follows.</summary>
+    public ShutdownReason? KeptShutdownReason { get; set; }
+
+    /// <summary>Memory map for XENMEM_memory_map; empty when the builder gave none.</summary>
+    public E820Entry[] MemoryMap { get; set; } = [];
+
+    /// <summary>Runstate areas tell when they change.</summary>
+    public bool RunstateUpdateFlag { get; set; }
+
+    /// <summary>Frame at which the shared_info page is mapped, or all ones.</summary>
+    public ulong SharedInfoGfn { get; set; } = ~0UL;
+
+    uint IEventChannelHost.VcpuCount => Domain.MaxVcpus;
+
+    /// <inheritdoc/>
+    public Span<byte> SharedInfo => Domain.Machine.Memory.RestOfPage(Domain.SharedInfoAddress);
+
+    /// <inheritdoc/>
+    public Span<byte> RegisteredVcpuInfo(uint vcpuId)
+    {
+        var address = Volatile.Read(ref _registeredInfo[vcpuId]);
+        return address == 0 ? default : Domain.Machine.Memory.RestOfPage(address)[..VcpuInfoBytes];
+    }
+
+    /// <summary>Moves a vCPU's vcpu_info to a machine address.</summary>
+    public void RegisterVcpuInfo(uint vcpuId, ulong machineAddress) => Volatile.Write(ref _registeredInfo[vcpuId], machineAddress);
+
+    /// <summary>True when the vCPU moved its vcpu_info already.</summary>
+    public bool HasRegisteredVcpuInfo(uint vcpuId) => Volatile.Read(ref _registeredInfo[vcpuId]) != 0;
+
+    /// <inheritdoc/>
+    public IVcpuRunner CreateRunner(Vcpu vcpu) => new VcpuRunner(vcpu, this);
+
+    /// <inheritdoc/>
+    public Errno HvmParamSet(uint index, ulong value)
+    {
+        if (index == HvmParam.CallbackIrq)
+        {
+            // The guest says how it wants to be called; its mode decides the layout of what it reads then.
+            var runner = Domain.FindVcpu(0)?.Runner as VcpuRunner;
+            Shared.Latch(runner?.IsLongMode ?? true);
+        }
+
+        return Errno.None;
+    }
+
+    /// <inheritdoc/>
+    public Errno AllocateMonitorPort(out uint port) =>
+        (Errno)(-Events.AllocateUnboundForXen(remoteDomain: 0, vcpuId: 0, NoPeer.Instance, out port));
+
+    /// <inheritdoc/>
+    public void FreeMonitorPort(uint port) => Events.Close(port, byGuest: false);
+
+    /// <inheritdoc/>
+    public int ReadConsole(ref ulong position, Span<byte> destination)
+    {
+        DrainConsoleRing();
+        return Console.Read(ref position, destination);
+    }
+
+    /// <summary>Takes what the guest put into its PV console ring.</summary>
+    public void DrainConsoleRing()
+    {
+        var gfn = Domain.GetParam(HvmParam.ConsolePfn);
+        var entry = gfn == 0 ? default : Domain.Physmap[gfn];
+        if (entry.IsPresent && PvConsoleRing.Drain(Domain.Machine.Memory.RestOfPage(entry.MachineAddress), Console))
+        {
+            var port = (uint)Domain.GetParam(HvmParam.ConsoleEvtchn);
+            if (port != 0)
+            {
+                Events.Signal(port);
+            }
+        }
+    }
+
+    /// <inheritdoc/>
+    public void Upcall(uint vcpuId)
+    {
+        if (Domain.FindVcpu(vcpuId) is { } vcpu)
+        {
+            vcpu.ClearFlag(VcpuPauseFlags.Blocked);
+            vcpu.Kick();
+        }
+    }
+
+    /// <inheritdoc/>
+    public void WakePoller(uint vcpuId) => Domain.FindVcpu(vcpuId)?.ClearFlag(VcpuPauseFlags.Blocked);
+
+    /// <inheritdoc/>
+    public void PollTimedOut(uint vcpuId) => WakePoller(vcpuId);
+
+    /// <inheritdoc/>
+    public void WatchdogFired() => Domain.Shutdown(ShutdownReason.Watchdog);
+
+    /// <inheritdoc/>
+    public void DeadlineChanged()
+    {
+        lock (_timerGate)
+        {
+            _timerChanged = true;
+            Monitor.PulseAll(_timerGate);
+        }
+    }
+
+    /// <summary>A vCPU blocks or runs: with a clock that follows instructions, time may have to be skipped.</summary>
+    public void VcpuBlocked() => DeadlineChanged();
+
+    /// <inheritdoc/>
+    public void Stop()
+    {
+        lock (_timerGate)
+        {
+            _stopped = true;
+            Monitor.PulseAll(_timerGate);
+        }
+
+        _timerThread.Join();
+    }
+
+    /// <inheritdoc/>
+    public void Dispose() => Grants.Dispose();
+
+    /// <summary>
+    /// The ports that a toolstack gives a domain for xenstore and its console. The core reads the console itself,
+    /// as xenconsoled would; nobody answers on xenstore's.
+    /// </summary>
+    private void ConnectConsole()
+    {
+        if (Events.AllocateUnbound(remoteDomain: 0, out var store) == 0)
+        {
+            Domain.SetParam(HvmParam.StoreEvtchn, store);
+        }
+
+        if (Events.AllocateUnbound(remoteDomain: 0, out var console) == 0
+            && Events.Connect(console, remoteDomain: 0, remotePort: console, new ConsoleReader(this)) == 0)
+        {
+            Domain.SetParam(HvmParam.ConsoleEvtchn, console);
+        }
+    }
+
+    // Deadlines are in guest time; the thread only decides when to look at them.
+    private void RunTimers()
+    {
+        while (true)
+        {
+            lock (_timerGate)
+            {
+                if (!_timerChanged && !_stopped)
+                {
+                    Monitor.Wait(_timerGate, UntilNextDeadline());
+                }
+
+                _timerChanged = false;
+                if (_stopped)
+                {
+                    return;
+                }
+            }
+
+            SkipIdleTime();
+            Timers.Expire(Clock.Nanoseconds);
+        }
+    }
+
+    private TimeSpan UntilNextDeadline()
+    {
+        var deadline = Timers.NextDeadline;
+        if (deadline == ulong.MaxValue)
+        {
+            return Timeout.InfiniteTimeSpan;
+        }
+
+        var now = Clock.Nanoseconds;
+        var nanoseconds = deadline > now ? deadline - now : 0;
+
+        // A clock that follows instructions moves only while they run: look again soon.
+        var most = Clock.Source == ClockSource.Instructions ? 1_000_000UL : 60_000_000_000UL;
+        return TimeSpan.FromTicks((long)(Math.Min(nanoseconds, most) / 100) + 1);
+    }
+
+    private void SkipIdleTime()
+    {
+        var deadline = Timers.NextDeadline;
+        if (Clock.Source == ClockSource.Instructions && deadline != ulong.MaxValue
+            && Domain.Vcpus.All(vcpu => vcpu.Flags != VcpuPauseFlags.None))
+        {
+            Clock.SkipTo(Clock.ToCycles(deadline));
+        }
+    }
+
+    /// <summary>The far end of the guest's console port.</summary>
+    private sealed class ConsoleReader(DomainPlatform platform) : IEventChannelPeer
+    {
+        public void Signal() => platform.DrainConsoleRing();
+    }
+
+    /// <summary>The hypervisor's end of the monitor's port: signals take another way, see <c>MonitorPort</c>.</summary>
+    private sealed class NoPeer : IEventChannelPeer
+    {
+        public static readonly NoPeer Instance = new();
+
+        public void Signal()
+        {
+        }
+    }
+}

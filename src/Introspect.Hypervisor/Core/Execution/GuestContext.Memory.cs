@@ -1,0 +1,99 @@
+using Introspect.Hypervisor.Abi;
+using Introspect.Hypervisor.Core.Memory;
+
+namespace Introspect.Hypervisor.Core.Execution;
+
+/// <summary>What hypercalls do with the guest's memory.</summary>
+internal sealed partial class GuestContext
+{
+    /// <inheritdoc/>
+    public ReadOnlySpan<E820Entry> MemoryMap => _platform.MemoryMap;
+
+    /// <inheritdoc/>
+    public ulong MaximumGfn => _domain.Physmap.MaxMappedGfn;
+
+    /// <inheritdoc/>
+    public ulong MaximumRamPage => _domain.Machine.Memory.Bytes / Gfn.PageSize;
+
+    /// <inheritdoc/>
+    public ulong TotalPages => (ulong)_domain.Ram.TotalPages;
+
+    /// <inheritdoc/>
+    public ulong MaximumPages => (ulong)_domain.Ram.MaxPages;
+
+    /// <inheritdoc/>
+    public uint GrantFrames => _platform.Grants.Count;
+
+    /// <inheritdoc/>
+    public uint MaximumGrantFrames => Execution.GrantFrames.Maximum;
+
+    /// <inheritdoc/>
+    public bool CopyFromGuest(ulong linearAddress, Span<byte> destination) => _runner.Cpu.CopyFromGuest(linearAddress, destination);
+
+    /// <inheritdoc/>
+    public bool CopyToGuest(ulong linearAddress, ReadOnlySpan<byte> source) => _runner.Cpu.CopyToGuest(linearAddress, source);
+
+    /// <inheritdoc/>
+    public bool IsRam(ulong gfn) => _domain.Physmap[gfn].Type is P2mType.RamRw or P2mType.RamRo;
+
+    /// <inheritdoc/>
+    public ushort MemoryType(ulong gfn) => _domain.Physmap[gfn].Type switch
+    {
+        P2mType.RamRw or P2mType.GrantMapRw => 0,
+        P2mType.RamRo => 1,
+        _ => 2,
+    };
+
+    /// <inheritdoc/>
+    public int MapSharedInfo(ulong gfn)
+    {
+        if (_platform.SharedInfoGfn != ~0UL)
+        {
+            _domain.Physmap.Unmap(_platform.SharedInfoGfn);
+        }
+
+        _domain.Ram.TryDepopulate(_domain.Physmap, gfn);
+        _domain.Physmap.Map(gfn, _domain.SharedInfoAddress, P2mType.RamRw);
+        _platform.SharedInfoGfn = gfn;
+        return 0;
+    }
+
+    /// <inheritdoc/>
+    public int MapGrantFrame(ulong index, ulong gfn) =>
+        index >= Execution.GrantFrames.Maximum ? -(int)Errno.ENOSPC : _platform.Grants.Map((uint)index, gfn);
+
+    /// <inheritdoc/>
+    public int MoveFrame(ulong fromGfn, ulong toGfn)
+    {
+        var entry = _domain.Physmap[fromGfn];
+        if (!entry.IsPresent)
+        {
+            return -(int)Errno.EINVAL;
+        }
+
+        if (fromGfn == toGfn)
+        {
+            return 0;
+        }
+
+        _domain.Physmap.Unmap(fromGfn);
+        _domain.Ram.TryDepopulate(_domain.Physmap, toGfn);
+        _domain.Physmap.Map(toGfn, entry.MachineAddress, entry.Type);
+        return 0;
+    }
+
+    /// <inheritdoc/>
+    public int PopulateFrame(ulong gfn) => _domain.Ram.TryPopulate(_domain.Physmap, gfn) ? 0 : -(int)Errno.ENOMEM;
+
+    /// <inheritdoc/>
+    public int RemoveFrame(ulong gfn) => _domain.Ram.TryDepopulate(_domain.Physmap, gfn) ? 0 : -(int)Errno.ENOENT;
+
+    /// <inheritdoc/>
+    public int GrowGrantTable(uint frames) => _platform.Grants.Grow(frames);
+
+    /// <inheritdoc/>
+    public ulong GrantFrameGfn(uint index) => _platform.Grants.GfnOf(index);
+
+    /// <inheritdoc/>
+    public void FlushTlbs() => _domain.FlushTlbs();
+}

@@ -1,0 +1,176 @@
+using Introspect.Hypervisor.Abi;
+using Introspect.Hypervisor.Core.Cpu;
+using Introspect.Hypervisor.Core.Domains;
+using Introspect.Hypervisor.Core.Hypercalls.Guest;
+using Introspect.Hypervisor.Core.Memory;
+using Introspect.Hypervisor.Core.Platform;
+
+namespace Introspect.Hypervisor.Core.Execution;
+
+/// <summary>What hypercalls do with the guest's vCPUs.</summary>
+internal sealed partial class GuestContext
+{
+    private const int TimeInfoBytes = 32;
+
+    // Guest linear addresses of areas that are kept up to date, per vCPU of this context; 0: none.
+    private ulong _timeArea;
+
+    /// <inheritdoc/>
+    public uint VcpuId => _runner.Vcpu.Id;
+
+    /// <inheritdoc/>
+    public uint VcpuCount => (uint)_domain.Vcpus.Count;
+
+    /// <inheritdoc/>
+    public bool RunstateUpdateFlag
+    {
+        get => _platform.RunstateUpdateFlag;
+        set => _platform.RunstateUpdateFlag = value;
+    }
+
+    /// <inheritdoc/>
+    public void Yield() => Thread.Yield();
+
+    /// <inheritdoc/>
+    public void Block() => _runner.Block();
+
+    /// <inheritdoc/>
+    public void BlockInPoll() => _runner.Block();
+
+    /// <inheritdoc/>
+    public bool IsVcpuUp(uint vcpuId) =>
+        _domain.FindVcpu(vcpuId) is { } vcpu && (vcpu.Flags & VcpuPauseFlags.Down) == 0;
+
+    /// <inheritdoc/>
+    public int InitialiseVcpu(uint vcpuId, in VcpuHvmContext context)
+    {
+        if (_domain.FindVcpu(vcpuId) is not { } vcpu || vcpu.Runner is not VcpuRunner runner)
+        {
+            return -(int)Errno.ENOENT;
+        }
+
+        if (vcpu.IsInitialised)
+        {
+            return -(int)Errno.EEXIST;
+        }
+
+        VcpuInitialState.Load(runner.Cpu, in context);
+        runner.StateReplaced();
+        vcpu.IsInitialised = true;
+        return 0;
+    }
+
+    /// <inheritdoc/>
+    public int BringVcpuUp(uint vcpuId)
+    {
+        if (_domain.FindVcpu(vcpuId) is not { } vcpu)
+        {
+            return -(int)Errno.ENOENT;
+        }
+
+        if (!vcpu.IsInitialised)
+        {
+            return -(int)Errno.EINVAL;
+        }
+
+        vcpu.ClearFlag(VcpuPauseFlags.Down);
+        return 0;
+    }
+
+    /// <inheritdoc/>
+    public void TakeVcpuDown(uint vcpuId) => (_domain.FindVcpu(vcpuId)?.Runner as VcpuRunner)?.TakeDown();
+
+    /// <inheritdoc/>
+    public Runstate ReadRunstate(uint vcpuId) => (_domain.FindVcpu(vcpuId)?.Runner as VcpuRunner)?.Runstate.Read() ?? default;
+
+    /// <inheritdoc/>
+    public int MoveVcpuInfo(uint vcpuId, ulong gfn, uint offset)
+    {
+        var entry = _domain.Physmap[gfn];
+        if (_platform.HasRegisteredVcpuInfo(vcpuId) || entry.Type != P2mType.RamRw)
+        {
+            return -(int)Errno.EINVAL;
+        }
+
+        var address = entry.MachineAddress + offset;
+        var target = _domain.Machine.Memory.RestOfPage(address)[..SharedInfoLayout.VcpuInfoSize];
+        target.Clear();
+        if (vcpuId < SharedInfo.LegacyMaxVcpus)
+        {
+            _platform.SharedInfo.Slice((int)vcpuId * SharedInfoLayout.VcpuInfoSize, SharedInfoLayout.VcpuInfoSize).CopyTo(target);
+        }
+
+        _platform.RegisterVcpuInfo(vcpuId, address);
+        RefreshTime(vcpuId);
+        return 0;
+    }
+
+    /// <inheritdoc/>
+    public void RegisterRunstateArea(uint vcpuId, ulong linearAddress, bool is64)
+    {
+        if (vcpuId == VcpuId)
+        {
+            WriteRunstate(linearAddress, is64);
+        }
+    }
+
+    /// <inheritdoc/>
+    public void RegisterTimeArea(uint vcpuId, ulong linearAddress)
+    {
+        if (_domain.FindVcpu(vcpuId)?.Runner is VcpuRunner runner)
+        {
+            runner.Guest._timeArea = linearAddress;
+            runner.MarkTimeStale();
+        }
+    }
+
+    /// <inheritdoc/>
+    public void RefreshTime(uint vcpuId) => (_domain.FindVcpu(vcpuId)?.Runner as VcpuRunner)?.MarkTimeStale();
+
+    /// <inheritdoc/>
+    public void SendNmi(uint vcpuId) =>
+        (_domain.FindVcpu(vcpuId)?.Runner as VcpuRunner)?.InjectEvent(new DmOpInjectEvent
+        {
+            VcpuId = vcpuId,
+            Vector = Vector.Nmi,
+            Type = (byte)EventType.Nmi,
+            ErrorCode = TrapInjection.NoErrorCode,
+        });
+
+    /// <inheritdoc/>
+    public void SetUpcallVector(uint vcpuId, byte vector)
+    {
+        if (_domain.FindVcpu(vcpuId)?.Runner is VcpuRunner runner)
+        {
+            runner.UpcallVector = vector;
+        }
+    }
+
+    /// <summary>Writes the time to the area that the guest registered beside its vcpu_info.</summary>
+    public void WriteTimeArea()
+    {
+        if (_timeArea != 0)
+        {
+            Span<byte> record = stackalloc byte[TimeInfoBytes];
+            PvClockRecord.Write(record, _runner.Tsc, SystemTime, _platform.Clock.Scale, stable: true);
+            _runner.Cpu.CopyToGuest(_timeArea, record);
+        }
+    }
+
+    private void WriteRunstate(ulong linearAddress, bool is64)
+    {
+        // struct vcpu_runstate_info: state, (padding), entry time, four counters.
+        Span<byte> record = stackalloc byte[is64 ? 48 : 44];
+        var runstate = _runner.Runstate.Read();
+        var at = is64 ? 8 : 4;
+        BitConverter.TryWriteBytes(record, runstate.State);
+        ReadOnlySpan<ulong> times = [runstate.EntryTime, runstate.Running, runstate.Runnable, runstate.Blocked, runstate.Offline];
+        foreach (var time in times)
+        {
+            BitConverter.TryWriteBytes(record[at..], time);
+            at += 8;
+        }
+
+        _runner.Cpu.CopyToGuest(linearAddress, record);
+    }
+}

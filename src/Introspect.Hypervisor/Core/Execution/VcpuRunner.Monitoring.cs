@@ -1,0 +1,187 @@
+using Introspect.Hypervisor.Abi;
+using Introspect.Hypervisor.Core.Cpu;
+using Introspect.Hypervisor.Core.Monitoring;
+
+namespace Introspect.Hypervisor.Core.Execution;
+
+/// <summary>Which debug event a trap is.</summary>
+internal enum MonitorDebugKind
+{
+    SoftwareBreakpoint,
+    Singlestep,
+    DebugException,
+}
+
+/// <summary>Events: whether one is wanted, what is in it, and what its sending means for the exit (Xen's <c>hvm/monitor.c</c>).</summary>
+internal sealed partial class VcpuRunner
+{
+    /// <inheritdoc/>
+    public void MonitorStateChanged()
+    {
+        var monitor = _domain.Monitor;
+        ref var state = ref _cpu.Registers;
+        var wanted = (monitor.IsMonitored(ControlRegisterIndex.Cr3) ? Intercepts.Cr3Write : 0)
+            | (monitor.SoftwareBreakpoint ? Intercepts.Breakpoint : 0)
+            | (monitor.DebugException ? Intercepts.Debug : 0)
+            | (monitor.DescriptorAccess ? Intercepts.DescriptorTables : 0);
+        const Intercepts Ours = Intercepts.Cr3Write | Intercepts.Breakpoint | Intercepts.Debug | Intercepts.DescriptorTables;
+        state.Intercepts = (state.Intercepts & ~Ours) | wanted;
+    }
+
+    /// <summary>A control-register write. True: it is done later, when the monitor has answered.</summary>
+    private bool MonitorControlRegister(ControlRegisterIndex index, ulong value, ulong old)
+    {
+        var monitor = _domain.Monitor;
+        if (!monitor.Wants(index, value, old))
+        {
+            return false;
+        }
+
+        var request = NewRequest(VmEventReason.WriteCtrlreg);
+        request.WriteCtrlreg = new VmEventWriteCtrlreg { Index = index, NewValue = value, OldValue = old };
+        return MonitorTraps.Send(_vcpu, monitor.IsSync(index), ref request) >= 0 && monitor.ControlRegisterValues;
+    }
+
+    /// <summary>An MSR write. True: it is done later.</summary>
+    private bool MonitorMsr(uint msr, ulong value, ulong old)
+    {
+        var monitor = _domain.Monitor;
+        if (monitor.IsMsrOnChangeOnly(msr) && value == old)
+        {
+            return false;
+        }
+
+        var request = NewRequest(VmEventReason.MovToMsr);
+        request.MovToMsr = new VmEventMovToMsr { Msr = msr, NewValue = value, OldValue = old };
+        return MonitorTraps.Send(_vcpu, true, ref request) >= 0 && monitor.ControlRegisterValues;
+    }
+
+    /// <summary>A CPUID. True: the vCPU waits, and RIP is the monitor's to move.</summary>
+    private bool MonitorCpuid(uint length, uint leaf, uint subleaf)
+    {
+        if (!_domain.Monitor.Cpuid)
+        {
+            return false;
+        }
+
+        var request = NewRequest(VmEventReason.Cpuid);
+        request.Cpuid = new VmEventCpuid { InsnLength = length, Leaf = leaf, Subleaf = subleaf };
+        return MonitorTraps.Send(_vcpu, true, ref request) > 0;
+    }
+
+    /// <summary>A breakpoint, a step or #DB. True: the vCPU waits, and nothing is delivered to the guest.</summary>
+    private bool MonitorDebug(MonitorDebugKind kind, byte type, byte length, ulong pending)
+    {
+        var monitor = _domain.Monitor;
+        var (wanted, sync, reason) = kind switch
+        {
+            MonitorDebugKind.SoftwareBreakpoint => (monitor.SoftwareBreakpoint, true, VmEventReason.SoftwareBreakpoint),
+            MonitorDebugKind.Singlestep => (monitor.Singlestep, true, VmEventReason.Singlestep),
+            _ => (monitor.DebugException, monitor.DebugExceptionSync, VmEventReason.DebugException),
+        };
+        if (!wanted)
+        {
+            return false;
+        }
+
+        var request = NewRequest(reason);
+        request.Debug = new VmEventDebug { Gfn = _cpu.GfnOfRip() };
+        if (kind != MonitorDebugKind.Singlestep)
+        {
+            request.Debug.Type = type;
+            request.Debug.InsnLength = length;
+            request.Debug.PendingDbg = pending;
+        }
+
+        return MonitorTraps.Send(_vcpu, sync, ref request) > 0;
+    }
+
+    private void MonitorDescriptorAccess(in Exit exit)
+    {
+        var request = NewRequest(VmEventReason.DescriptorAccess);
+        request.DescAccess = new VmEventDescAccess
+        {
+            Descriptor = (DescriptorRegister)exit.Index,
+            IsWrite = (byte)exit.Value,
+        };
+        if (_domain.Personality.Vendor == CpuVendor.Vmx)
+        {
+            var vendor = _domain.Personality.Translate(in exit, _cpu.Registers.Rip);
+            request.DescAccess.ExitQualification = vendor.Qualification;
+        }
+
+        MonitorTraps.Send(_vcpu, true, ref request);
+    }
+
+    /// <summary>Any vmexit. True: it is not to be handled.</summary>
+    private bool MonitorVmExit(in Exit exit)
+    {
+        var vendor = _domain.Personality.Translate(in exit, _cpu.Registers.Rip);
+        var request = NewRequest(VmEventReason.VmExit);
+        request.VmExit = new VmEventVmExit { ExitReason = vendor.Reason, Qualification = vendor.Qualification };
+        return MonitorTraps.Send(_vcpu, _domain.Monitor.VmExitSync, ref request) > 0;
+    }
+
+    /// <summary>HVMOP_guest_request_vm_event.</summary>
+    public void MonitorGuestRequest()
+    {
+        if (_domain.Monitor.GuestRequest)
+        {
+            var request = NewRequest(VmEventReason.GuestRequest);
+            MonitorTraps.Send(_vcpu, _domain.Monitor.GuestRequestSync, ref request);
+        }
+    }
+
+    /// <summary>A second-level violation of a page that is there (<c>p2m_mem_access_check</c>).</summary>
+    private void MemoryAccessViolation(in Exit exit, NpfFlags flags, Memory.P2mEntry entry)
+    {
+        var gfn = exit.Gpa >> 12;
+        if ((flags & NpfFlags.Write) != 0 && entry.Access == MemoryAccess.Rx2Rw)
+        {
+            _domain.Physmap.LiftAccess(gfn);
+            return;
+        }
+
+        var sync = entry.Access != MemoryAccess.N2Rwx;
+        if (!sync)
+        {
+            _domain.Physmap.LiftAccess(gfn);
+        }
+
+        if (_domain.MonitorRing is null)
+        {
+            if (_domain.Physmap.AccessRequired)
+            {
+                _domain.Shutdown(ShutdownReason.Crash);
+            }
+            else if (sync)
+            {
+                _domain.Physmap.LiftAccess(gfn);
+            }
+
+            return;
+        }
+
+        if (_domain.Monitor.InguestPagefaultDisabled && (flags & NpfFlags.WithGla) == 0)
+        {
+            Emulate(AccessOverride.IgnoreP2mRights, null);
+            return;
+        }
+
+        var request = NewRequest(VmEventReason.MemAccess);
+        request.MemAccess = new VmEventMemAccess
+        {
+            Gfn = gfn,
+            Offset = exit.Gpa & 0xFFF,
+            Gla = (flags & NpfFlags.GlaValid) != 0 ? exit.Gla : 0,
+            Flags = ((flags & NpfFlags.Read) != 0 ? MemAccessFlags.Read : 0)
+                | ((flags & NpfFlags.Write) != 0 ? MemAccessFlags.Write : 0)
+                | ((flags & NpfFlags.Execute) != 0 ? MemAccessFlags.Execute : 0)
+                | ((flags & NpfFlags.GlaValid) == 0 ? 0
+                    : MemAccessFlags.GlaValid | ((flags & NpfFlags.WithGla) != 0 ? MemAccessFlags.FaultWithGla : MemAccessFlags.FaultInGpt)),
+        };
+        MonitorTraps.Send(_vcpu, sync, ref request);
+    }
+
+    private static VmEvent NewRequest(VmEventReason reason) => new() { Version = VmEvent.InterfaceVersion, Reason = reason };
+}

@@ -1,0 +1,229 @@
+using System.Runtime.InteropServices;
+using Introspect.Hypervisor.Abi;
+using Introspect.Hypervisor.Core.Cpu;
+
+namespace Introspect.Hypervisor.Core.Execution;
+
+/// <summary>
+/// What a response makes of a vCPU: taken in by the thread that resumes it, done by its own before the next entry
+/// (Xen's <c>vm_event_resume</c> and <c>hvm_vm_event_do_resume</c>).
+/// </summary>
+internal sealed partial class VcpuRunner
+{
+    /// <summary>Register writes that wait for the monitor's word.</summary>
+    private struct DeferredWrites
+    {
+        public bool HasCr0, HasCr3, HasCr4, HasMsr;
+        public ulong Cr0, Cr3, Cr4, MsrValue;
+        public uint Msr;
+    }
+
+    private DeferredWrites _deferred;
+    private VmEventFlags _emulate;
+    private VmEventReason _emulateReason;
+    private byte[] _emulatedInsn = [];
+    private bool _singleStep;
+
+    /// <inheritdoc/>
+    public void MonitorAttached()
+    {
+    }
+
+    /// <inheritdoc/>
+    public void MonitorDetached()
+    {
+        // Xen frees the buffers and so loses writes that wait; here they are done, which is a named difference.
+        _emulate = VmEventFlags.None;
+        _singleStep = false;
+    }
+
+    /// <inheritdoc/>
+    public void ApplyResponse(in VmEvent response)
+    {
+        CheckEmulation(in response);
+        if (_vcpu.VmEventPauseCount == 0)
+        {
+            return; // the rest is for vCPUs that wait
+        }
+
+        if ((response.Flags & VmEventFlags.ToggleSinglestep) != 0 && HasMonitorTrap)
+        {
+            _singleStep = !_singleStep;
+        }
+
+        if ((response.Flags & VmEventFlags.Deny) != 0)
+        {
+            Deny(in response);
+        }
+
+        if ((response.Flags & VmEventFlags.SetRegisters) != 0)
+        {
+            SetRegisters(in response.Registers);
+        }
+    }
+
+    private bool HasMonitorTrap => (_domain.Personality.Capabilities & MonitorCapabilities.Singlestep) != 0;
+
+    /// <summary>Takes the emulation flags, of the reasons for which Xen honours them.</summary>
+    private void CheckEmulation(in VmEvent response)
+    {
+        _emulate = VmEventFlags.None;
+        if ((response.Flags & VmEventFlags.Emulate) == 0)
+        {
+            return;
+        }
+
+        switch (response.Reason)
+        {
+            case VmEventReason.MemAccess:
+                if (StillViolates(in response))
+                {
+                    _emulate = response.Flags;
+                }
+
+                TakeReadData(in response);
+                break;
+            case VmEventReason.DescriptorAccess:
+                TakeReadData(in response);
+                _emulate = response.Flags;
+                break;
+            case VmEventReason.SoftwareBreakpoint when (response.Flags & VmEventFlags.SetEmulInsnData) != 0:
+                _emulatedInsn = InsnBytes(in response);
+                _emulate = response.Flags;
+                break;
+            default:
+                break;
+        }
+
+        _emulateReason = response.Reason;
+    }
+
+    /// <summary>True while the access that was reported is still not allowed (<c>p2m_mem_access_emulate_check</c>).</summary>
+    private bool StillViolates(in VmEvent response)
+    {
+        var needed = (ulong)(uint)(response.MemAccess.Flags & (MemAccessFlags.Read | MemAccessFlags.Write | MemAccessFlags.Execute));
+        var entry = _domain.Physmap[response.MemAccess.Gfn];
+        return entry.IsPresent && (entry.Raw & needed) != needed;
+    }
+
+    private void TakeReadData(in VmEvent response)
+    {
+        if ((response.Flags & VmEventFlags.SetEmulReadData) != 0)
+        {
+            _cpu.EmulatedRead = EventData(in response)
+                .Slice(4, (int)Math.Min(response.EmulReadSize, VmEvent.MaxEmulReadBytes)).ToArray();
+        }
+    }
+
+    private static byte[] InsnBytes(in VmEvent response) => EventData(in response)[..VmEvent.MaxEmulInsnBytes].ToArray();
+
+    private static ReadOnlySpan<byte> EventData(in VmEvent response) =>
+        MemoryMarshal.AsBytes(new ReadOnlySpan<VmEvent>(in response))[56..];
+
+    private void Deny(in VmEvent response)
+    {
+        switch (response.Reason)
+        {
+            case VmEventReason.MovToMsr:
+                _deferred.HasMsr = false;
+                break;
+            case VmEventReason.WriteCtrlreg:
+                switch (response.WriteCtrlreg.Index)
+                {
+                    case ControlRegisterIndex.Cr0: _deferred.HasCr0 = false; break;
+                    case ControlRegisterIndex.Cr3: _deferred.HasCr3 = false; break;
+                    case ControlRegisterIndex.Cr4: _deferred.HasCr4 = false; break;
+                    default: break;
+                }
+
+                break;
+            default:
+                break;
+        }
+    }
+
+    /// <summary>SET_REGISTERS: the general registers, RFLAGS and RIP, and nothing else.</summary>
+    private void SetRegisters(in VmEventRegisters registers)
+    {
+        _cpu.Gpr(0) = registers.Rax;
+        _cpu.Gpr(1) = registers.Rcx;
+        _cpu.Gpr(2) = registers.Rdx;
+        _cpu.Gpr(3) = registers.Rbx;
+        _cpu.Gpr(4) = registers.Rsp;
+        _cpu.Gpr(5) = registers.Rbp;
+        _cpu.Gpr(6) = registers.Rsi;
+        _cpu.Gpr(7) = registers.Rdi;
+        _cpu.Gpr(8) = registers.R8;
+        _cpu.Gpr(9) = registers.R9;
+        _cpu.Gpr(10) = registers.R10;
+        _cpu.Gpr(11) = registers.R11;
+        _cpu.Gpr(12) = registers.R12;
+        _cpu.Gpr(13) = registers.R13;
+        _cpu.Gpr(14) = registers.R14;
+        _cpu.Gpr(15) = registers.R15;
+        _cpu.Rflags = (uint)registers.Rflags;
+        _cpu.Registers.Rip = registers.Rip;
+    }
+
+    /// <summary>What the last response left to do, in Xen's order: emulation, then the register writes that waited.</summary>
+    private void ResumeFromEvent()
+    {
+        if (_emulate != VmEventFlags.None)
+        {
+            var flags = _emulate;
+            _emulate = VmEventFlags.None;
+            ResumeEmulation(flags);
+        }
+
+        if (_deferred.HasCr0)
+        {
+            _deferred.HasCr0 = false;
+            SetCr0(_deferred.Cr0, mayDefer: false);
+        }
+
+        if (_deferred.HasCr4)
+        {
+            _deferred.HasCr4 = false;
+            SetCr4(_deferred.Cr4, mayDefer: false);
+        }
+
+        if (_deferred.HasCr3)
+        {
+            _deferred.HasCr3 = false;
+            SetCr3(_deferred.Cr3, mayDefer: false);
+        }
+
+        if (_deferred.HasMsr)
+        {
+            _deferred.HasMsr = false;
+            SetMsr(_deferred.Msr, _deferred.MsrValue, mayDefer: false);
+        }
+    }
+
+    private void ResumeEmulation(VmEventFlags flags)
+    {
+        var how = AccessOverride.IgnoreP2mRights | AccessOverride.Devices;
+        byte[]? instruction = null;
+        if ((flags & VmEventFlags.SetEmulReadData) != 0)
+        {
+            how |= AccessOverride.ReadData;
+        }
+        else if ((flags & VmEventFlags.EmulateNoWrite) != 0)
+        {
+            how |= AccessOverride.DiscardWrites;
+        }
+        else if ((flags & VmEventFlags.SetEmulInsnData) != 0)
+        {
+            instruction = _emulatedInsn;
+        }
+
+        if (_emulateReason == VmEventReason.DescriptorAccess)
+        {
+            EmulateDescriptorAccess(how);
+        }
+        else
+        {
+            Emulate(how, instruction);
+        }
+    }
+}

@@ -1,0 +1,270 @@
+using Introspect.Hypervisor.Abi;
+using Introspect.Hypervisor.Core.Cpu;
+using Introspect.Hypervisor.Core.Cpu.SystemMode;
+using Introspect.Hypervisor.Core.Domains;
+using Introspect.Hypervisor.Core.Platform;
+
+namespace Introspect.Hypervisor.Core.Execution;
+
+/// <summary>
+/// Runs one vCPU: enters the guest, and handles what makes it leave, in the order in which Xen does. Handling an
+/// exit may send an event and so pause the vCPU; what is put off until the response is done before the next entry.
+/// </summary>
+internal sealed partial class VcpuRunner : IVcpuRunner, ICpuHost
+{
+    /// <summary>Instructions between two looks at timers and pauses.</summary>
+    private const long Budget = 200_000;
+
+    private readonly Vcpu _vcpu;
+    private readonly Domain _domain;
+    private readonly DomainPlatform _platform;
+    private readonly Cpu.Cpu _cpu;
+    private readonly GuestContext _guest;
+    private readonly Lock _injectLock = new();
+    private ControlLimits _limits;
+    private MsrState _msrs;
+    private readonly RunstateClock _runstate;
+    private PendingEvent _injected;
+    private bool _timeIsStale = true;
+
+    public VcpuRunner(Vcpu vcpu, DomainPlatform platform)
+    {
+        _vcpu = vcpu;
+        _domain = vcpu.Domain;
+        _platform = platform;
+        _runstate = new RunstateClock(platform);
+        _cpu = Core.Cpu.Cpu.Create(this, _domain.Machine.Memory, _domain.Physmap, _domain.Personality.Vendor);
+        _cpu.ForcedEmulationPrefix = platform.Options.ForcedEmulationPrefix;
+        _cpu.HasSmap = platform.Policy.Has(CpuFeature.Smap);
+        _cpu.CodePageInvalidated = OnCodePageInvalidated;
+        _limits = LimitsOf(platform.Policy);
+        _msrs = MsrState.AtReset(platform.Policy, vcpu.Id);
+        _guest = new GuestContext(this);
+    }
+
+    /// <inheritdoc/>
+    public ref CpuState State => ref _cpu.Registers;
+
+    /// <inheritdoc/>
+    public ulong Rflags
+    {
+        get => _cpu.Rflags;
+        set => _cpu.Rflags = (uint)value;
+    }
+
+    /// <inheritdoc/>
+    public ulong Tsc
+    {
+        get => _platform.Clock.ReadCycles(_cpu.RetiredNow) + _cpu.Registers.TscOffset;
+        set => _cpu.Registers.TscOffset = value - _platform.Clock.ReadCycles(_cpu.RetiredNow);
+    }
+
+    /// <summary>The vCPU.</summary>
+    public Vcpu Vcpu => _vcpu;
+
+    /// <summary>The domain's platform.</summary>
+    public DomainPlatform Platform => _platform;
+
+    /// <summary>The vCPU as hypercalls see it.</summary>
+    public GuestContext Guest => _guest;
+
+    /// <summary>The CPU.</summary>
+    public Cpu.Cpu Cpu => _cpu;
+
+    /// <summary>EFER.LMA: what a guest that registers something is.</summary>
+    public bool IsLongMode => (_cpu.Registers.Efer & Efer.LMA) != 0;
+
+    /// <summary>Where the vCPU spends its time.</summary>
+    public RunstateClock Runstate => _runstate;
+
+    /// <summary>Vector that tells the vCPU of events in place of the domain's callback; 0: none.</summary>
+    public byte UpcallVector { get; set; }
+
+    /// <inheritdoc/>
+    public void BeforeEntry()
+    {
+        _runstate.Set(RunstateKind.Running);
+        ResumeFromEvent();
+        TakeInjectedEvent();
+        RefreshTime();
+        OfferUpcall();
+        _cpu.Registers.MonitorTrap = _singleStep;
+    }
+
+    /// <inheritdoc/>
+    public void Run()
+    {
+        var exit = _cpu.Run(Budget);
+        if (_platform.Clock.Source == ClockSource.Instructions)
+        {
+            // Let the clock see the instructions, and whoever waits for it.
+            if (_platform.Clock.ToNanoseconds(_platform.Clock.ReadCycles(_cpu.RetiredNow)) >= _platform.Timers.NextDeadline)
+            {
+                _platform.DeadlineChanged();
+            }
+        }
+
+        HandleExit(in exit);
+    }
+
+    /// <inheritdoc/>
+    public void StateReplaced()
+    {
+        ref var state = ref _cpu.Registers;
+        state.Cpl = (state.Cr0 & 1) == 0 ? 0
+            : (state.FlagsOther & RFlags.Vm) != 0 ? 3
+            : _cpu.Segment(SegmentIndex.Ss).Dpl;
+        state.Shadow = CpuShadow.None;
+        _cpu.StateChanged();
+    }
+
+    /// <inheritdoc/>
+    public bool IsLoadable(in HvmHwCpu context)
+    {
+        const ulong Pe = 1, Pg = 1UL << 31;
+        return context.Cr0 >> 32 == 0
+            && (context.Cr0 & (Pe | Pg)) != Pg
+            && (context.Cr4 & ~_limits.Cr4) == 0
+            && (context.MsrEfer & ~_limits.Efer) == 0;
+    }
+
+    /// <inheritdoc/>
+    public Errno InjectEvent(in DmOpInjectEvent injected)
+    {
+        lock (_injectLock)
+        {
+            if (_injected.Valid)
+            {
+                return Errno.EBUSY;
+            }
+
+            _injected = new PendingEvent
+            {
+                Valid = true,
+                Vector = injected.Vector,
+                Type = (EventType)injected.Type,
+                InsnLength = injected.InsnLength,
+                HasErrorCode = injected.ErrorCode != TrapInjection.NoErrorCode,
+                ErrorCode = injected.ErrorCode == TrapInjection.NoErrorCode ? 0 : injected.ErrorCode,
+                Payload = injected.Cr2,
+            };
+        }
+
+        _vcpu.ClearFlag(VcpuPauseFlags.Blocked);
+        _vcpu.Kick();
+        return Errno.None;
+    }
+
+    /// <inheritdoc/>
+    public void DropCode(ulong machinePage) => _cpu.DropCode(machinePage);
+
+    /// <inheritdoc/>
+    public ulong ReadTimestamp(ulong retiredInstructions) => _platform.Clock.ReadCycles(retiredInstructions);
+
+    /// <inheritdoc/>
+    public bool ReadDevice(ulong gpa, int size, out ulong value)
+    {
+        value = ~0UL;
+        return false; // no device of the first storey has registers in memory
+    }
+
+    /// <inheritdoc/>
+    public bool WriteDevice(ulong gpa, int size, ulong value) => false;
+
+    /// <inheritdoc/>
+    public void Dispose() => _cpu.Dispose();
+
+    private static ControlLimits LimitsOf(CpuidPolicy policy)
+    {
+        var cr4 = 0x7FFUL // VME to OSXMMEXCPT
+            | (policy.Has(CpuFeature.Umip) ? 1UL << 11 : 0)
+            | (policy.Has(CpuFeature.La57) ? 1UL << 12 : 0)
+            | (policy.Has(CpuFeature.FsGsBase) ? 1UL << 16 : 0)
+            | (policy.Has(CpuFeature.Pcid) ? 1UL << 17 : 0)
+            | (policy.Has(CpuFeature.Xsave) ? 1UL << 18 : 0)
+            | (policy.Has(CpuFeature.Smep) ? 1UL << 20 : 0)
+            | (policy.Has(CpuFeature.Smap) ? 1UL << 21 : 0)
+            | (policy.Has(CpuFeature.Pku) ? 1UL << 22 : 0);
+        if (!policy.Has(CpuFeature.Vme))
+        {
+            cr4 &= ~3UL; // VME and PVI
+        }
+
+        var efer = Efer.SCE | Efer.LME | Efer.LMA | (policy.Has(CpuFeature.Nx) ? Efer.NXE : 0);
+        return new ControlLimits(cr4, efer, policy.SupportedXcr0);
+    }
+
+    private void TakeInjectedEvent()
+    {
+        if (!_injected.Valid || _cpu.Registers.Pending.Valid)
+        {
+            return;
+        }
+
+        lock (_injectLock)
+        {
+            _cpu.Inject(in _injected);
+            _injected = default;
+        }
+    }
+
+    /// <summary>Gives the guest its event upcall when it can take it; else asks to be told when it can.</summary>
+    private void OfferUpcall()
+    {
+        ref var state = ref _cpu.Registers;
+        state.Intercepts &= ~Intercepts.InterruptWindow;
+
+        // As on Xen, no interrupt is offered while the monitor steps the vCPU.
+        if (_singleStep || CallbackVector() is not { } vector || !_platform.Shared.IsUpcallPending(_vcpu.Id))
+        {
+            return;
+        }
+
+        if (_cpu.IsInterruptible)
+        {
+            _cpu.Inject(new PendingEvent { Valid = true, Vector = vector, Type = EventType.ExternalInterrupt });
+        }
+        else
+        {
+            state.Intercepts |= Intercepts.InterruptWindow;
+        }
+    }
+
+    private byte? CallbackVector()
+    {
+        if (UpcallVector != 0)
+        {
+            return UpcallVector;
+        }
+
+        var via = _domain.GetParam(HvmParam.CallbackIrq);
+        return via >> HvmParam.CallbackTypeShift == HvmParam.CallbackTypeVector && (byte)via >= 16 ? (byte)via : null;
+    }
+
+    private void RefreshTime()
+    {
+        if (_timeIsStale)
+        {
+            _timeIsStale = false;
+            _platform.Shared.WriteTime(_vcpu.Id, Tsc, _platform.Clock.ToNanoseconds(Tsc - _cpu.Registers.TscOffset), _platform.Clock.Scale, stable: true);
+            _guest.WriteTimeArea();
+        }
+    }
+
+    /// <summary>The time in the vCPU's shared pages is to be written before the next entry.</summary>
+    public void MarkTimeStale() => _timeIsStale = true;
+
+    private void OnCodePageInvalidated(ulong machinePage)
+    {
+        if (_domain.Vcpus.Count > 1)
+        {
+            foreach (var other in _domain.Vcpus)
+            {
+                if (!ReferenceEquals(other, _vcpu) && other.Runner is VcpuRunner runner)
+                {
+                    runner._cpu.QueueCodeDrop(machinePage);
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,202 @@
+using Introspect.Hypervisor.Abi;
+using Introspect.Rules.Handlers;
+
+namespace Introspect.Rules.Pump;
+
+/// <summary>A handler with what the pump keeps about it.</summary>
+internal sealed class HandlerSlot
+{
+    public HandlerSlot(HandlerRegistration registration, HandlerSubscription subscription, PumpOptions options)
+    {
+        Handler = registration.Handler;
+        Name = registration.Handler.Name;
+        FailPolicy = registration.FailPolicy;
+        Subscription = subscription;
+        Statistics = new(Name);
+        Budget = registration.Budget ?? options.HandlerBudget;
+        BudgetTicks = Ticks(Budget, options.Clock);
+        Breaker = new(options.BreakerThreshold, Ticks(options.BreakerWindow, options.Clock), Ticks(options.BreakerCoolDown, options.Clock));
+    }
+
+    public IEventHandler Handler { get; }
+
+    public string Name { get; }
+
+    public FailPolicy FailPolicy { get; }
+
+    public HandlerSubscription Subscription { get; }
+
+    public HandlerStatistics Statistics { get; }
+
+    public TimeSpan Budget { get; }
+
+    public long BudgetTicks { get; }
+
+    public CircuitBreaker Breaker { get; }
+
+    private static long Ticks(TimeSpan time, TimeProvider clock) =>
+        (long)Int128.Min(long.MaxValue / 2, (Int128)time.Ticks * clock.TimestampFrequency / TimeSpan.TicksPerSecond);
+}
+
+/// <summary>What the handlers made of an event.</summary>
+/// <param name="Verdict">The verdict that won, or pass.</param>
+/// <param name="Handler">Position of the handler that gave it, or -1.</param>
+/// <param name="WasSeen">A handler is subscribed to the event.</param>
+/// <param name="FromPolicy">The verdict is the fail policy of a handler that failed or is disabled.</param>
+internal readonly record struct Judgement(Verdict Verdict, int Handler, bool WasSeen, bool FromPolicy);
+
+/// <summary>Asks the handlers in order, each within its budget, and stands in for those that fail.</summary>
+internal sealed class HandlerChain
+{
+    private readonly HandlerSlot[] _slots;
+    private readonly PumpStatistics _statistics;
+    private readonly PumpReporter _reporter;
+    private readonly TimeProvider _clock;
+    private readonly TimeSpan _coolDown;
+
+    // What an observer writes goes here, so that it cannot spoil the decided response. The context never reads it
+    // before it has written it.
+    private VmEvent _scratch;
+
+    public HandlerChain(HandlerSlot[] slots, PumpStatistics statistics, PumpReporter reporter, PumpOptions options)
+    {
+        _slots = slots;
+        _statistics = statistics;
+        _reporter = reporter;
+        _clock = options.Clock;
+        _coolDown = options.BreakerCoolDown;
+    }
+
+    public ReadOnlySpan<HandlerSlot> Slots => _slots;
+
+    public Judgement Judge(ref readonly VmEvent request, ref HandlerContext context, long now)
+    {
+        var decided = Verdict.Pass;
+        var decider = -1;
+        var seen = false;
+        var fromPolicy = false;
+        for (var i = 0; i < _slots.Length; i++)
+        {
+            var slot = _slots[i];
+            if (!slot.Subscription.Matches(in request))
+            {
+                continue;
+            }
+
+            seen = true;
+            if (decider < 0)
+            {
+                var verdict = Ask(i, in request, ref context, ref now, out var isPolicy);
+                if (verdict.IsPass)
+                {
+                    context.Discard();
+                    continue;
+                }
+
+                (decided, decider, fromPolicy) = (verdict, i, isPolicy);
+                slot.Statistics.CountDecision();
+            }
+            else if (slot.Subscription.ObservesDecided)
+            {
+                var observing = new HandlerContext(context.Domain, in request, ref _scratch, context.Time)
+                {
+                    IsDecided = true,
+                    DecidedVerdict = decided,
+                };
+                Ask(i, in request, ref observing, ref now, out _);
+            }
+        }
+
+        return new(decided, decider, seen, fromPolicy);
+    }
+
+    private Verdict Ask(int index, ref readonly VmEvent request, ref HandlerContext context, ref long now, out bool isPolicy)
+    {
+        var slot = _slots[index];
+        isPolicy = false;
+        var wasOpen = slot.Breaker.IsOpen;
+        if (!slot.Breaker.Allows(now))
+        {
+            isPolicy = true;
+            return StandIn(slot);
+        }
+
+        if (wasOpen)
+        {
+            slot.Statistics.MarkDisabled(false);
+            _reporter.Tell(PumpDiagnosticKind.HandlerEnabled, $"handler {slot.Name} is on trial after its cool-down", handler: slot.Name, reason: request.Reason);
+        }
+
+        slot.Statistics.CountCall();
+        Exception? failure = null;
+        var verdict = Verdict.Pass;
+        try
+        {
+            verdict = slot.Handler.Handle(in request, ref context);
+        }
+#pragma warning disable CA1031 // Whatever a handler throws, the guest must get its answer.
+        catch (Exception exception)
+#pragma warning restore CA1031
+        {
+            failure = exception;
+        }
+
+        var end = _clock.GetTimestamp();
+        var elapsed = end - now;
+        now = end;
+        if (failure is null && elapsed <= slot.BudgetTicks)
+        {
+            if (slot.Breaker.Succeeded())
+            {
+                _reporter.Tell(PumpDiagnosticKind.HandlerEnabled, $"handler {slot.Name} works again", handler: slot.Name, reason: request.Reason);
+            }
+
+            return verdict;
+        }
+
+        Failed(index, request.Reason, failure, elapsed, now);
+        if (failure is null)
+        {
+            // Late, but an answer.
+            return verdict;
+        }
+
+        context.Discard();
+        isPolicy = true;
+        return StandIn(slot);
+    }
+
+    private static Verdict StandIn(HandlerSlot slot) => slot.FailPolicy == FailPolicy.Closed ? Verdict.Deny : Verdict.Pass;
+
+    private void Failed(int index, VmEventReason reason, Exception? failure, long elapsed, long now)
+    {
+        var slot = _slots[index];
+        if (failure is not null)
+        {
+            slot.Statistics.CountFailure();
+            _statistics.CountHandlerFailure();
+            if (_reporter.ShouldTell(PumpDiagnosticKind.HandlerFailed, index, out var count))
+            {
+                _reporter.Tell(PumpDiagnosticKind.HandlerFailed, $"handler {slot.Name} threw {failure.GetType().Name} on {reason}: {PumpReporter.TextOf(failure)}", failure, slot.Name, reason, count);
+            }
+        }
+        else
+        {
+            slot.Statistics.CountOverrun();
+            _statistics.CountHandlerOverrun();
+            if (_reporter.ShouldTell(PumpDiagnosticKind.HandlerOverran, index, out var count))
+            {
+                var milliseconds = elapsed * 1e3 / _clock.TimestampFrequency;
+                _reporter.Tell(PumpDiagnosticKind.HandlerOverran, FormattableString.Invariant($"handler {slot.Name} took {milliseconds:0.###} ms for {reason}, more than its budget of {slot.Budget.TotalMilliseconds:0.###} ms"), null, slot.Name, reason, count);
+            }
+        }
+
+        if (slot.Breaker.Failed(now))
+        {
+            slot.Statistics.CountTrip();
+            slot.Statistics.MarkDisabled(true);
+            _statistics.CountBreakerTrip();
+            _reporter.Tell(PumpDiagnosticKind.HandlerDisabled, FormattableString.Invariant($"handler {slot.Name} failed too often and is disabled for {_coolDown.TotalSeconds:0.###} s; its events are {(slot.FailPolicy == FailPolicy.Closed ? "denied" : "passed")}"), handler: slot.Name, reason: reason);
+        }
+    }
+}

@@ -1,0 +1,105 @@
+using Introspect.Hypervisor;
+using Introspect.Hypervisor.Abi;
+using Introspect.Rules.Responses;
+
+namespace Introspect.Rules.Pump;
+
+/// <summary>What a pump has enabled on a monitor: enabling it all, and taking it all back, piece by piece.</summary>
+internal sealed class PumpAttachment(IMonitor monitor, SubscriptionPlan plan, DomainId domain)
+{
+    private readonly List<MonitorEvent> _enabled = [];
+    private int _restrictedRuns;
+    private bool _emulatesEachRep;
+
+    /// <summary>Enables what the plan says. The caller holds the domain paused.</summary>
+    /// <param name="leftOut">Is told of optional events that the hypervisor refused.</param>
+    /// <exception cref="PumpStartException">The hypervisor refused; what was enabled before is for <see cref="Detach"/>.</exception>
+    public void Attach(Action<string> leftOut)
+    {
+        if (plan.MayDeny)
+        {
+            Do("holding back register writes, which denying needs (Xen 4.14 or later)", monitor.ControlRegisters);
+        }
+
+        if (plan.EmulateEachRep)
+        {
+            Do("emulating each iteration of REP instructions", () => monitor.EmulateEachRep(true));
+            _emulatesEachRep = true;
+        }
+
+        foreach (var monitorEvent in plan.Events)
+        {
+            try
+            {
+                monitor.Enable(monitorEvent);
+                _enabled.Add(monitorEvent);
+            }
+            catch (HypervisorException refused) when (refused.Error == Errno.EOPNOTSUPP && plan.IsOptional(monitorEvent))
+            {
+                leftOut($"{monitorEvent} is left out: {refused.Message}");
+            }
+            catch (HypervisorException refused)
+            {
+                throw Refused($"enabling {monitorEvent}", refused);
+            }
+        }
+
+        foreach (var run in plan.Rights.Runs)
+        {
+            // Counted first: a refused call may have changed some of its pages.
+            _restrictedRuns++;
+            var (first, count, access) = run;
+            Do($"restricting {count} pages from {new Gfn(first)} to {access}", () => monitor.SetMemoryAccess(new(first), count, access));
+        }
+    }
+
+    /// <summary>Disables everything, but single steps where asked to keep them. The caller holds the domain paused.</summary>
+    /// <param name="stepper">Knows which events are disabled already.</param>
+    /// <param name="keepSteps">A vCPU is in a step whose end must still be told.</param>
+    /// <param name="attempt">Does a thing and tells what went wrong.</param>
+    public void Detach(MemoryAccessStepper? stepper, bool keepSteps, Func<string, Action, bool> attempt)
+    {
+        for (var i = _enabled.Count - 1; i >= 0; i--)
+        {
+            var monitorEvent = _enabled[i];
+            if (keepSteps && monitorEvent is MonitorEvent.SingleStep)
+            {
+                continue;
+            }
+
+            _enabled.RemoveAt(i);
+            if (stepper?.IsSuspended(monitorEvent) != true)
+            {
+                attempt($"disabling {monitorEvent}", () => monitor.Disable(monitorEvent));
+            }
+        }
+
+        for (; _restrictedRuns > 0; _restrictedRuns--)
+        {
+            var run = plan.Rights.Runs[_restrictedRuns - 1];
+            var (first, count, _) = run;
+            attempt($"giving back the rights of {count} pages from {new Gfn(first)}", () => monitor.SetMemoryAccess(new(first), count, MemoryAccess.Rwx));
+        }
+
+        if (_emulatesEachRep)
+        {
+            _emulatesEachRep = false;
+            attempt("ending the emulation of each REP iteration", () => monitor.EmulateEachRep(false));
+        }
+    }
+
+    private void Do(string what, Action action)
+    {
+        try
+        {
+            action();
+        }
+        catch (HypervisorException refused)
+        {
+            throw Refused(what, refused);
+        }
+    }
+
+    private PumpStartException Refused(string what, HypervisorException refused) =>
+        new($"{what} on domain {domain} was refused: {refused.Message}", refused);
+}

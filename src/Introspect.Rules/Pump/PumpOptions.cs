@@ -1,0 +1,63 @@
+namespace Introspect.Rules.Pump;
+
+/// <summary>How a guest gets past an access that its rights forbid and no handler has an opinion on.</summary>
+public enum MemoryAccessPolicy
+{
+    /// <summary>
+    /// The rights are lifted for one single step of the vCPU. Exact for every instruction; other vCPUs are not
+    /// watched on the page during the step. Falls back to emulation where the hypervisor has no single step.
+    /// </summary>
+    Step,
+
+    /// <summary>The hypervisor emulates the instruction. No other vCPU gets past; what the emulator has no code for is stepped.</summary>
+    Emulate,
+}
+
+/// <summary>Settings of a pump. The defaults suit a production guest.</summary>
+public sealed class PumpOptions
+{
+    /// <summary>Time that one handler may take for one event before it counts as an overrun.</summary>
+    public TimeSpan HandlerBudget { get; init; } = TimeSpan.FromMilliseconds(5);
+
+    /// <summary>Failures and overruns within <see cref="BreakerWindow"/> that disable a handler.</summary>
+    public int BreakerThreshold { get; init; } = 5;
+
+    /// <summary>Time within which failures count together.</summary>
+    public TimeSpan BreakerWindow { get; init; } = TimeSpan.FromSeconds(10);
+
+    /// <summary>Time for which a handler is disabled; afterwards one event is its trial.</summary>
+    public TimeSpan BreakerCoolDown { get; init; } = TimeSpan.FromSeconds(30);
+
+    /// <summary>Records that wait for the sinks at most. One takes about 500 bytes.</summary>
+    public int RecordCapacity { get; init; } = 4096;
+
+    /// <summary>What happens when that many wait.</summary>
+    public RecordPolicy RecordPolicy { get; init; } = RecordPolicy.DropNewest;
+
+    /// <summary>How a guest gets past a watched page.</summary>
+    public MemoryAccessPolicy MemoryAccessPolicy { get; init; } = MemoryAccessPolicy.Step;
+
+    /// <summary>Longest sleep of an idle pump; <see cref="PumpStatistics.LastActivity"/> moves at least this often.</summary>
+    public TimeSpan IdleInterval { get; init; } = TimeSpan.FromMilliseconds(500);
+
+    /// <summary>
+    /// Longest time that a stop waits for each of: a handler that does not return, sinks that do not make room
+    /// (<see cref="RecordPolicy.Block"/>), and vCPUs in the middle of a single step.
+    /// </summary>
+    public TimeSpan StopTimeout { get; init; } = TimeSpan.FromSeconds(5);
+
+    /// <summary>The clock.</summary>
+    public TimeProvider Clock { get; init; } = TimeProvider.System;
+
+    internal void Validate()
+    {
+        ArgumentOutOfRangeException.ThrowIfLessThanOrEqual(HandlerBudget, TimeSpan.Zero);
+        ArgumentOutOfRangeException.ThrowIfLessThan(BreakerThreshold, 1);
+        ArgumentOutOfRangeException.ThrowIfLessThanOrEqual(BreakerWindow, TimeSpan.Zero);
+        ArgumentOutOfRangeException.ThrowIfLessThanOrEqual(BreakerCoolDown, TimeSpan.Zero);
+        ArgumentOutOfRangeException.ThrowIfLessThan(RecordCapacity, 1);
+        ArgumentOutOfRangeException.ThrowIfLessThanOrEqual(IdleInterval, TimeSpan.Zero);
+        ArgumentOutOfRangeException.ThrowIfLessThan(StopTimeout, TimeSpan.Zero);
+        ArgumentNullException.ThrowIfNull(Clock);
+    }
+}

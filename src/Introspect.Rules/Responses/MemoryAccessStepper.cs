@@ -1,0 +1,327 @@
+using Introspect.Hypervisor;
+using Introspect.Hypervisor.Abi;
+using Introspect.Rules.Pump;
+
+namespace Introspect.Rules.Responses;
+
+/// <summary>
+/// Gets vCPUs past what is watched: lifts the rights of a page, or suspends an event, for one single step of a vCPU,
+/// and restores it afterwards. Knows for each vCPU whether it steps in hardware, since a response can only toggle it.
+/// </summary>
+/// <remarks>
+/// One instruction may touch several watched pages: each faults in turn while the vCPU is still in its step, and all
+/// are restored when the step is done. A page that two vCPUs step over is restored by the last.
+/// </remarks>
+internal sealed class MemoryAccessStepper
+{
+    /// <summary>
+    /// Pages that one instruction may have lifted at a time: two of the fetch and four of the data of the widest
+    /// ordinary instructions, each with a page-table walk. An instruction that gathers from more is emulated.
+    /// </summary>
+    internal const int MaxLifted = 16;
+
+    private readonly IMonitor _monitor;
+    private readonly SubscriptionPlan _plan;
+    private readonly Action<string, HypervisorException> _failed;
+    private readonly VcpuSteps[] _vcpus;
+
+    public MemoryAccessStepper(IMonitor monitor, SubscriptionPlan plan, int vcpus, Action<string, HypervisorException> failed)
+    {
+        _monitor = monitor;
+        _plan = plan;
+        _failed = failed;
+        _vcpus = new VcpuSteps[vcpus];
+        for (var i = 0; i < vcpus; i++)
+        {
+            _vcpus[i].Lifted = new LiftedPage[MaxLifted];
+        }
+    }
+
+    /// <summary>An event that is suspended for a step.</summary>
+    [Flags]
+    public enum Suspended : byte
+    {
+        None = 0,
+        DescriptorAccess = 1,
+        IoInstruction = 2,
+    }
+
+    /// <summary>True when a vCPU steps in hardware.</summary>
+    public bool AnyStepping => Array.Exists(_vcpus, vcpu => vcpu.StepsInHardware);
+
+    /// <summary>True when a handler wants the steps of the vCPU.</summary>
+    public bool HandlerWantsSteps(uint vcpu) => _vcpus[vcpu].HandlerWants;
+
+    public void SetHandlerWantsSteps(uint vcpu, bool wanted) => _vcpus[vcpu].HandlerWants = wanted;
+
+    /// <summary>Remembers what the hypervisor was told to emulate, for the case that it has no code for it.</summary>
+    public void Emulating(uint vcpu, ulong gfn, Suspended instead)
+    {
+        _vcpus[vcpu].EmulatedGfn = gfn;
+        _vcpus[vcpu].EmulatedInstead = instead;
+        _vcpus[vcpu].HasEmulated = true;
+        _vcpus[vcpu].EmulatedAltered = false;
+    }
+
+    /// <summary>Remembers that the hypervisor was told to emulate with another outcome than the instruction's own.</summary>
+    public void EmulatingAltered(uint vcpu)
+    {
+        _vcpus[vcpu].HasEmulated = false;
+        _vcpus[vcpu].EmulatedAltered = true;
+    }
+
+    /// <summary>Whether the last emulation was such that running the instruction instead would be wrong. Asked once.</summary>
+    public bool TakeWasAltered(uint vcpu)
+    {
+        var altered = _vcpus[vcpu].EmulatedAltered;
+        _vcpus[vcpu].EmulatedAltered = false;
+        return altered;
+    }
+
+    /// <summary>Steps over what the emulator had no code for.</summary>
+    /// <returns>False when nothing is known that could be stepped over.</returns>
+    public bool TryStepOverEmulated(uint vcpu)
+    {
+        ref var steps = ref _vcpus[vcpu];
+        if (!steps.HasEmulated)
+        {
+            return false;
+        }
+
+        steps.HasEmulated = false;
+        return steps.EmulatedInstead != Suspended.None ? TrySuspend(vcpu, steps.EmulatedInstead) : TryLift(vcpu, steps.EmulatedGfn);
+    }
+
+    /// <summary>Lifts the rights of a page until the vCPU has made one step.</summary>
+    /// <returns>False when the vCPU cannot step, has too many pages lifted, or the hypervisor refuses.</returns>
+    public bool TryLift(uint vcpu, ulong gfn)
+    {
+        ref var steps = ref _vcpus[vcpu];
+        if (!_plan.CanStep || IndexOf(in steps, gfn) < 0 && steps.LiftedCount == MaxLifted)
+        {
+            return false;
+        }
+
+        if (IndexOf(in steps, gfn) >= 0)
+        {
+            return true;
+        }
+
+        try
+        {
+            var restore = RightsOf(gfn);
+            if (!IsLiftedByAnother(vcpu, gfn))
+            {
+                _monitor.SetMemoryAccess(new(gfn), 1, MemoryAccess.Rwx);
+            }
+
+            steps.Lifted[steps.LiftedCount++] = new(gfn, restore);
+            return true;
+        }
+        catch (HypervisorException refused)
+        {
+            _failed("lifting the rights of a page", refused);
+            return false;
+        }
+    }
+
+    /// <summary>Suspends an event until the vCPU has made one step.</summary>
+    public bool TrySuspend(uint vcpu, Suspended which)
+    {
+        ref var steps = ref _vcpus[vcpu];
+        if (!_plan.CanStep || EventOf(which) is not { } monitorEvent)
+        {
+            return false;
+        }
+
+        if ((steps.Suspends & which) != 0)
+        {
+            return true;
+        }
+
+        try
+        {
+            if (!IsSuspendedByAnother(vcpu, which))
+            {
+                _monitor.Disable(monitorEvent);
+            }
+
+            steps.Suspends |= which;
+            return true;
+        }
+        catch (HypervisorException refused)
+        {
+            _failed("suspending an event for a step", refused);
+            return false;
+        }
+    }
+
+    /// <summary>A step was reported: restores what was lifted and suspended for it.</summary>
+    public void StepDone(uint vcpu)
+    {
+        ref var steps = ref _vcpus[vcpu];
+        steps.StepsInHardware = true;
+        while (steps.LiftedCount > 0)
+        {
+            var page = steps.Lifted[--steps.LiftedCount];
+            if (!IsLiftedByAnother(vcpu, page.Gfn))
+            {
+                Restore(page);
+            }
+        }
+
+        Resume(vcpu, Suspended.DescriptorAccess);
+        Resume(vcpu, Suspended.IoInstruction);
+    }
+
+    /// <summary>
+    /// Whether a response of the vCPU must toggle its single stepping. Only a response to a vCPU that waits can; the
+    /// caller sends it.
+    /// </summary>
+    public bool ShouldToggle(uint vcpu)
+    {
+        ref var steps = ref _vcpus[vcpu];
+        var wanted = steps.HandlerWants || steps.LiftedCount > 0 || steps.Suspends != Suspended.None;
+        if (wanted == steps.StepsInHardware)
+        {
+            return false;
+        }
+
+        steps.StepsInHardware = wanted;
+        return true;
+    }
+
+    /// <summary>
+    /// Forgets every wish to step: the rights and events are no longer there to be restored, and the next response
+    /// of each vCPU stops it stepping.
+    /// </summary>
+    public void Abandon()
+    {
+        foreach (ref var steps in _vcpus.AsSpan())
+        {
+            steps.HandlerWants = false;
+            steps.HasEmulated = false;
+            steps.EmulatedAltered = false;
+            steps.LiftedCount = 0;
+            steps.Suspends = Suspended.None;
+        }
+    }
+
+    /// <summary>True when the event is disabled at the moment, for some vCPU's step.</summary>
+    public bool IsSuspended(MonitorEvent monitorEvent) =>
+        (ReferenceEquals(monitorEvent, _plan.DescriptorAccess) && Array.Exists(_vcpus, vcpu => (vcpu.Suspends & Suspended.DescriptorAccess) != 0))
+        || (ReferenceEquals(monitorEvent, _plan.IoInstruction) && Array.Exists(_vcpus, vcpu => (vcpu.Suspends & Suspended.IoInstruction) != 0));
+
+    private static int IndexOf(ref readonly VcpuSteps steps, ulong gfn)
+    {
+        for (var i = 0; i < steps.LiftedCount; i++)
+        {
+            if (steps.Lifted[i].Gfn == gfn)
+            {
+                return i;
+            }
+        }
+
+        return -1;
+    }
+
+    private MonitorEvent? EventOf(Suspended which) => which == Suspended.IoInstruction ? _plan.IoInstruction : _plan.DescriptorAccess;
+
+    // A page that faulted although no handler watches it has rights of someone else's making, which are kept.
+    private MemoryAccess RightsOf(ulong gfn)
+    {
+        var planned = _plan.Rights[gfn];
+        if (planned != MemoryAccess.Rwx)
+        {
+            return planned;
+        }
+
+        foreach (ref readonly var steps in _vcpus.AsSpan())
+        {
+            var index = IndexOf(in steps, gfn);
+            if (index >= 0)
+            {
+                return steps.Lifted[index].Restore;
+            }
+        }
+
+        return _monitor.GetMemoryAccess(new(gfn));
+    }
+
+    private bool IsLiftedByAnother(uint vcpu, ulong gfn)
+    {
+        for (var i = 0; i < _vcpus.Length; i++)
+        {
+            if (i != vcpu && IndexOf(in _vcpus[i], gfn) >= 0)
+            {
+                return true;
+            }
+        }
+
+        return false;
+    }
+
+    private bool IsSuspendedByAnother(uint vcpu, Suspended which)
+    {
+        for (var i = 0; i < _vcpus.Length; i++)
+        {
+            if (i != vcpu && (_vcpus[i].Suspends & which) != 0)
+            {
+                return true;
+            }
+        }
+
+        return false;
+    }
+
+    private void Restore(LiftedPage page)
+    {
+        try
+        {
+            _monitor.SetMemoryAccess(new(page.Gfn), 1, page.Restore);
+        }
+        catch (HypervisorException refused)
+        {
+            _failed("restoring the rights of a page", refused);
+        }
+    }
+
+    private void Resume(uint vcpu, Suspended which)
+    {
+        ref var steps = ref _vcpus[vcpu];
+        if ((steps.Suspends & which) == 0)
+        {
+            return;
+        }
+
+        steps.Suspends &= ~which;
+        if (IsSuspendedByAnother(vcpu, which))
+        {
+            return;
+        }
+
+        try
+        {
+            _monitor.Enable(EventOf(which)!);
+        }
+        catch (HypervisorException refused)
+        {
+            _failed("enabling an event again after a step", refused);
+        }
+    }
+
+    private readonly record struct LiftedPage(ulong Gfn, MemoryAccess Restore);
+
+    private struct VcpuSteps
+    {
+        public LiftedPage[] Lifted;
+        public int LiftedCount;
+        public Suspended Suspends;
+        public bool HandlerWants;
+        public bool StepsInHardware;
+        public bool HasEmulated;
+        public bool EmulatedAltered;
+        public Suspended EmulatedInstead;
+        public ulong EmulatedGfn;
+    }
+}

@@ -1,0 +1,54 @@
+using Introspect.Daemon.Cli;
+using Introspect.Daemon.Hypervisors;
+using Introspect.Daemon.Tracing;
+using Introspect.Hypervisor;
+
+namespace Introspect.Daemon.Tests.Cli;
+
+/// <summary>Notes what the command line asked for.</summary>
+internal sealed class FakeCommands : ICommands
+{
+    public TraceRequest? Trace { get; private set; }
+
+    public string? Run { get; private set; }
+
+    public (string Path, HypervisorSpec? Guest)? Served { get; private set; }
+
+    public (HypervisorSpec Hypervisor, DomainRef Domain)? Recovered { get; private set; }
+
+    public (HypervisorSpec Hypervisor, bool Json)? Listed { get; private set; }
+
+    public Exception? Throw { get; init; }
+
+    public Task<int> TraceAsync(TraceRequest request, CancellationToken cancellationToken)
+    {
+        Trace = request;
+        return Throw is null ? Task.FromResult(0) : throw Throw;
+    }
+
+    public Task<int> RunAsync(string configurationPath, CancellationToken cancellationToken)
+    {
+        Run = configurationPath;
+        return Task.FromResult(0);
+    }
+
+    public Task<int> ServeLabAsync(string socketPath, HypervisorSpec? guest, CancellationToken cancellationToken)
+    {
+        Served = (socketPath, guest);
+        return Task.FromResult(0);
+    }
+
+    public int Recover(HypervisorSpec hypervisor, DomainRef domain)
+    {
+        Recovered = (hypervisor, domain);
+        return 0;
+    }
+
+    public int List(HypervisorSpec hypervisor, bool json)
+    {
+        Listed = (hypervisor, json);
+        return 0;
+    }
+
+    public int Version() => 0;
+}

@@ -1,0 +1,110 @@
+using Introspect.Hypervisor;
+
+namespace Introspect.Rules.Tests.Mocks;
+
+/// <summary>A domain without a hypervisor, with one call log for itself and its monitor.</summary>
+public sealed class MockDomain : IDomain
+{
+    private readonly List<(uint Vcpu, TrapInjection Trap)> _traps = [];
+    private int _pauses;
+
+    public MockDomain(int vcpus = 2)
+    {
+        VcpuCount = vcpus;
+        Monitor = new(this);
+    }
+
+    public CallLog Log { get; } = new();
+
+    public MockMonitor Monitor { get; }
+
+    public MockGuestMemory GuestMemory { get; } = new();
+
+    public int VcpuCount { get; }
+
+    public DomainId Id => new(7);
+
+    public IGuestMemory Memory => GuestMemory;
+
+    /// <summary>What the toolstack says of the domain while it is not paused.</summary>
+    public DomainState State { get; set; } = DomainState.Running;
+
+    /// <summary>Called when the domain is paused, to play what the guest still did just before.</summary>
+    public Action? OnPause { get; set; }
+
+    /// <summary>Pauses that were not undone.</summary>
+    public int PauseCount => Volatile.Read(ref _pauses);
+
+    public IReadOnlyList<(uint Vcpu, TrapInjection Trap)> Traps
+    {
+        get
+        {
+            lock (_traps)
+            {
+                return [.. _traps];
+            }
+        }
+    }
+
+    /// <summary>Makes every call fail as for a domain that was destroyed.</summary>
+    public void Vanish()
+    {
+        foreach (var call in new[] { "Pause", "Unpause", "GetInfo", "InjectTrap", "Enable", "Disable", "SetMemoryAccess", "Notify", "Wait" })
+        {
+            Log.Fail(call, Errno.ESRCH);
+        }
+    }
+
+    public DomainInfo GetInfo()
+    {
+        Log.Called("GetInfo");
+        return new(Id, "mock", Guid.Empty, CpuVendor.Vmx, VcpuCount, new(0xfff), 16 << 20, PauseCount > 0 ? DomainState.Paused : State, PauseCount);
+    }
+
+    public void Pause()
+    {
+        OnPause?.Invoke();
+        Log.Called("Pause");
+        Interlocked.Increment(ref _pauses);
+    }
+
+    public void Unpause()
+    {
+        Log.Called("Unpause");
+        if (Interlocked.Decrement(ref _pauses) < 0)
+        {
+            throw new HypervisorException(Errno.EINVAL, "mock: the domain is not paused");
+        }
+    }
+
+    public VcpuState ReadVcpu(VcpuId vcpu)
+    {
+        Log.Called("ReadVcpu", vcpu.ToString());
+        return default;
+    }
+
+    public void WriteVcpu(VcpuId vcpu, in VcpuState state) => Log.Called("WriteVcpu", vcpu.ToString());
+
+    public void InjectTrap(VcpuId vcpu, in TrapInjection trap)
+    {
+        Log.Called("InjectTrap", $"{trap.Vector}");
+        lock (_traps)
+        {
+            _traps.Add((vcpu.Value, trap));
+        }
+    }
+
+    public IMonitor EnableMonitor()
+    {
+        Log.Called("EnableMonitor");
+        return Monitor;
+    }
+
+    public RecoveryReport Recover()
+    {
+        Log.Called("Recover");
+        return new(false, 0, 0, 0);
+    }
+
+    public void Dispose() => Log.Called("DisposeDomain");
+}
