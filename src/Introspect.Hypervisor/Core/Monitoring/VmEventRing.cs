@@ -210,19 +210,19 @@ internal sealed class VmEventRing
     public Errno Disable()
     {
         lock (_resumeLock)
-        lock (_lock)
-        {
-            if (_waiting != 0)
+            lock (_lock)
             {
-                return Errno.EBUSY;
-            }
+                if (_waiting != 0)
+                {
+                    return Errno.EBUSY;
+                }
 
-            _closed = true;
-            foreach (var vcpu in _domain.Vcpus)
-            {
-                Unblock(vcpu);
+                _closed = true;
+                foreach (var vcpu in _domain.Vcpus)
+                {
+                    Unblock(vcpu);
+                }
             }
-        }
 
         Release();
         return Errno.None;
@@ -232,11 +232,11 @@ internal sealed class VmEventRing
     public void Close()
     {
         lock (_resumeLock)
-        lock (_lock)
-        {
-            _closed = true;
-            Monitor.PulseAll(_lock);
-        }
+            lock (_lock)
+            {
+                _closed = true;
+                Monitor.PulseAll(_lock);
+            }
     }
 
     /// <summary>Lets go of the page and the port, once.</summary>
