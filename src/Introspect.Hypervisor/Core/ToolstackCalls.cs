@@ -1,3 +1,4 @@
+using Introspect.Hypervisor.Core.Memory;
 using System.Runtime.InteropServices;
 using Introspect.Hypervisor.Abi;
 using Introspect.Hypervisor.Core.Hypercalls;

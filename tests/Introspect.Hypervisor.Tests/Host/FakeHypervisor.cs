@@ -1,3 +1,4 @@
+using Introspect.Hypervisor.Core.Memory;
 using Introspect.Hypervisor.Core.Host;
 using Introspect.Hypervisor.Core.Hypercalls;
 using Introspect.Hypervisor.Linux;

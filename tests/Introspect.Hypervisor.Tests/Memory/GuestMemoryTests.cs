@@ -1,5 +1,4 @@
 using System.Runtime.InteropServices;
-using Introspect.Hypervisor.Core.Hypercalls;
 using Introspect.Hypervisor.Core.Memory;
 
 namespace Introspect.Hypervisor.Tests.Memory;

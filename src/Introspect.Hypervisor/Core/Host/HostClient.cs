@@ -1,3 +1,4 @@
+using Introspect.Hypervisor.Core.Memory;
 using System.Buffers.Binary;
 using System.Runtime.InteropServices;
 using System.Text;

@@ -1,3 +1,4 @@
+using Introspect.Hypervisor.Core.Memory;
 using Introspect.Hypervisor.Ring;
 
 namespace Introspect.Hypervisor.Core.Hypercalls;
@@ -42,24 +43,4 @@ internal interface IToolstack : IDisposable
 
     /// <summary>Takes what the guest wrote to its console since <paramref name="position"/>, and moves the position on.</summary>
     int ReadConsole(ushort domain, ref ulong position, Span<byte> destination);
-}
-
-/// <summary>Guest pages mapped contiguously into this process. Disposing unmaps them.</summary>
-internal abstract class ForeignMapping : IDisposable
-{
-    /// <summary>Native address of the first page.</summary>
-    public abstract nint Address { get; }
-
-    /// <summary>Bytes mapped.</summary>
-    public abstract long Length { get; }
-
-    /// <inheritdoc/>
-    public void Dispose()
-    {
-        Dispose(true);
-        GC.SuppressFinalize(this);
-    }
-
-    /// <summary>Unmaps the pages.</summary>
-    protected abstract void Dispose(bool disposing);
 }

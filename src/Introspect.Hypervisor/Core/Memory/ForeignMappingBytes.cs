@@ -1,5 +1,3 @@
-using Introspect.Hypervisor.Core.Hypercalls;
-
 namespace Introspect.Hypervisor.Core.Memory;
 
 /// <summary>The bytes of a foreign mapping.</summary>

@@ -1,5 +1,3 @@
-using Introspect.Hypervisor.Core.Hypercalls;
-
 namespace Introspect.Hypervisor.Core.Memory;
 
 /// <summary>Maps pages of one guest; every implementation of the seam has a way to.</summary>

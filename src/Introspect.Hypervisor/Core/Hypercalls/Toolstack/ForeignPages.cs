@@ -1,9 +1,9 @@
 using Introspect.Hypervisor.Core.Domains;
-using Introspect.Hypervisor.Core.Hypercalls;
+using Introspect.Hypervisor.Core.Memory;
 using Introspect.Hypervisor.Core.Host;
 using Introspect.Hypervisor.Linux;
 
-namespace Introspect.Hypervisor.Core.Memory;
+namespace Introspect.Hypervisor.Core.Hypercalls.Toolstack;
 
 /// <summary>
 /// Pages of a guest that somebody outside maps: each is held by a reference, so that it stays what it is when the

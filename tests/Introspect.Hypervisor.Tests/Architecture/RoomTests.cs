@@ -1,0 +1,83 @@
+using System.Runtime.CompilerServices;
+using System.Text.RegularExpressions;
+
+namespace Introspect.Hypervisor.Tests.House;
+
+/// <summary>The fences that docs/architecture.md describes, held against the sources.</summary>
+public sealed partial class RoomTests
+{
+    private static readonly string[] UnsafeRooms = ["Abi", "Ring", "Linux", "Xen", "Core/Cpu", "Core/Memory"];
+
+    private static string Source([CallerFilePath] string here = "") =>
+        Path.GetFullPath(Path.Combine(Path.GetDirectoryName(here)!, "../../../src/Introspect.Hypervisor"));
+
+    [Fact]
+    public void Unsafe_code_stays_in_its_rooms()
+    {
+        var offenders = Files().Where(file => !UnsafeRooms.Any(room => file.Name.StartsWith(room + "/", StringComparison.Ordinal)))
+            .Where(file => UnsafeKeyword().IsMatch(file.Code)).Select(file => file.Name);
+
+        Assert.Empty(offenders);
+    }
+
+    [Fact]
+    public void Libc_is_called_in_one_room()
+    {
+        var offenders = Files().Where(file => !file.Name.StartsWith("Linux/", StringComparison.Ordinal))
+            .Where(file => NativeImport().IsMatch(file.Code)).Select(file => file.Name);
+
+        Assert.Empty(offenders);
+    }
+
+    [Theory]
+    [InlineData("Abi", "Ring|Linux|Core")]
+    [InlineData("Linux", "Ring|Core")]
+    [InlineData("Ring", "Core")]
+    [InlineData("Core/Memory", @"Core\.(Cpu|State|Platform|Domains|Monitoring|Hypercalls|Execution|Building|Host)")]
+    [InlineData("Core/Cpu", @"Core\.(State|Platform|Domains|Monitoring|Hypercalls|Execution|Building|Host)")]
+    [InlineData("Core/Platform", @"Core\.(Domains|Monitoring|Hypercalls|Execution|Building|Host)")]
+    [InlineData("Core/Domains", @"Core\.(Hypercalls|Execution|Building|Host)")]
+    [InlineData("Core/Monitoring", @"Core\.(Hypercalls|Execution|Building|Host)")]
+    [InlineData("Core/Hypercalls", @"Core\.(Execution|Building|Host)")]
+    public void A_room_knows_only_those_above_it(string room, string below)
+    {
+        // The toolstack's door is what the host carries over its socket, and implements the host's interface.
+        var forbidden = new Regex($@"using Introspect\.Hypervisor\.({below})\b");
+        var offenders = Files().Where(file => file.Name.StartsWith(room + "/", StringComparison.Ordinal)
+                && file.Name != "Core/Hypercalls/Toolstack/LocalToolstack.cs")
+            .SelectMany(file => forbidden.Matches(file.Code).Select(match => $"{file.Name}: {match.Value}"));
+
+        Assert.Empty(offenders);
+    }
+
+    [Fact]
+    public void No_hand_written_file_grows_past_its_readers()
+    {
+        const int Most = 600;
+        var root = Path.GetFullPath(Path.Combine(Source(), "../.."));
+        var offenders = new[] { "src", "tests" }.SelectMany(folder => Directory.EnumerateFiles(Path.Combine(root, folder), "*.cs", SearchOption.AllDirectories))
+            .Where(path => !path.Contains("/obj/", StringComparison.Ordinal) && !path.Contains("/bin/", StringComparison.Ordinal))
+            .Select(path => (Path: Path.GetRelativePath(root, path), Lines: File.ReadLines(path).Count()))
+            .Where(file => file.Lines > Most)
+            .Select(file => $"{file.Path}: {file.Lines} lines");
+
+        Assert.Empty(offenders);
+    }
+
+    private static IEnumerable<(string Name, string Code)> Files()
+    {
+        var root = Source();
+        return Directory.EnumerateFiles(root, "*.cs", SearchOption.AllDirectories)
+            .Select(path => (Path.GetRelativePath(root, path), Comments().Replace(File.ReadAllText(path), "")))
+            .Where(file => !file.Item1.StartsWith("obj/", StringComparison.Ordinal) && !file.Item1.StartsWith("bin/", StringComparison.Ordinal));
+    }
+
+    [GeneratedRegex(@"\bunsafe\b")]
+    private static partial Regex UnsafeKeyword();
+
+    [GeneratedRegex(@"\[(Library|Dll)Import")]
+    private static partial Regex NativeImport();
+
+    [GeneratedRegex(@"//[^\n]*")]
+    private static partial Regex Comments();
+}
