@@ -43,12 +43,13 @@ internal sealed class EventOptions
     private readonly Option<bool> _vmExit = Switch("--vmexit", "Every vmexit");
     private readonly Option<bool> _debug = Switch("--debug", "Debug exceptions");
     private readonly Option<bool> _descriptor = Switch("--desc", "Accesses to GDTR, IDTR, LDTR and TR");
+    private readonly Option<bool> _io = Switch("--io", "Port input and output (Xen 4.18 and later)");
     private readonly Option<bool> _all = Switch("--all", "Everything above that needs no value, and the usual MSRs");
 
     private IEnumerable<Option> All =>
     [
         _controlRegisters, _msrs, _cpuid, _breakpoint, _singleStep, _read, _write, _execute, _guestRequest, _vmExit,
-        _debug, _descriptor, _all,
+        _debug, _descriptor, _io, _all,
     ];
 
     /// <summary>Adds the options to a command.</summary>
@@ -76,6 +77,7 @@ internal sealed class EventOptions
         AddWhen(result.GetValue(_vmExit) || all, new MonitorEvent.VmExit());
         AddWhen(result.GetValue(_debug) || all, new MonitorEvent.DebugException());
         AddWhen(result.GetValue(_descriptor) || all, new MonitorEvent.DescriptorAccess());
+        AddWhen(result.GetValue(_io) || all, new MonitorEvent.IoInstruction());
         MemoryWatch[] memory =
         [
             .. ReadRanges(result, _read, MemAccessFlags.Read),

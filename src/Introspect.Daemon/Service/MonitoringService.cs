@@ -245,7 +245,7 @@ internal sealed class MonitoringService(
         }
         catch (Exception e) when (e is HypervisorException or PumpStartException or IOException)
         {
-            var why = e is HypervisorException { Error: Errno.EBUSY }
+            var why = e is HypervisorException { Error: Errno.EBUSY } && !e.Message.Contains("recover", StringComparison.Ordinal)
                 ? $"{e.Message}; another monitor has it, or a dead one had: 'introspect recover {watch.Label}'"
                 : Cli.UserError.OneLine(e.Message);
             var delay = watch.Fail(why);

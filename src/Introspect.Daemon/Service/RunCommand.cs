@@ -36,11 +36,17 @@ internal sealed class RunCommand(IHypervisorFactory factory, Func<string, string
                 // Signal handlers should be short; the file is read elsewhere.
                 _ = Task.Run(() => Reload(path, configuration, host.Services), CancellationToken.None);
             });
+<<<<<<< HEAD
 
             // Asked for now: running the host disposes of its services when it ends.
             var monitoring = host.Services.GetRequiredService<MonitoringService>();
             await host.RunAsync(cancellationToken).ConfigureAwait(false);
             return monitoring.LeftSomethingBehind ? ExitCode.Failure : ExitCode.Ok;
+=======
+            await host.StartAsync(cancellationToken).ConfigureAwait(false);
+            await host.WaitForShutdownAsync(cancellationToken).ConfigureAwait(false);
+            return host.Services.GetRequiredService<MonitoringService>().LeftSomethingBehind ? ExitCode.Failure : ExitCode.Ok;
+>>>>>>> daemon
         }
         finally
         {
@@ -57,8 +63,7 @@ internal sealed class RunCommand(IHypervisorFactory factory, Func<string, string
         builder.Logging.AddFilter("Microsoft", LogLevel.Warning).AddFilter("Microsoft.Extensions.Hosting", LogLevel.None);
         var services = builder.Services;
         services.Configure<HostOptions>(options => options.ShutdownTimeout = (configuration.ShutdownTimeout * 2) + HostSlack);
-        services.Configure<ConsoleLifetimeOptions>(options => options.SuppressStatusMessages = true);
-        services.AddSingleton<IHostLifetime, Microsoft.Extensions.Hosting.Internal.ConsoleLifetime>();
+        services.AddSingleton<IHostLifetime, PassiveLifetime>();
         services.AddSingleton(configuration);
         services.AddSingleton(notify);
         services.AddSingleton(TimeProvider.System);
@@ -175,5 +180,13 @@ internal sealed class RunCommand(IHypervisorFactory factory, Func<string, string
         }
 
         return configuration.CreateLogger();
+    }
+
+    // Signals are the program's: they cancel the token that the host runs by.
+    private sealed class PassiveLifetime : IHostLifetime
+    {
+        public Task WaitForStartAsync(CancellationToken cancellationToken) => Task.CompletedTask;
+
+        public Task StopAsync(CancellationToken cancellationToken) => Task.CompletedTask;
     }
 }

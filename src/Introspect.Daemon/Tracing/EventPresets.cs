@@ -8,6 +8,9 @@ namespace Introspect.Daemon.Tracing;
 /// <summary>What is watched when the user names no event.</summary>
 internal static class EventPresets
 {
+    // Where Xen's CPUID leaves begin at their usual place: a guest writes it once, when it boots.
+    private const uint HypercallPageMsr = 0x4000_0000;
+
     /// <summary>
     /// The demo guest: everything that it does, with the page that it touches for the watcher's sake. Any other:
     /// what tells much and slows little, which leaves out vmexits and single steps.
@@ -36,7 +39,7 @@ internal static class EventPresets
         return new(
             selection with
             {
-                Events = [.. selection.Events, new MonitorEvent.SingleStep(), new MonitorEvent.VmExit()],
+                Events = [.. selection.Events, new MonitorEvent.Msr(HypercallPageMsr), new MonitorEvent.SingleStep(), new MonitorEvent.VmExit(), new MonitorEvent.IoInstruction()],
                 Memory = [new(demo.WatchedPage.Gfn, 1, Everything)],
             },
             EventOptions.DefaultSteps,

@@ -2,7 +2,7 @@ using System.Diagnostics.CodeAnalysis;
 
 namespace Introspect.Daemon.Tracing;
 
-/// <summary>Names of the model specific registers that people watch, as the processor manuals have them.</summary>
+/// <summary>Names of the model specific registers that people watch, as the processor manuals (and, for its own, Xen) have them.</summary>
 internal static class MsrNames
 {
     private static readonly Dictionary<uint, string> ByNumber = new()
@@ -18,6 +18,7 @@ internal static class MsrNames
         [0x1d9] = "debugctl",
         [0x277] = "pat",
         [0x6e0] = "tsc_deadline",
+        [0x4000_0000] = "hypercall_page",
         [0xc000_0080] = "efer",
         [0xc000_0081] = "star",
         [0xc000_0082] = "lstar",

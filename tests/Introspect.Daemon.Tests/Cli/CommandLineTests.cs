@@ -112,7 +112,7 @@ public sealed class CommandLineTests
         var choice = (await TraceAsync("trace --demo --all")).Choice;
         Assert.True(choice.Everything);
         Assert.Equal(EventOptions.DefaultSteps, choice.Steps);
-        Assert.Equal(3 + MsrNames.Usual.Count + 7, choice.Selection.Events.Count);
+        Assert.Equal(3 + MsrNames.Usual.Count + 8, choice.Selection.Events.Count);
         Assert.Equal(choice.Selection.Events.Count, choice.Selection.Events.Distinct().Count());
     }
 
