@@ -36,17 +36,9 @@ internal sealed class RunCommand(IHypervisorFactory factory, Func<string, string
                 // Signal handlers should be short; the file is read elsewhere.
                 _ = Task.Run(() => Reload(path, configuration, host.Services), CancellationToken.None);
             });
-<<<<<<< HEAD
-
-            // Asked for now: running the host disposes of its services when it ends.
-            var monitoring = host.Services.GetRequiredService<MonitoringService>();
-            await host.RunAsync(cancellationToken).ConfigureAwait(false);
-            return monitoring.LeftSomethingBehind ? ExitCode.Failure : ExitCode.Ok;
-=======
             await host.StartAsync(cancellationToken).ConfigureAwait(false);
             await host.WaitForShutdownAsync(cancellationToken).ConfigureAwait(false);
             return host.Services.GetRequiredService<MonitoringService>().LeftSomethingBehind ? ExitCode.Failure : ExitCode.Ok;
->>>>>>> daemon
         }
         finally
         {
