@@ -281,7 +281,7 @@ public sealed unsafe class SseResultTests
 
     private static Vector128<byte> RandomOf<T>(Random random, T[] values)
     {
-        var picked = new T[Vector128<byte>.Count / (values is uint[] ? 4 : 8)];
+        var picked = new T[Vector128<T>.Count];
         for (var n = 0; n < picked.Length; n++)
         {
             picked[n] = values[random.Next(values.Length)];
