@@ -8,7 +8,7 @@ internal static unsafe partial class Binder
 {
     private static bool BindVector(in Instruction ins, Insn* i, BindContext context) =>
         BindX87State(in ins, i, context) || BindFxState(in ins, i, context) || BindBesideVector(in ins, i, context)
-        || BindNativeX87(in ins, i, context) || BindNativeVector(in ins, i, context);
+        || BindVectorMove(in ins, i, context) || BindNativeX87(in ins, i, context) || BindNativeVector(in ins, i, context);
 
     private static bool BindX87State(in Instruction ins, Insn* i, BindContext context)
     {

@@ -30,6 +30,18 @@ internal readonly struct CpuFeatureSet : IEquatable<CpuFeatureSet>
         return new(words);
     }
 
+    /// <summary>The features of both sets.</summary>
+    public CpuFeatureSet With(CpuFeatureSet other)
+    {
+        var words = _words;
+        for (var n = 0; n < (int)CpuFeatureWord.Count; n++)
+        {
+            words[n] |= other._words[n];
+        }
+
+        return new(words);
+    }
+
     /// <summary>This set without these features.</summary>
     public CpuFeatureSet Without(params ReadOnlySpan<CpuFeature> features)
     {

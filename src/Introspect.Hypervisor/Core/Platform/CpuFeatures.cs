@@ -1,3 +1,5 @@
+using Introspect.Hypervisor.Core.Cpu.VectorUnit;
+
 namespace Introspect.Hypervisor.Core.Platform;
 
 /// <summary>
@@ -8,15 +10,14 @@ internal static class CpuFeatures
 {
     /// <summary>What the interpreter implements, for any vendor.</summary>
     public static readonly CpuFeatureSet Implemented = CpuFeatureSet.Of(
-        CpuFeature.Fpu, CpuFeature.De, CpuFeature.Pse, CpuFeature.Tsc, CpuFeature.Msr, CpuFeature.Pae,
+        CpuFeature.De, CpuFeature.Pse, CpuFeature.Tsc, CpuFeature.Msr, CpuFeature.Pae,
         CpuFeature.Cx8, CpuFeature.Sep, CpuFeature.Mtrr, CpuFeature.Pge, CpuFeature.Cmov, CpuFeature.Pat,
-        CpuFeature.Pse36, CpuFeature.Clflush, CpuFeature.Mmx, CpuFeature.Fxsr, CpuFeature.Sse, CpuFeature.Sse2,
-        CpuFeature.Sse3, CpuFeature.Cx16, CpuFeature.Popcnt, CpuFeature.Hypervisor,
+        CpuFeature.Pse36, CpuFeature.Cx16, CpuFeature.Popcnt, CpuFeature.Hypervisor,
         CpuFeature.Syscall, CpuFeature.Nx, CpuFeature.Page1Gb, CpuFeature.Rdtscp, CpuFeature.Lm,
         CpuFeature.LahfLm, CpuFeature.Prefetchw,
         CpuFeature.FsGsBase, CpuFeature.TscAdjust, CpuFeature.Smep, CpuFeature.Erms, CpuFeature.NoFpuSelectors,
         CpuFeature.Smap, CpuFeature.Umip,
-        CpuFeature.Itsc);
+        CpuFeature.Itsc).With(VectorFeatures.Implemented);
 
     private static readonly CpuFeature[] AmdOnly =
     [

@@ -24,14 +24,7 @@ internal static class NativeVectorWriter
             }
             else if (n > 1)
             {
-                // XMM0, named by BLENDV and SHA256RNDS2.
-                if (kind != OpKind.Register || guest.GetOpRegister(n) != Register.XMM0)
-                {
-                    return false;
-                }
-
-                ins.SetOpKind(n, kind);
-                ins.SetOpRegister(n, Register.XMM0);
+                return false;
             }
             else if (kind == OpKind.Memory)
             {
@@ -55,7 +48,7 @@ internal static class NativeVectorWriter
     /// <summary>A function for an instruction with up to two operands.</summary>
     public static void Write(Assembler a, in Instruction ins)
     {
-        if (NamesXmm0(in ins))
+        if (ins.Mnemonic is Mnemonic.Pblendvb or Mnemonic.Blendvps or Mnemonic.Blendvpd)
         {
             a.mov(rax, __qword_ptr[rdx + NativeFrame.Xmm0Offset]);
             a.movups(xmm0, __xmmword_ptr[rax]);
@@ -124,9 +117,6 @@ internal static class NativeVectorWriter
             : register.IsGPR16() ? Register.CX
             : register.IsGPR8() ? Register.CL
             : Register.None;
-
-    private static bool NamesXmm0(in Instruction ins) =>
-        ins.OpCount > 2 && ins.Op2Kind == OpKind.Register && ins.Op2Register == Register.XMM0;
 
     private static void Load(Assembler a, in Instruction ins, int operand)
     {
