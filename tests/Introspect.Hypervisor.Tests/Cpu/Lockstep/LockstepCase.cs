@@ -128,7 +128,7 @@ internal sealed unsafe class LockstepCase(Random random, ulong scratch, ulong st
     private void DrawAddress(InstructionTemplate template)
     {
         ref readonly var i = ref template.Instruction;
-        Operand = Window + (WindowBytes / 2) + (uint)_random.Next(-64, 64);
+        Operand = Window + (WindowBytes / 2) - 64 + (uint)_random.Next(128);
         if (template.Mnemonic == Mnemonic.Cmpxchg16b)
         {
             Operand &= ~15UL;

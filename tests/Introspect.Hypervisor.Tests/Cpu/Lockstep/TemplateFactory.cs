@@ -65,8 +65,10 @@ internal sealed class TemplateFactory(Random random)
             return false; // AH and its like beside a register that needs REX
         }
 
-        template = new InstructionTemplate(in instruction, [.. writer.Bytes]);
-        return true;
+        template = new InstructionTemplate([.. writer.Bytes]);
+
+        // Encodings of Knights Corner are nothing here; a bit number that is the base as well would reach anywhere.
+        return !template.Instruction.IsInvalid && (!template.IsBitString || instruction.MemoryBase != instruction.Op1Register.GetFullRegister());
     }
 
     private bool SetOperand(ref Instruction i, int n, OpCodeOperandKind kind, bool memory, ref bool inMemory)
