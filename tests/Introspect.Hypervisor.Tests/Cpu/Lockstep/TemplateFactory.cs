@@ -13,6 +13,32 @@ internal sealed class TemplateFactory(Random random)
 
     private readonly Random _random = random;
 
+    /// <summary>Templates of every encoding of every mnemonic that is compared.</summary>
+    public static List<InstructionTemplate> MakeAll(Random random, int each)
+    {
+        var factory = new TemplateFactory(random);
+        var templates = new List<InstructionTemplate>();
+        var seen = new HashSet<Mnemonic>();
+        foreach (var code in Enum.GetValues<Code>())
+        {
+            var info = code.ToOpCode();
+            if (!info.IsInstruction || !info.Mode64 || info.IsPrivileged || !DefinedFlags.Undefined.ContainsKey(code.Mnemonic())
+                || info.Encoding is not (EncodingKind.Legacy or EncodingKind.VEX))
+            {
+                continue;
+            }
+
+            foreach (var template in factory.Make(code, each))
+            {
+                templates.Add(template);
+                seen.Add(template.Mnemonic);
+            }
+        }
+
+        Assert.Empty(DefinedFlags.Undefined.Keys.Except(seen));
+        return templates;
+    }
+
     /// <summary>Templates of one encoding: register forms, memory forms and prefixed ones.</summary>
     public IEnumerable<InstructionTemplate> Make(Code code, int each)
     {
