@@ -117,10 +117,9 @@ public sealed unsafe class DecimalTests
         return Run(machine);
     }
 
-    /// <summary>Runs to HLT, which gives 0xFF-free 0, or to the first exception, which gives its vector.</summary>
+    /// <summary>Runs one instruction and gives the vector of its exception, which is left pending, or 0.</summary>
     private static byte Run(BareMachine machine)
     {
-        // Without an IDT the first exception ends in a triple fault; single steps show it before that.
         var exit = machine.Cpu.EmulateOne(AccessOverride.None);
         Assert.NotEqual(ExitKind.TripleFault, exit.Kind);
         return machine.State->Pending.Valid ? machine.State->Pending.Vector : (byte)0;
