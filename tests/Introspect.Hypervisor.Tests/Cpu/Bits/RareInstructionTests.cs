@@ -3,8 +3,8 @@ using Introspect.Hypervisor.Core.Cpu;
 
 namespace Introspect.Hypervisor.Tests.Cpu.Bits;
 
-/// <summary>Decimal arithmetic in 32-bit code; the examples are those of the manuals and their edges.</summary>
-public sealed unsafe class DecimalTests
+/// <summary>What the lockstep cannot reach: decimal arithmetic and BOUND, wrapping bit strings, refused operands.</summary>
+public sealed unsafe class RareInstructionTests
 {
     private const uint C = RFlags.Cf;
     private const uint P = RFlags.Pf;
