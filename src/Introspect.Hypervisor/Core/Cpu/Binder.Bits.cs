@@ -12,8 +12,8 @@ internal static unsafe partial class Binder
         Mnemonic.Bts => BitTest<Bts>(in ins, i, context),
         Mnemonic.Btr => BitTest<Btr>(in ins, i, context),
         Mnemonic.Btc => BitTest<Btc>(in ins, i, context),
-        Mnemonic.Bsf => Alu<Bsf>(in ins, i, context),
-        Mnemonic.Bsr => Alu<Bsr>(in ins, i, context),
+        Mnemonic.Bsf => BitScan<Bsf>(in ins, i, context),
+        Mnemonic.Bsr => BitScan<Bsr>(in ins, i, context),
         Mnemonic.Tzcnt => Alu<Tzcnt>(in ins, i, context),
         Mnemonic.Lzcnt => Alu<Lzcnt>(in ins, i, context),
         Mnemonic.Popcnt => Alu<Popcnt>(in ins, i, context),
@@ -39,6 +39,24 @@ internal static unsafe partial class Binder
         i->Handler = wide
             ? locked ? Pick.At<AluMemLocked<TOp, FromRegister>, BitString64>(size) : Pick.At<AluMem<TOp, FromRegister>, BitString64>(size)
             : locked ? Pick.At<AluMemLocked<TOp, FromRegister>, BitStringChecked>(size) : Pick.At<AluMem<TOp, FromRegister>, BitStringChecked>(size);
+        return true;
+    }
+
+    private static bool BitScan<TScan>(in Instruction ins, Insn* i, BindContext context)
+        where TScan : struct, IBitScan
+    {
+        var size = SizeOf(in ins, 0);
+        i->R0 = StateOffsets.Of(ins.Op0Register);
+        if (IsMemory(in ins, 1))
+        {
+            i->Handler = Pick.Memory<BitScanMem<TScan>>(size, BindMemory(in ins, i, context));
+        }
+        else
+        {
+            i->R1 = StateOffsets.Of(ins.Op1Register);
+            i->Handler = Pick.Sized<BitScanReg<TScan>>(size);
+        }
+
         return true;
     }
 

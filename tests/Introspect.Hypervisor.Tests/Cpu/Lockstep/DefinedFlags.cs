@@ -26,7 +26,7 @@ internal static class DefinedFlags
             case Mnemonic.Rol or Mnemonic.Ror or Mnemonic.Rcl or Mnemonic.Rcr:
                 return masked is 0 or 1 ? 0 : RFlags.Of;
             case Mnemonic.Shld or Mnemonic.Shrd:
-                return masked == 0 ? 0 : masked > bits ? AllSix : RFlags.Af | (masked != 1 ? RFlags.Of : 0);
+                return masked == 0 ? 0 : RFlags.Af | (masked != 1 ? RFlags.Of : 0);
             default:
                 return Undefined[template.Mnemonic];
         }

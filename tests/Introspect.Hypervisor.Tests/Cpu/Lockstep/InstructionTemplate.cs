@@ -7,16 +7,12 @@ internal sealed class InstructionTemplate
 {
     private readonly Instruction _instruction;
 
-    public InstructionTemplate(in Instruction instruction, byte[] bytes)
+    public InstructionTemplate(byte[] bytes)
     {
         Bytes = bytes;
 
-        // What the decoder makes of the bytes, with sizes and prefixes filled in.
+        // What the decoder makes of the bytes, with sizes filled in. XCHG of rAX with itself is a NOP.
         _instruction = Decoder.Create(64, bytes).Decode();
-        if (_instruction.Code != instruction.Code && !_instruction.Mnemonic.Equals(instruction.Mnemonic))
-        {
-            throw new InvalidOperationException($"{instruction.Code} was encoded as {_instruction.Code}");
-        }
     }
 
     public byte[] Bytes { get; }

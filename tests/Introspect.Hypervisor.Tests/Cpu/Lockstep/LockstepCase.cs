@@ -35,7 +35,7 @@ internal sealed unsafe class LockstepCase(Random random, ulong scratch, ulong st
     /// <summary>Address of the explicit memory operand.</summary>
     public ulong Operand { get; private set; }
 
-    /// <summary>Draws inputs. False when the instruction would fault with them.</summary>
+    /// <summary>Draws inputs. False when the instruction would fault with them or do what is not defined.</summary>
     public bool Draw(InstructionTemplate template)
     {
         ref readonly var i = ref template.Instruction;
@@ -64,6 +64,12 @@ internal sealed unsafe class LockstepCase(Random random, ulong scratch, ulong st
         if (template.Mnemonic is Mnemonic.Cmpxchg or Mnemonic.Cmpxchg8b or Mnemonic.Cmpxchg16b && _random.Next(2) == 0)
         {
             Match(template);
+        }
+
+        // A 16-bit double shift by more than 16 has no defined result, and processors of the two makers differ.
+        if (template.Mnemonic is Mnemonic.Shld or Mnemonic.Shrd && DefinedFlags.OperandSize(in i) == 2 && (ShiftCount(in i) & 31) > 16)
+        {
+            return false;
         }
 
         return template.Mnemonic is not (Mnemonic.Div or Mnemonic.Idiv) || DrawDividend(template);
@@ -128,7 +134,7 @@ internal sealed unsafe class LockstepCase(Random random, ulong scratch, ulong st
     private void DrawAddress(InstructionTemplate template)
     {
         ref readonly var i = ref template.Instruction;
-        Operand = Window + (WindowBytes / 2) + (uint)_random.Next(-64, 64);
+        Operand = Window + (WindowBytes / 2) - 64 + (uint)_random.Next(128);
         if (template.Mnemonic == Mnemonic.Cmpxchg16b)
         {
             Operand &= ~15UL;

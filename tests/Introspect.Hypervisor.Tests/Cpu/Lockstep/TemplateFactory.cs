@@ -13,6 +13,32 @@ internal sealed class TemplateFactory(Random random)
 
     private readonly Random _random = random;
 
+    /// <summary>Templates of every encoding of every mnemonic that is compared.</summary>
+    public static List<InstructionTemplate> MakeAll(Random random, int each)
+    {
+        var factory = new TemplateFactory(random);
+        var templates = new List<InstructionTemplate>();
+        var seen = new HashSet<Mnemonic>();
+        foreach (var code in Enum.GetValues<Code>())
+        {
+            var info = code.ToOpCode();
+            if (!info.IsInstruction || !info.Mode64 || info.IsPrivileged || !DefinedFlags.Undefined.ContainsKey(code.Mnemonic())
+                || info.Encoding is not (EncodingKind.Legacy or EncodingKind.VEX))
+            {
+                continue;
+            }
+
+            foreach (var template in factory.Make(code, each))
+            {
+                templates.Add(template);
+                seen.Add(template.Mnemonic);
+            }
+        }
+
+        Assert.Empty(DefinedFlags.Undefined.Keys.Except(seen));
+        return templates;
+    }
+
     /// <summary>Templates of one encoding: register forms, memory forms and prefixed ones.</summary>
     public IEnumerable<InstructionTemplate> Make(Code code, int each)
     {
@@ -65,8 +91,10 @@ internal sealed class TemplateFactory(Random random)
             return false; // AH and its like beside a register that needs REX
         }
 
-        template = new InstructionTemplate(in instruction, [.. writer.Bytes]);
-        return true;
+        template = new InstructionTemplate([.. writer.Bytes]);
+
+        // Encodings of Knights Corner are nothing here; a bit number that is the base as well would reach anywhere.
+        return !template.Instruction.IsInvalid && (!template.IsBitString || instruction.MemoryBase != instruction.Op1Register.GetFullRegister());
     }
 
     private bool SetOperand(ref Instruction i, int n, OpCodeOperandKind kind, bool memory, ref bool inMemory)

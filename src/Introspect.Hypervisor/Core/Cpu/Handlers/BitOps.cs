@@ -56,37 +56,6 @@ internal readonly struct Btc : IAluOp
         where T : unmanaged => a ^ TestedBit.Take<T>(s, a, b);
 }
 
-/// <summary>
-/// bsf: a zero source leaves the destination alone, which current processors promise. Of the undefined flags
-/// SF and PF follow the source and CF, OF and AF are 0.
-/// </summary>
-internal readonly struct Bsf : IAluOp
-{
-    public static bool Writes => true;
-
-    [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    public static unsafe ulong Apply<T>(CpuState* s, ulong a, ulong b)
-        where T : unmanaged
-    {
-        Flags.SetLogic<T>(s, b);
-        return b == 0 ? a : (ulong)BitOperations.TrailingZeroCount(b);
-    }
-}
-
-/// <summary>bsr, with the flags of <see cref="Bsf"/>.</summary>
-internal readonly struct Bsr : IAluOp
-{
-    public static bool Writes => true;
-
-    [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    public static unsafe ulong Apply<T>(CpuState* s, ulong a, ulong b)
-        where T : unmanaged
-    {
-        Flags.SetLogic<T>(s, b);
-        return b == 0 ? a : (ulong)BitOperations.Log2(b);
-    }
-}
-
 /// <summary>tzcnt: CF tells of a zero source, ZF of a zero result; OF and AF are 0, SF and PF follow the result.</summary>
 internal readonly struct Tzcnt : IAluOp
 {

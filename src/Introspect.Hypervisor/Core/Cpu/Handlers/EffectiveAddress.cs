@@ -33,6 +33,8 @@ internal readonly struct AddressChecked : IEffectiveAddress
     /// <summary>Linear address that no TLB slot has: non-canonical and not the page of any invalid tag.</summary>
     public const ulong Refused = 0x7FFF_0000_0000_0FFF;
 
+    // Not inlined: the out parameter would take a local's address, and the handler lose its tail call.
+    [MethodImpl(MethodImplOptions.NoInlining)]
     public static unsafe ulong Linear(CpuState* s, Insn* i, int size, bool write) =>
         Access.Linear(s, (SegmentIndex)i->Seg, Offset(s, i), size, write, out var linear) ? linear : Refused;
 
