@@ -32,7 +32,7 @@ internal sealed class Commands(IHypervisorFactory factory, Stream output, bool i
         {
             return await new TraceSession(request, hypervisor, shown, TimeProvider.System).RunAsync(cancellationToken).ConfigureAwait(false);
         }
-        catch (IOException e) when (IsClosedPipe(e))
+        catch (IOException e) when (StandardOutput.IsClosed(e))
         {
             // Who reads has seen enough ('| head').
             return ExitCode.Ok;
@@ -105,7 +105,17 @@ internal sealed class Commands(IHypervisorFactory factory, Stream output, bool i
     }
 
     /// <inheritdoc/>
-    public void Dispose() => _text.Dispose();
+    public void Dispose()
+    {
+        try
+        {
+            _text.Dispose();
+        }
+        catch (IOException e) when (StandardOutput.IsClosed(e))
+        {
+            // What is left in the buffer has no reader.
+        }
+    }
 
     private static IDomain Open(HypervisorSession session, DomainRef domain)
     {
@@ -136,11 +146,5 @@ internal sealed class Commands(IHypervisorFactory factory, Stream output, bool i
         }
 
         output.Write("\n"u8);
-    }
-
-    private static bool IsClosedPipe(IOException e)
-    {
-        const int BrokenPipe = 32;
-        return (e.HResult & 0xffff) == BrokenPipe || e.InnerException is System.Net.Sockets.SocketException { NativeErrorCode: BrokenPipe };
     }
 }

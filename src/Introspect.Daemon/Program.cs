@@ -2,6 +2,7 @@ using System.Runtime.InteropServices;
 using Introspect.Daemon;
 using Introspect.Daemon.Cli;
 using Introspect.Daemon.Hypervisors;
+using Introspect.Daemon.Output;
 
 using var stopping = new CancellationTokenSource();
 
@@ -20,7 +21,7 @@ using var terminate = PosixSignalRegistration.Create(PosixSignal.SIGTERM, Stop);
 
 try
 {
-    using var output = Console.OpenStandardOutput();
+    using var output = StandardOutput.Open();
     using var commands = new Commands(new HypervisorFactory(), output, !Console.IsOutputRedirected, Environment.GetEnvironmentVariable);
     return await CommandLine.InvokeAsync(args, commands, Console.Out, Console.Error, stopping.Token).ConfigureAwait(false);
 }

@@ -51,7 +51,7 @@ public sealed class MonitoringServiceTests
         await using var harness = new ServiceHarness();
         var domains = Enumerable.Range(1, 4).Select(i => harness.Hypervisor.Add((ushort)i, $"guest-{i}")).ToList();
         await harness.StartAsync();
-        await ServiceHarness.Until(() => domains.All(d => d.Enables == 1));
+        await ServiceHarness.Until(() => harness.Service.Status == "watching 4 of 4 domains");
         foreach (var domain in domains)
         {
             for (var i = 0; i < 100; i++)
@@ -146,6 +146,7 @@ public sealed class MonitoringServiceTests
         await ServiceHarness.Until(() => c.Enables == 1 && b.Monitor!.IsDisposed);
         Assert.Equal(1, a.Enables);
         Assert.False(a.Monitor!.IsDisposed);
+        await ServiceHarness.Until(() => harness.Service.Status == "watching 2 of 2 domains");
         Assert.Contains(c.Monitor!.Enabled, e => e is MonitorEvent.ControlRegister { Register: ControlRegisterIndex.Cr4 });
     }
 
