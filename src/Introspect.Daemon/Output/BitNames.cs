@@ -8,30 +8,22 @@ internal static class BitNames
 {
     private const uint MsrEfer = 0xc000_0080;
 
-    private static readonly Dictionary<int, string> Cr0 = new()
-    {
-        [0] = "PE", [1] = "MP", [2] = "EM", [3] = "TS", [4] = "ET", [5] = "NE", [16] = "WP", [18] = "AM",
-        [29] = "NW", [30] = "CD", [31] = "PG",
-    };
+    private static readonly Dictionary<int, string> Cr0 = Table(
+        (0, "PE"), (1, "MP"), (2, "EM"), (3, "TS"), (4, "ET"), (5, "NE"), (16, "WP"), (18, "AM"),
+        (29, "NW"), (30, "CD"), (31, "PG"));
 
-    private static readonly Dictionary<int, string> Cr4 = new()
-    {
-        [0] = "VME", [1] = "PVI", [2] = "TSD", [3] = "DE", [4] = "PSE", [5] = "PAE", [6] = "MCE", [7] = "PGE",
-        [8] = "PCE", [9] = "OSFXSR", [10] = "OSXMMEXCPT", [11] = "UMIP", [12] = "LA57", [13] = "VMXE",
-        [14] = "SMXE", [16] = "FSGSBASE", [17] = "PCIDE", [18] = "OSXSAVE", [20] = "SMEP", [21] = "SMAP",
-        [22] = "PKE", [23] = "CET", [24] = "PKS",
-    };
+    private static readonly Dictionary<int, string> Cr4 = Table(
+        (0, "VME"), (1, "PVI"), (2, "TSD"), (3, "DE"), (4, "PSE"), (5, "PAE"), (6, "MCE"), (7, "PGE"),
+        (8, "PCE"), (9, "OSFXSR"), (10, "OSXMMEXCPT"), (11, "UMIP"), (12, "LA57"), (13, "VMXE"),
+        (14, "SMXE"), (16, "FSGSBASE"), (17, "PCIDE"), (18, "OSXSAVE"), (20, "SMEP"), (21, "SMAP"),
+        (22, "PKE"), (23, "CET"), (24, "PKS"));
 
-    private static readonly Dictionary<int, string> Xcr0 = new()
-    {
-        [0] = "X87", [1] = "SSE", [2] = "AVX", [3] = "BNDREGS", [4] = "BNDCSR", [5] = "OPMASK", [6] = "ZMM_HI256",
-        [7] = "HI16_ZMM", [9] = "PKRU",
-    };
+    private static readonly Dictionary<int, string> Xcr0 = Table(
+        (0, "X87"), (1, "SSE"), (2, "AVX"), (3, "BNDREGS"), (4, "BNDCSR"), (5, "OPMASK"), (6, "ZMM_HI256"),
+        (7, "HI16_ZMM"), (9, "PKRU"));
 
-    private static readonly Dictionary<int, string> Efer = new()
-    {
-        [0] = "SCE", [8] = "LME", [10] = "LMA", [11] = "NXE", [12] = "SVME", [13] = "LMSLE", [14] = "FFXSR",
-    };
+    private static readonly Dictionary<int, string> Efer = Table(
+        (0, "SCE"), (8, "LME"), (10, "LMA"), (11, "NXE"), (12, "SVME"), (13, "LMSLE"), (14, "FFXSR"));
 
     /// <summary>Appends which bits a write sets and clears: <c> +SMEP -TS</c>. Nothing for a register without named bits.</summary>
     public static void AppendChange(StringBuilder line, ControlRegisterIndex register, ulong old, ulong value) =>
@@ -70,4 +62,6 @@ internal static class BitNames
             }
         }
     }
+
+    private static Dictionary<int, string> Table(params (int Bit, string Name)[] names) => names.ToDictionary(n => n.Bit, n => n.Name);
 }
