@@ -1,4 +1,3 @@
-using Introspect.Hypervisor.Core.Cpu.VectorUnit;
 
 namespace Introspect.Hypervisor.Core.Platform;
 

@@ -1,7 +1,7 @@
 using System.Runtime.Intrinsics.X86;
-using Introspect.Hypervisor.Core.Platform;
+using Introspect.Hypervisor.Core.Cpu.VectorUnit;
 
-namespace Introspect.Hypervisor.Core.Cpu.VectorUnit;
+namespace Introspect.Hypervisor.Core.Platform;
 
 /// <summary>
 /// What of x87, MMX and SSE the interpreter implements.
