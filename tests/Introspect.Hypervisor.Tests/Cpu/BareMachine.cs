@@ -83,6 +83,15 @@ internal sealed unsafe class BareMachine : ICpuHost, IDisposable
 
     public ulong ReadTimestamp(ulong retiredInstructions) => retiredInstructions;
 
+    /// <summary>What RDRAND and RDSEED give; nothing when null.</summary>
+    public ulong? Random { get; set; }
+
+    public bool TryGetRandom(out ulong value)
+    {
+        value = Random ?? 0;
+        return Random != null;
+    }
+
     public bool ReadDevice(ulong gpa, int size, out ulong value)
     {
         value = DeviceReads[0];

@@ -3,7 +3,7 @@ using Introspect.Hypervisor.Core.Cpu.Handlers;
 
 namespace Introspect.Hypervisor.Core.Cpu;
 
-/// <summary>Bit instructions: BT family, scans and counts, double shifts, BMI, decimal arithmetic, MOVBE, CRC32.</summary>
+/// <summary>Bit instructions: BT family, scans and counts, double shifts, BMI, decimal arithmetic, MOVBE, CRC32, random numbers.</summary>
 internal static unsafe partial class Binder
 {
     private static bool BindBits(in Instruction ins, Insn* i, BindContext context) => ins.Mnemonic switch
@@ -165,7 +165,7 @@ internal static unsafe partial class Binder
                 return MemoryOperand(in ins, i, context, &CompareExchangePairs.Cmpxchg16b);
             case Mnemonic.Clflush or Mnemonic.Clflushopt or Mnemonic.Clwb:
                 return MemoryOperand(in ins, i, context, &BitInstructions.FlushLine);
-            case Mnemonic.Movnti:
+            case Mnemonic.Movnti or Mnemonic.Movdiri:
                 i->R1 = StateOffsets.Of(ins.Op1Register);
                 i->Handler = Pick.Memory<MovMem<FromRegister>>(SizeOf(in ins, 0), BindMemory(in ins, i, context));
                 return true;
@@ -178,6 +178,11 @@ internal static unsafe partial class Binder
             case Mnemonic.Crc32:
                 i->R0 = StateOffsets.Of(ins.Op0Register);
                 return SourceInR1(in ins, i, context, 1, &BitInstructions.Crc32);
+            case Mnemonic.Rdrand or Mnemonic.Rdseed:
+                i->R0 = StateOffsets.Of(ins.Op0Register);
+                i->OperandSize = (byte)SizeOf(in ins, 0);
+                BindSlow(i, &RandomInstructions.Read);
+                return true;
             case Mnemonic.Bound:
                 i->R0 = StateOffsets.Of(ins.Op0Register);
                 i->OperandSize = (byte)SizeOf(in ins, 0);

@@ -6,6 +6,9 @@ internal interface ICpuHost
     /// <summary>The clock that the TSC follows, in cycles.</summary>
     ulong ReadTimestamp(ulong retiredInstructions);
 
+    /// <summary>A random number for RDRAND and RDSEED. False: there is none now, and the guest may try again.</summary>
+    bool TryGetRandom(out ulong value);
+
     /// <summary>Device memory is read, while an instruction is emulated after a nested page fault. False: no device there.</summary>
     bool ReadDevice(ulong gpa, int size, out ulong value);
 

@@ -1,3 +1,4 @@
+using System.Runtime.InteropServices;
 using Introspect.Hypervisor.Abi;
 using Introspect.Hypervisor.Core.Cpu;
 using Introspect.Hypervisor.Core.Cpu.SystemMode;
@@ -160,6 +161,14 @@ internal sealed partial class VcpuRunner : IVcpuRunner, ICpuHost
 
     /// <inheritdoc/>
     public ulong ReadTimestamp(ulong retiredInstructions) => _platform.Clock.ReadCycles(retiredInstructions);
+
+    /// <inheritdoc/>
+    public bool TryGetRandom(out ulong value)
+    {
+        value = 0;
+        _platform.Options.World.FillRandom(MemoryMarshal.AsBytes(new Span<ulong>(ref value)));
+        return true;
+    }
 
     /// <inheritdoc/>
     public bool ReadDevice(ulong gpa, int size, out ulong value)

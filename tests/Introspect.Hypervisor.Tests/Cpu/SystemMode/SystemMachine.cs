@@ -310,6 +310,12 @@ internal sealed unsafe class SystemMachine : IDisposable
     {
         public ulong ReadTimestamp(ulong retiredInstructions) => retiredInstructions;
 
+        public bool TryGetRandom(out ulong value)
+        {
+            value = 0;
+            return false;
+        }
+
         public bool ReadDevice(ulong gpa, int size, out ulong value)
         {
             value = 0;
