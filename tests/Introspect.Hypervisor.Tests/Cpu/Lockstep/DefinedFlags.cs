@@ -13,22 +13,21 @@ internal static class DefinedFlags
     public static readonly Dictionary<Mnemonic, uint> Undefined = Build();
 
     /// <summary>Flags that are undefined for these inputs.</summary>
-    public static uint UndefinedFor(InstructionTemplate template, ulong count)
+    public static uint UndefinedFor(in Instruction i, ulong count)
     {
-        ref readonly var i = ref template.Instruction;
         var bits = 8 * OperandSize(in i);
         var masked = (int)count & (bits == 64 ? 63 : 31);
-        switch (template.Mnemonic)
+        switch (i.Mnemonic)
         {
             case Mnemonic.Shl or Mnemonic.Sal or Mnemonic.Shr or Mnemonic.Sar:
                 return masked == 0 ? 0 : RFlags.Af | (masked != 1 ? RFlags.Of : 0)
-                    | (masked >= bits && template.Mnemonic != Mnemonic.Sar ? RFlags.Cf : 0);
+                    | (masked >= bits && i.Mnemonic != Mnemonic.Sar ? RFlags.Cf : 0);
             case Mnemonic.Rol or Mnemonic.Ror or Mnemonic.Rcl or Mnemonic.Rcr:
                 return masked is 0 or 1 ? 0 : RFlags.Of;
             case Mnemonic.Shld or Mnemonic.Shrd:
                 return masked == 0 ? 0 : RFlags.Af | (masked != 1 ? RFlags.Of : 0);
             default:
-                return Undefined[template.Mnemonic];
+                return Undefined[i.Mnemonic];
         }
     }
 

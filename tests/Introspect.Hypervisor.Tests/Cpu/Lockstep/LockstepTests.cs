@@ -77,7 +77,7 @@ public sealed unsafe class LockstepTests
         native.Run(slot, &expected);
         var actual = inputs.Registers;
         var stopped = machine.Run(slot, &actual);
-        var mask = (RFlags.Arithmetic | RFlags.Df) & ~DefinedFlags.UndefinedFor(template, inputs.ShiftCount(in i));
+        var mask = (RFlags.Arithmetic | RFlags.Df) & ~DefinedFlags.UndefinedFor(in i, inputs.ShiftCount(in i));
         var text = new StringBuilder();
         if (stopped != null)
         {
