@@ -1,1 +1,71 @@
-return;
+using Introspect.Benchmarks.Interpreter;
+using Introspect.Benchmarks.Measuring;
+using Introspect.Benchmarks.Pump;
+using Introspect.Benchmarks.Ring;
+
+const int Usage = 2;
+const int OverBudget = 1;
+
+Benchmark[] benchmarks = [.. InterpreterBenchmarks.All, .. RingBenchmarks.All, .. PumpBenchmarks.All];
+var budgets = AllocationBudgets.Read();
+if (args.Contains("--list"))
+{
+    foreach (var benchmark in benchmarks)
+    {
+        Console.WriteLine($"{benchmark.Name,-22} {benchmark.Operation}");
+    }
+
+    return 0;
+}
+
+string[] options = ["--json", "--quick"];
+var names = args.Where(a => !a.StartsWith("--", StringComparison.Ordinal)).ToArray();
+if (args.FirstOrDefault(a => a.StartsWith("--", StringComparison.Ordinal) && !options.Contains(a)) is { } option)
+{
+    await Console.Error.WriteLineAsync($"unknown option {option}: use [name…] [--json] [--quick] or --list");
+    return Usage;
+}
+
+if (names.FirstOrDefault(n => !benchmarks.Any(b => b.Name.StartsWith(n, StringComparison.Ordinal))) is { } stranger)
+{
+    await Console.Error.WriteLineAsync($"no benchmark's name begins with {stranger}: see --list");
+    return Usage;
+}
+
+if (budgets.Unknown(benchmarks.Select(b => b.Name)).FirstOrDefault() is { } unknown)
+{
+    await Console.Error.WriteLineAsync($"allocation-budgets.json names {unknown}, which is no benchmark: correct the name");
+    return Usage;
+}
+
+var json = args.Contains("--json");
+var effort = args.Contains("--quick") ? Effort.Quick : Effort.Full;
+var results = new List<Result>();
+if (!json)
+{
+    Report.WriteMachine(Console.Out);
+    Report.WriteTableHead(Console.Out);
+}
+
+foreach (var benchmark in benchmarks.Where(b => names.Length == 0 || names.Any(n => b.Name.StartsWith(n, StringComparison.Ordinal))))
+{
+    var result = benchmark.Run(effort);
+    results.Add(result);
+    if (!json)
+    {
+        Report.WriteTableRow(Console.Out, result);
+    }
+}
+
+if (json)
+{
+    Report.WriteJson(Console.Out, results, budgets);
+}
+
+var over = results.Where(budgets.IsExceeded).ToArray();
+foreach (var result in over)
+{
+    await Console.Error.WriteLineAsync($"{result.Name} allocates {result.BytesPerOperation:0.###} bytes for each {result.Operation}, its budget is {budgets.Of(result.Name)}: find what allocates, or change allocation-budgets.json and say why");
+}
+
+return over.Length == 0 ? 0 : OverBudget;

@@ -82,17 +82,19 @@ internal static unsafe class ControlHandlers
     [MethodImpl(MethodImplOptions.AggressiveOptimization)]
     public static void JumpLinked(CpuState* s, Insn* i)
     {
-        s->Budget -= i->Ordinal + 1;
-        var rip = RipAt(s, i->Imm);
+        // Kept in a register: the check need not wait for the store.
+        var left = s->Budget - (i->Ordinal + 1);
+        s->Budget = left;
         var link = i->Link;
-        if (link != null && s->Budget > 0 && s->Async == 0)
+        if (link != null && left > 0 && s->Async == 0)
         {
-            s->BlockRip = rip;
-            link->First->Handler(s, link->First);
+            s->BlockRip = RipAt(s, i->Imm);
+            var first = link->First;
+            first->Handler(s, first);
             return;
         }
 
-        s->Rip = rip;
+        s->Rip = RipAt(s, i->Imm);
         s->LinkFrom = i;
         s->Stop = StopReason.NextBlock;
     }

@@ -421,9 +421,7 @@ internal sealed unsafe partial class Cpu
 
         if ((s->Override & AccessOverride.IgnoreP2mRights) == 0)
         {
-            slot->Tag = linear & Tlb.PageMask;
-            slot->Machine = page.P2m.MachineAddress;
-            slot->Flags = page.Flags;
+            Tlb.FillFetch(s, slot, linear & Tlb.PageMask, page.P2m.MachineAddress, page.Flags);
         }
 
         machine = page.P2m.MachineAddress | (linear & 0xFFF);

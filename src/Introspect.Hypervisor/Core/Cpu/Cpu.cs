@@ -29,6 +29,9 @@ internal sealed unsafe partial class Cpu : IDisposable
         State->PageInfo = memory.PageInfo;
         State->TlbBanks = (TlbEntry*)NativeMemory.AlignedAlloc((nuint)(Tlb.Entries * Tlb.Banks * sizeof(TlbEntry)), 64);
         State->FetchTlb = (FetchEntry*)NativeMemory.AlignedAlloc((nuint)(Tlb.FetchEntries * Tlb.FetchBanks * sizeof(FetchEntry)), 64);
+        State->TlbFills = (SlotList*)NativeMemory.Alloc((nuint)(2 * sizeof(SlotList)));
+        State->FetchFills = State->TlbFills + 1;
+        Tlb.Initialise(State);
         State->JumpCache = (JumpEntry*)NativeMemory.AlignedAlloc((nuint)(ControlHandlers.JumpCacheEntries * sizeof(JumpEntry)), 64);
         new Span<JumpEntry>(State->JumpCache, ControlHandlers.JumpCacheEntries).Clear();
         State->JumpKey = 0x100;
@@ -197,6 +200,7 @@ internal sealed unsafe partial class Cpu : IDisposable
         _code.Dispose();
         NativeMemory.AlignedFree(_stepBlock);
         NativeMemory.AlignedFree(State->JumpCache);
+        NativeMemory.Free(State->TlbFills);
         NativeMemory.AlignedFree(State->FetchTlb);
         NativeMemory.AlignedFree(State->TlbBanks);
         NativeMemory.AlignedFree(State);

@@ -117,6 +117,12 @@ internal unsafe struct CpuState
     /// <summary>Why data accesses must take the slow path: bank 3 is in force while this is not zero.</summary>
     public SlowAccessReasons SlowAccess;
 
+    /// <summary>Slots of <see cref="TlbBanks"/> that may be valid.</summary>
+    public SlotList* TlbFills;
+
+    /// <summary>Slots of <see cref="FetchTlb"/> that may be valid.</summary>
+    public SlotList* FetchFills;
+
     /// <summary>GCHandle of the managed <see cref="Cpu"/>.</summary>
     public nint Owner;
 

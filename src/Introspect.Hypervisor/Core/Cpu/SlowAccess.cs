@@ -268,6 +268,11 @@ internal static unsafe class SlowAccess
         var info = (PageInfoBits)s->PageInfo[page.P2m.MachineAddress >> 12];
         var writable = page.StoreReady && readable && (page.P2m.Raw & Memory.P2mEntry.Writable) != 0
             && (info & PageInfoBits.HasCode) == 0;
+        if (slot->Read == invalid && slot->Write == invalid)
+        {
+            Tlb.NoteFill(s, slot);
+        }
+
         slot->Read = readable ? tag : invalid;
         slot->Write = writable ? tag : invalid;
         slot->Addend = (ulong)host - tag;

@@ -31,45 +31,89 @@ internal static unsafe class Tlb
     /// <summary>A tag that no look-up of this slot can match: page 0 belongs to slot 0, page 1 to slot 1.</summary>
     public static ulong InvalidTag(int slot) => slot == 0 ? 0x1000UL : 0;
 
+    /// <summary>Lists a slot of the data banks that is about to get its first valid tag since the last flush.</summary>
+    public static void NoteFill(CpuState* s, TlbEntry* slot) => s->TlbFills->Add((int)(slot - s->TlbBanks));
+
+    /// <summary>Enters a fetch translation.</summary>
+    public static void FillFetch(CpuState* s, FetchEntry* slot, ulong tag, ulong machine, TlbFlags flags)
+    {
+        var index = (int)(slot - s->FetchTlb);
+        if (slot->Tag == InvalidTag(index & (FetchEntries - 1)))
+        {
+            s->FetchFills->Add(index);
+        }
+
+        slot->Tag = tag;
+        slot->Machine = machine;
+        slot->Flags = flags;
+    }
+
+    /// <summary>Empties both TLBs whatever is in them, and their lists.</summary>
+    public static void Initialise(CpuState* s)
+    {
+        s->TlbFills->Count = s->FetchFills->Count = SlotList.Overflow;
+        FlushAll(s);
+    }
+
     /// <summary>Drops every translation.</summary>
     public static void FlushAll(CpuState* s)
     {
-        new Span<byte>(s->TlbBanks, Entries * Banks * sizeof(TlbEntry)).Clear();
-        for (var bank = 0; bank < Banks; bank++)
+        var fills = s->TlbFills;
+        for (var n = fills->ToVisit(Entries * Banks) - 1; n >= 0; n--)
         {
-            var slot = s->TlbBanks + (bank * Entries);
-            slot->Read = slot->Write = InvalidTag(0);
+            var slot = fills->Visit(n);
+            var invalid = InvalidTag(slot & (Entries - 1));
+            s->TlbBanks[slot] = new TlbEntry { Read = invalid, Write = invalid };
         }
 
-        new Span<byte>(s->FetchTlb, FetchEntries * FetchBanks * sizeof(FetchEntry)).Clear();
-        for (var bank = 0; bank < FetchBanks; bank++)
+        fills->Count = 0;
+        fills = s->FetchFills;
+        for (var n = fills->ToVisit(FetchEntries * FetchBanks) - 1; n >= 0; n--)
         {
-            s->FetchTlb[bank * FetchEntries].Tag = InvalidTag(0);
+            var slot = fills->Visit(n);
+            s->FetchTlb[slot] = new FetchEntry { Tag = InvalidTag(slot & (FetchEntries - 1)) };
         }
 
+        fills->Count = 0;
         BumpJumpGeneration(s);
     }
 
     /// <summary>Drops every translation that is not global (a CR3 write).</summary>
     public static void FlushNonGlobal(CpuState* s)
     {
-        for (var bank = 0; bank < Banks - 1; bank++)
+        // What stays is listed anew; an entry is read before its place in the list can be taken.
+        var fills = s->TlbFills;
+        var count = fills->ToVisit(Entries * Banks);
+        var listed = fills->IsComplete;
+        fills->Count = 0;
+        for (var n = 0; n < count; n++)
         {
-            var first = s->TlbBanks + (bank * Entries);
-            for (var i = 0; i < Entries; i++)
+            var slot = listed ? fills->Slots[n] : n;
+            var entry = s->TlbBanks + slot;
+            if ((entry->Flags & TlbFlags.Global) != 0)
             {
-                if ((first[i].Flags & TlbFlags.Global) == 0)
-                {
-                    first[i].Read = first[i].Write = InvalidTag(i);
-                }
+                fills->Add(slot);
+            }
+            else
+            {
+                entry->Read = entry->Write = InvalidTag(slot & (Entries - 1));
             }
         }
 
-        for (var i = 0; i < FetchEntries * FetchBanks; i++)
+        fills = s->FetchFills;
+        count = fills->ToVisit(FetchEntries * FetchBanks);
+        listed = fills->IsComplete;
+        fills->Count = 0;
+        for (var n = 0; n < count; n++)
         {
-            if ((s->FetchTlb[i].Flags & TlbFlags.Global) == 0)
+            var slot = listed ? fills->Slots[n] : n;
+            if ((s->FetchTlb[slot].Flags & TlbFlags.Global) != 0)
             {
-                s->FetchTlb[i].Tag = InvalidTag(i & (FetchEntries - 1));
+                fills->Add(slot);
+            }
+            else
+            {
+                s->FetchTlb[slot].Tag = InvalidTag(slot & (FetchEntries - 1));
             }
         }
 
@@ -87,21 +131,26 @@ internal static unsafe class Tlb
             {
                 slot->Read = slot->Write = InvalidTag((int)(slot - first));
             }
+        }
 
-            for (var i = 0; i < Entries; i++)
+        var fills = s->TlbFills;
+        for (var n = fills->ToVisit(Entries * Banks) - 1; n >= 0; n--)
+        {
+            var slot = fills->Visit(n);
+            if ((s->TlbBanks[slot].Flags & TlbFlags.Large) != 0)
             {
-                if ((first[i].Flags & TlbFlags.Large) != 0)
-                {
-                    first[i] = new TlbEntry { Read = InvalidTag(i), Write = InvalidTag(i) };
-                }
+                var invalid = InvalidTag(slot & (Entries - 1));
+                s->TlbBanks[slot] = new TlbEntry { Read = invalid, Write = invalid };
             }
         }
 
-        for (var i = 0; i < FetchEntries * FetchBanks; i++)
+        fills = s->FetchFills;
+        for (var n = fills->ToVisit(FetchEntries * FetchBanks) - 1; n >= 0; n--)
         {
-            if (s->FetchTlb[i].Tag == (linear & PageMask) || (s->FetchTlb[i].Flags & TlbFlags.Large) != 0)
+            var slot = fills->Visit(n);
+            if (s->FetchTlb[slot].Tag == (linear & PageMask) || (s->FetchTlb[slot].Flags & TlbFlags.Large) != 0)
             {
-                s->FetchTlb[i] = new FetchEntry { Tag = InvalidTag(i & (FetchEntries - 1)) };
+                s->FetchTlb[slot] = new FetchEntry { Tag = InvalidTag(slot & (FetchEntries - 1)) };
             }
         }
 
@@ -111,10 +160,12 @@ internal static unsafe class Tlb
     /// <summary>Takes the write tags of a host page away, so that the next store to it is seen (it has code now).</summary>
     public static void RevokeWrites(CpuState* s, byte* hostPage)
     {
-        for (var i = 0; i < Entries * Banks; i++)
+        var fills = s->TlbFills;
+        for (var n = fills->ToVisit(Entries * Banks) - 1; n >= 0; n--)
         {
-            var entry = s->TlbBanks + i;
-            var invalid = InvalidTag(i & (Entries - 1));
+            var slot = fills->Visit(n);
+            var entry = s->TlbBanks + slot;
+            var invalid = InvalidTag(slot & (Entries - 1));
             if (entry->Write != invalid && (byte*)(entry->Write + entry->Addend) == hostPage)
             {
                 entry->Write = invalid;
