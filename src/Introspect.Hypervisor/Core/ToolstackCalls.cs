@@ -1,7 +1,7 @@
-using Introspect.Hypervisor.Core.Memory;
 using System.Runtime.InteropServices;
 using Introspect.Hypervisor.Abi;
 using Introspect.Hypervisor.Core.Hypercalls;
+using Introspect.Hypervisor.Core.Memory;
 using Introspect.Hypervisor.Ring;
 
 namespace Introspect.Hypervisor.Core;

@@ -1,7 +1,7 @@
-using Introspect.Hypervisor.Abi;
 using System.Globalization;
 using System.Text.RegularExpressions;
 using Iced.Intel;
+using Introspect.Hypervisor.Abi;
 using Introspect.Hypervisor.Core.Building.Demo;
 
 namespace Introspect.Hypervisor.Tests.Building;

@@ -1,6 +1,6 @@
-using Introspect.Hypervisor.Core.Memory;
 using Introspect.Hypervisor.Core.Host;
 using Introspect.Hypervisor.Core.Hypercalls;
+using Introspect.Hypervisor.Core.Memory;
 using Introspect.Hypervisor.Linux;
 using Introspect.Hypervisor.Ring;
 

@@ -1,5 +1,5 @@
-using Introspect.Hypervisor.Core.Memory;
 using Introspect.Hypervisor.Abi;
+using Introspect.Hypervisor.Core.Memory;
 
 namespace Introspect.Hypervisor.Core.Domains;
 

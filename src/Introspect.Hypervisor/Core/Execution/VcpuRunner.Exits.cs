@@ -141,13 +141,24 @@ internal sealed partial class VcpuRunner
         var arguments = _cpu.Is64
             ? new HypercallArguments
             {
-                Op = _cpu.Gpr(Rax), A1 = _cpu.Gpr(Rdi), A2 = _cpu.Gpr(Rsi), A3 = _cpu.Gpr(Rdx),
-                A4 = _cpu.Gpr(10), A5 = _cpu.Gpr(8), A6 = _cpu.Gpr(9), Is64 = true,
+                Op = _cpu.Gpr(Rax),
+                A1 = _cpu.Gpr(Rdi),
+                A2 = _cpu.Gpr(Rsi),
+                A3 = _cpu.Gpr(Rdx),
+                A4 = _cpu.Gpr(10),
+                A5 = _cpu.Gpr(8),
+                A6 = _cpu.Gpr(9),
+                Is64 = true,
             }
             : new HypercallArguments
             {
-                Op = _cpu.Gpr(Rax), A1 = _cpu.Gpr(Rbx), A2 = _cpu.Gpr(Rcx), A3 = _cpu.Gpr(Rdx),
-                A4 = _cpu.Gpr(Rsi), A5 = _cpu.Gpr(Rdi), A6 = _cpu.Gpr(Rbp),
+                Op = _cpu.Gpr(Rax),
+                A1 = _cpu.Gpr(Rbx),
+                A2 = _cpu.Gpr(Rcx),
+                A3 = _cpu.Gpr(Rdx),
+                A4 = _cpu.Gpr(Rsi),
+                A5 = _cpu.Gpr(Rdi),
+                A6 = _cpu.Gpr(Rbp),
             };
         var result = GuestHypercalls.Dispatch(in arguments, _guest);
         if (result.Continues)

@@ -1,8 +1,8 @@
-using Introspect.Hypervisor.Core.Memory;
 using System.Buffers.Binary;
 using System.Runtime.InteropServices;
 using System.Text;
 using Introspect.Hypervisor.Core.Hypercalls;
+using Introspect.Hypervisor.Core.Memory;
 using Introspect.Hypervisor.Linux;
 using Introspect.Hypervisor.Ring;
 using Microsoft.Win32.SafeHandles;

@@ -16,7 +16,7 @@ public sealed unsafe class TailCallTests
     private const ulong StackTop = 0x500800;
 
     [ThreadStatic]
-    private static nint s_depth;
+    private static nint _depth;
 
     [Theory]
     [InlineData(64, false)]
@@ -89,15 +89,15 @@ public sealed unsafe class TailCallTests
         s->Pending = default;
         s->Stop = StopReason.None;
         s->BlockRip = 0x100000;
-        s_depth = 0;
+        _depth = 0;
         chain->Handler(s, chain);
-        return s_depth;
+        return _depth;
     }
 
     [MethodImpl(MethodImplOptions.NoInlining)]
     private static void Probe(CpuState* s, Insn* i)
     {
         byte here;
-        s_depth = (nint)(&here);
+        _depth = (nint)(&here);
     }
 }

@@ -1,6 +1,6 @@
 using Introspect.Hypervisor.Core.Domains;
-using Introspect.Hypervisor.Core.Memory;
 using Introspect.Hypervisor.Core.Host;
+using Introspect.Hypervisor.Core.Memory;
 using Introspect.Hypervisor.Linux;
 
 namespace Introspect.Hypervisor.Core.Hypercalls.Toolstack;
