@@ -68,8 +68,10 @@ internal sealed class DomainWatch : IDisposable
             _domain = domain;
             _delivery = DeliverAsync(pump);
             _delay = FirstDelay;
-            Volatile.Write(ref _trouble, null);
+
+            // In this order: whoever sees no trouble sees a domain that is watched.
             Volatile.Write(ref _pump, pump);
+            Volatile.Write(ref _trouble, null);
         }
         catch
         {

@@ -44,10 +44,10 @@ internal sealed unsafe class CodeCache : IDisposable
         return null;
     }
 
-    /// <summary>Makes room for a block of at most so many instructions, end marker included, and bytes of code.</summary>
-    public Block* Reserve(int instructions, int codeBytes)
+    /// <summary>Makes room for a block of at most so many instructions, end marker included.</summary>
+    public Block* Reserve(int instructions)
     {
-        var bytes = (64 + (instructions * sizeof(Insn)) + codeBytes + 63) & ~63;
+        var bytes = (64 + (instructions * sizeof(Insn)) + 63) & ~63;
         if (_free + bytes > _chunkEnd || _free == null)
         {
             _free = (byte*)NativeMemory.AlignedAlloc(ChunkBytes, 64);
@@ -62,11 +62,9 @@ internal sealed unsafe class CodeCache : IDisposable
     }
 
     /// <summary>Keeps the block reserved last, of which so many instructions (end marker included) are used.</summary>
-    public void Add(CpuState* s, Block* block, int instructions, byte* code)
+    public void Add(CpuState* s, Block* block, int instructions)
     {
-        block->Bytes = (byte*)(block->First + instructions);
-        new ReadOnlySpan<byte>(code, block->ByteLength).CopyTo(new Span<byte>(block->Bytes, block->ByteLength));
-        _free += (64 + (instructions * sizeof(Insn)) + block->ByteLength + 63) & ~63;
+        _free += (64 + (instructions * sizeof(Insn)) + 63) & ~63;
         var bucket = Bucket(block->Address, block->Mode);
         block->NextInBucket = _buckets[bucket];
         _buckets[bucket] = block;

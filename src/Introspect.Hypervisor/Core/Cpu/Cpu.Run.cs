@@ -308,14 +308,7 @@ internal sealed unsafe partial class Cpu
         }
 
         var mode = s->Mode & InsnDecoder.KeyMask;
-        var info = (PageInfoBits)s->PageInfo[machine >> 12];
         var block = _code.Find(machine, mode);
-        if (block != null && (info & PageInfoBits.ForeignWritable) != 0 && !InsnDecoder.IsUnchanged(s, block))
-        {
-            CodePageStored(machine >> 12);
-            block = null;
-        }
-
         if (block == null)
         {
             block = _decoder.DecodeBlock(s, _code, machine, mode);
@@ -323,11 +316,6 @@ internal sealed unsafe partial class Cpu
             {
                 return DecodeStep(s); // the first instruction crosses the page
             }
-        }
-
-        if ((info & PageInfoBits.ForeignWritable) != 0)
-        {
-            return block; // compared at each use: no short cuts to it
         }
 
         if (from != null)

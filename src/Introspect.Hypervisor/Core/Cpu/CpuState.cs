@@ -273,9 +273,6 @@ internal enum PageInfoBits : byte
 
     /// <summary>Instructions of the page are in a decode cache: a store must tell it.</summary>
     HasCode = 1,
-
-    /// <summary>Somebody outside of the hypervisor can write the page: decoded code is compared before each use.</summary>
-    ForeignWritable = 2,
 }
 
 /// <summary>Why an instruction boundary is not interruptible.</summary>

@@ -140,7 +140,7 @@ internal static unsafe class ExitInstructions
             source = *(ushort*)((byte*)s + i->R0);
         }
 
-        var value = (s->Cr0 & ~0xEUL) | (source & 0xF);
+        var value = SystemMode.ControlRegisters.LmswValue(s, (ushort)source);
         return Leave(s, new Exit { Kind = ExitKind.CrWrite, Index = 0, Value = value, Access = CrAccess.Lmsw });
     }
 

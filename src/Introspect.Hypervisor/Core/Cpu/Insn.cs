@@ -87,9 +87,6 @@ internal unsafe struct Block
 
     public Insn* First;
 
-    /// <summary>The bytes that were decoded.</summary>
-    public byte* Bytes;
-
     /// <summary>Next block of the same page.</summary>
     public Block* NextInPage;
 

@@ -36,7 +36,7 @@ internal sealed unsafe class InsnDecoder
     {
         var host = s->MachineBase + machine;
         var available = 4096 - (int)(machine & 0xFFF);
-        var block = cache.Reserve(MaxInstructions + 1, Math.Min(available, MaxInstructions * (MaxInsnBytes + PrefixBytes)));
+        var block = cache.Reserve(MaxInstructions + 1);
         block->Address = machine;
         block->Mode = mode;
         var offset = 0;
@@ -61,7 +61,7 @@ internal sealed unsafe class InsnDecoder
         }
 
         EndMarker(block, count, offset, &ControlHandlers.EndOfBlock);
-        cache.Add(s, block, count + 1, host);
+        cache.Add(s, block, count + 1);
         return block;
     }
 
@@ -96,11 +96,6 @@ internal sealed unsafe class InsnDecoder
             return !Decode(p, bytes.Length, 0, s->Mode & KeyMask, &scratch, -1, out _);
         }
     }
-
-    /// <summary>True while the bytes of a block are what was decoded.</summary>
-    public static bool IsUnchanged(CpuState* s, Block* block) =>
-        new ReadOnlySpan<byte>(s->MachineBase + block->Address, block->ByteLength)
-            .SequenceEqual(new ReadOnlySpan<byte>(block->Bytes, block->ByteLength));
 
     private bool Decode(byte* bytes, int available, uint offset, CpuMode mode, Insn* insn, int pageOffset, out bool ends)
     {
