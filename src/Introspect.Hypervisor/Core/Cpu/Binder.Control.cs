@@ -129,7 +129,8 @@ internal static unsafe partial class Binder
             case FlowControl.ConditionalBranch when ins.IsJccShortOrNear:
                 ends = false;
                 BindTarget(in ins, i);
-                i->Handler = PickCondition.Jump(ins.ConditionCode, IsLinkable(i, context));
+                i->Aux = (nint)(delegate*<CpuState*, Insn*, SlowOutcome>)&SlowHandlers.JumpRelative;
+                i->Handler = PickCondition.Jump(ins.ConditionCode, FormOf(i, context));
                 return true;
             case FlowControl.ConditionalBranch when IsLoop(ins.Mnemonic, out var kind):
                 ends = false;
@@ -140,20 +141,24 @@ internal static unsafe partial class Binder
                 return true;
             case FlowControl.UnconditionalBranch when ins.IsJmpShortOrNear:
                 BindTarget(in ins, i);
-                if (context.Flat || context.Is64)
+                switch (FormOf(i, context))
                 {
-                    i->Handler = IsLinkable(i, context) ? &ControlHandlers.JumpLinked : &ControlHandlers.JumpFar;
-                }
-                else
-                {
-                    BindSlow(i, &SlowHandlers.JumpRelative);
+                    case JumpForm.Near:
+                        i->Handler = &ControlHandlers.JumpLinked;
+                        break;
+                    case JumpForm.Far:
+                        i->Handler = &ControlHandlers.JumpFar;
+                        break;
+                    default:
+                        BindSlow(i, &SlowHandlers.JumpRelative);
+                        break;
                 }
 
                 return true;
             case FlowControl.Call when ins.IsCallNear:
                 BindTarget(in ins, i);
                 i->Seg = (byte)SegmentIndex.Ss;
-                if (context.Is64)
+                if (context.Is64 && i->OperandSize == 8)
                 {
                     i->Handler = IsLinkable(i, context) ? &NearTransfers64.CallNear : &NearTransfers64.CallFar;
                 }
@@ -224,6 +229,13 @@ internal static unsafe partial class Binder
             OpKind.NearBranch32 => ((ulong)(int)ins.NearBranch32, (byte)4),
             _ => (ins.NearBranch64, (byte)8),
         };
+    }
+
+    // Sequential RIP has 32 bits in a 16-bit segment, too; only a branch with 16-bit operands cuts its target.
+    private static JumpForm FormOf(Insn* i, BindContext context)
+    {
+        var whole = context.Is64 ? i->OperandSize == 8 : context.Flat && i->OperandSize == 4;
+        return !whole ? JumpForm.Checked : IsLinkable(i, context) ? JumpForm.Near : JumpForm.Far;
     }
 
     /// <summary>True when the target is in the block's page: then the link stays valid as long as the page's code.</summary>

@@ -36,7 +36,7 @@ internal static unsafe partial class Binder
                 i->Base = StateOffsets.Of(Register.RDI);
                 i->Index = StateOffsets.Zero;
                 i->AddressSize = (byte)(ins.Op0Kind switch { OpKind.MemorySegDI => 2, OpKind.MemorySegEDI => 4, _ => 8 });
-                BindSegment(i, StateOffsets.Segment(ins.MemorySegment), context);
+                BindSegment(i, DataSegment(in ins, context), context);
                 BindSlow(i, &ByteMaskMoves.Run);
                 return true;
             default:

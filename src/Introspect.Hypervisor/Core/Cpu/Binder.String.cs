@@ -45,7 +45,7 @@ internal static unsafe partial class Binder
 
         i->OperandSize = (byte)ins.MemorySize.GetSize();
         i->AddressSize = StringAddressSize(in ins);
-        BindSegment(i, HasSource(ins.Mnemonic) ? StateOffsets.Segment(ins.MemorySegment) : SegmentIndex.Es, context);
+        BindSegment(i, HasSource(ins.Mnemonic) ? DataSegment(in ins, context) : SegmentIndex.Es, context);
         BindSlow(i, function);
         return true;
     }

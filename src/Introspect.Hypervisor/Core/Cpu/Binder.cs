@@ -75,7 +75,15 @@ internal static unsafe partial class Binder
         i->Scale = (byte)BitOperations.Log2((uint)ins.MemoryIndexScale);
         i->Disp = ins.MemoryDisplacement64;
         i->AddressSize = (byte)(@base != Register.None ? @base.GetSize() : index != Register.None ? index.GetSize() : ins.MemoryDisplSize);
-        return BindSegment(i, StateOffsets.Segment(ins.MemorySegment), context);
+        return BindSegment(i, DataSegment(in ins, context), context);
+    }
+
+    /// <summary>Segment of the operand. 64-bit mode ignores overrides of ES, CS, SS and DS, also for whether a fault is #SS.</summary>
+    private static SegmentIndex DataSegment(in Instruction ins, BindContext context)
+    {
+        var segment = StateOffsets.Segment(ins.MemorySegment);
+        return !context.Is64 || segment is SegmentIndex.Fs or SegmentIndex.Gs ? segment
+            : ins.MemoryBase is Register.RSP or Register.ESP or Register.RBP or Register.EBP ? SegmentIndex.Ss : SegmentIndex.Ds;
     }
 
     private static AddressForm BindSegment(Insn* i, SegmentIndex segment, BindContext context)

@@ -115,7 +115,7 @@ internal static unsafe class ControlHandlers
     public static ulong RipAt(CpuState* s, ulong offset)
     {
         var rip = s->BlockRip + offset;
-        return (s->Mode & CpuMode.Code64) != 0 ? rip : Wrap(s, rip);
+        return (s->Mode & CpuMode.Code64) != 0 ? rip : (uint)rip;
     }
 
     /// <summary>Runs the function of a slow instruction with RIP in place.</summary>
@@ -154,9 +154,6 @@ internal static unsafe class ControlHandlers
                 break;
         }
     }
-
-    private static ulong Wrap(CpuState* s, ulong rip) =>
-        (s->Mode & CpuMode.Code32) != 0 ? (uint)rip : (ushort)rip;
 }
 
 /// <summary>How a slow instruction ended.</summary>

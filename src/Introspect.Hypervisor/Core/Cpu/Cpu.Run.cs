@@ -375,8 +375,15 @@ internal sealed unsafe partial class Cpu
 
     private static bool CheckCodeLimit(CpuState* s, Block* block)
     {
-        var limit = s->Seg(SegmentIndex.Cs)->Limit;
-        return CpuModes.Is64(s) || s->Rip + block->First->Length - 1 <= limit || Fault.GeneralProtection(s, 0);
+        var insn = block->First;
+        if (CpuModes.Is64(s) || s->Rip + insn->Offset + insn->Length - 1 <= s->Seg(SegmentIndex.Cs)->Limit)
+        {
+            return true;
+        }
+
+        // The forced emulation prefix is done with; the fault is at the instruction.
+        s->Rip = (uint)(s->Rip + insn->Offset);
+        return Fault.GeneralProtection(s, 0);
     }
 
     private static bool FetchPage(CpuState* s, ulong linear, out ulong machine)

@@ -51,7 +51,7 @@ internal sealed unsafe class InsnDecoder
             }
 
             insn->Ordinal = (ushort)count;
-            offset += insn->Length;
+            offset = insn->Offset + insn->Length;
             count++;
         }
 
@@ -78,7 +78,7 @@ internal sealed unsafe class InsnDecoder
         }
 
         block->First->Ordinal = 0;
-        EndMarker(block, 1, block->First->Length, &ControlHandlers.EndOfStep);
+        EndMarker(block, 1, block->First->Offset + block->First->Length, &ControlHandlers.EndOfStep);
         return true;
     }
 
@@ -133,15 +133,16 @@ internal sealed unsafe class InsnDecoder
             }
 
             *insn = default;
-            insn->Offset = (ushort)offset;
+            insn->Offset = (ushort)(offset + prefix);
             insn->Length = (byte)MaxInsnBytes;
             Binder.BindTooLong(insn);
             return true;
         }
 
+        // As on Xen the prefix is behind the vCPU when its instruction begins: faults and exits are at the instruction.
         *insn = default;
-        insn->Offset = (ushort)offset;
-        insn->Length = (byte)(instruction.Length + prefix);
+        insn->Offset = (ushort)(offset + prefix);
+        insn->Length = (byte)instruction.Length;
         ends = Binder.Bind(in instruction, insn, mode, pageOffset - (int)offset);
         return true;
     }

@@ -31,6 +31,19 @@ internal static unsafe class Branch<TCondition>
         i[1].Handler(s, i + 1);
     }
 
+    /// <summary>The target is truncated or checked: <see cref="Insn.Aux"/> has the function that goes there.</summary>
+    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
+    public static void Checked(CpuState* s, Insn* i)
+    {
+        if (TCondition.Holds(s))
+        {
+            ControlHandlers.Slow(s, i);
+            return;
+        }
+
+        i[1].Handler(s, i + 1);
+    }
+
     [MethodImpl(MethodImplOptions.AggressiveOptimization)]
     public static void SetReg(CpuState* s, Insn* i)
     {
@@ -299,24 +312,24 @@ internal static unsafe class Stack64
 /// <summary>Chooses the handler of a condition.</summary>
 internal static unsafe class PickCondition
 {
-    public static delegate*<CpuState*, Insn*, void> Jump(ConditionCode code, bool near) => code switch
+    public static delegate*<CpuState*, Insn*, void> Jump(ConditionCode code, JumpForm form) => code switch
     {
-        ConditionCode.o => near ? &Branch<CondO>.Near : &Branch<CondO>.Far,
-        ConditionCode.no => near ? &Branch<Opposite<CondO>>.Near : &Branch<Opposite<CondO>>.Far,
-        ConditionCode.b => near ? &Branch<CondB>.Near : &Branch<CondB>.Far,
-        ConditionCode.ae => near ? &Branch<Opposite<CondB>>.Near : &Branch<Opposite<CondB>>.Far,
-        ConditionCode.e => near ? &Branch<CondE>.Near : &Branch<CondE>.Far,
-        ConditionCode.ne => near ? &Branch<Opposite<CondE>>.Near : &Branch<Opposite<CondE>>.Far,
-        ConditionCode.be => near ? &Branch<CondBe>.Near : &Branch<CondBe>.Far,
-        ConditionCode.a => near ? &Branch<Opposite<CondBe>>.Near : &Branch<Opposite<CondBe>>.Far,
-        ConditionCode.s => near ? &Branch<CondS>.Near : &Branch<CondS>.Far,
-        ConditionCode.ns => near ? &Branch<Opposite<CondS>>.Near : &Branch<Opposite<CondS>>.Far,
-        ConditionCode.p => near ? &Branch<CondP>.Near : &Branch<CondP>.Far,
-        ConditionCode.np => near ? &Branch<Opposite<CondP>>.Near : &Branch<Opposite<CondP>>.Far,
-        ConditionCode.l => near ? &Branch<CondL>.Near : &Branch<CondL>.Far,
-        ConditionCode.ge => near ? &Branch<Opposite<CondL>>.Near : &Branch<Opposite<CondL>>.Far,
-        ConditionCode.le => near ? &Branch<CondLe>.Near : &Branch<CondLe>.Far,
-        _ => near ? &Branch<Opposite<CondLe>>.Near : &Branch<Opposite<CondLe>>.Far,
+        ConditionCode.o => Jump<CondO>(form),
+        ConditionCode.no => Jump<Opposite<CondO>>(form),
+        ConditionCode.b => Jump<CondB>(form),
+        ConditionCode.ae => Jump<Opposite<CondB>>(form),
+        ConditionCode.e => Jump<CondE>(form),
+        ConditionCode.ne => Jump<Opposite<CondE>>(form),
+        ConditionCode.be => Jump<CondBe>(form),
+        ConditionCode.a => Jump<Opposite<CondBe>>(form),
+        ConditionCode.s => Jump<CondS>(form),
+        ConditionCode.ns => Jump<Opposite<CondS>>(form),
+        ConditionCode.p => Jump<CondP>(form),
+        ConditionCode.np => Jump<Opposite<CondP>>(form),
+        ConditionCode.l => Jump<CondL>(form),
+        ConditionCode.ge => Jump<Opposite<CondL>>(form),
+        ConditionCode.le => Jump<CondLe>(form),
+        _ => Jump<Opposite<CondLe>>(form),
     };
 
     public static delegate*<CpuState*, Insn*, void> Set(ConditionCode code, AddressForm? memory) => code switch
@@ -359,6 +372,14 @@ internal static unsafe class PickCondition
         _ => Move<Opposite<CondLe>>(size, memory),
     };
 
+    private static delegate*<CpuState*, Insn*, void> Jump<TCondition>(JumpForm form)
+        where TCondition : struct, ICondition => form switch
+        {
+            JumpForm.Near => &Branch<TCondition>.Near,
+            JumpForm.Far => &Branch<TCondition>.Far,
+            _ => &Branch<TCondition>.Checked,
+        };
+
     private static delegate*<CpuState*, Insn*, void> Set<TCondition>(AddressForm? memory)
         where TCondition : struct, ICondition =>
         memory is { } form ? Pick.Memory<SetMem<TCondition>>(1, form) : &Branch<TCondition>.SetReg;
@@ -366,4 +387,17 @@ internal static unsafe class PickCondition
     private static delegate*<CpuState*, Insn*, void> Move<TCondition>(int size, AddressForm? memory)
         where TCondition : struct, ICondition =>
         memory is { } form ? Pick.Memory<CmovMem<TCondition>>(size, form) : Pick.Sized<CmovReg<TCondition>>(size);
+}
+
+/// <summary>How a relative jump gets to its target.</summary>
+internal enum JumpForm
+{
+    /// <summary>In the block's page: by a link.</summary>
+    Near,
+
+    /// <summary>In another page.</summary>
+    Far,
+
+    /// <summary>The target is truncated to the operand size and checked against the code segment first.</summary>
+    Checked,
 }

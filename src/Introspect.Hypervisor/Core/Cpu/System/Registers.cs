@@ -22,12 +22,7 @@ internal static unsafe class Registers
     public static ulong NextRip(CpuState* s, int length)
     {
         var next = s->Rip + (uint)length;
-        return (s->Mode & CpuMode.SizeMask) switch
-        {
-            CpuMode.Code64 => next,
-            CpuMode.Code32 => (uint)next,
-            _ => (ushort)next,
-        };
+        return CpuModes.Is64(s) ? next : (uint)next;
     }
 
     /// <summary>Cuts a value to an operand size in bytes.</summary>
