@@ -30,7 +30,7 @@ internal sealed class DomainWatch : IDisposable
     public DomainWatch(DomainInfo info, DomainPolicy policy, IReadOnlyList<SinkQueue> sinks, ServiceMetrics metrics)
     {
         (Info, Policy, _sinks, _metrics) = (info, policy, sinks, metrics);
-        _own = new(Label, () => Volatile.Read(ref _pump)?.Statistics);
+        _own = new(metrics.DomainMeterName, Label, () => Volatile.Read(ref _pump)?.Statistics);
         _metrics.Add(_own);
     }
 

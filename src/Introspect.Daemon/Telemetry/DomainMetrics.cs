@@ -11,9 +11,6 @@ namespace Introspect.Daemon.Telemetry;
 /// </summary>
 internal sealed class DomainMetrics : IDisposable
 {
-    /// <summary>Name of the meters.</summary>
-    public const string MeterName = "Introspect.Domain";
-
     private static readonly VmEventFlags[] Flags = [.. Enum.GetValues<VmEventFlags>().Where(f => f != VmEventFlags.None)];
 
     private static readonly Dictionary<VmEventFlags, string> FlagNames = Flags.ToDictionary(f => f, f => SnakeCase(f.ToString()));
@@ -22,13 +19,14 @@ internal sealed class DomainMetrics : IDisposable
     private readonly Func<PumpStatistics?> _statistics;
 
     /// <summary>Begins to tell of a domain.</summary>
+    /// <param name="meterName">Name of the meter that is made.</param>
     /// <param name="domain">The label's value: a name, or a number where there is none.</param>
     /// <param name="statistics">The counters of the pump, or null while the domain is not attached.</param>
-    public DomainMetrics(string domain, Func<PumpStatistics?> statistics)
+    public DomainMetrics(string meterName, string domain, Func<PumpStatistics?> statistics)
     {
         Domain = domain;
         _statistics = statistics;
-        _meter = new(MeterName, null, [new("domain", domain)]);
+        _meter = new(meterName, null, [new("domain", domain)]);
         _meter.CreateObservableGauge("introspect.domain.attached", () => _statistics() is null ? 0 : 1, null, "1 while the domain is watched, 0 while it should be and is not.");
         Counter("introspect.events", "{event}", "Events handled, by reason.", Events);
         Counter("introspect.responses", "{response}", "Responses written, by flag; one response has any number of flags.", Responses);

@@ -12,7 +12,9 @@ namespace Introspect.Daemon.Telemetry;
 /// </summary>
 internal sealed class ServiceMetrics : IFamilySource, IDisposable
 {
-    private const string MeterName = "Introspect";
+    // Meters are found by name in the whole process: a second service in it must not collect the first one's.
+    private static int _instances;
+
     private const string HandlingFamily = "introspect_event_handling_seconds";
 
     // The specification's own limits are for libraries in large programs; here a domain has 17 streams.
@@ -20,7 +22,8 @@ internal sealed class ServiceMetrics : IFamilySource, IDisposable
 
     private readonly Lock _gate = new();
     private readonly List<DomainMetrics> _domains = [];
-    private readonly Meter _meter = new(MeterName);
+    private readonly string _meterName;
+    private readonly Meter _meter;
     private readonly MeterProvider _provider;
     private int _lastReload = 1;
 
@@ -30,8 +33,11 @@ internal sealed class ServiceMetrics : IFamilySource, IDisposable
     public ServiceMetrics(string version, Func<IEnumerable<(string Sink, long Written, long Dropped)>> sinks)
     {
         Exporter = new(this);
+        var instance = Interlocked.Increment(ref _instances);
+        _meterName = instance == 1 ? "Introspect" : $"Introspect.{instance}";
+        _meter = new(_meterName);
         _provider = Sdk.CreateMeterProviderBuilder()
-            .AddMeter(MeterName, DomainMetrics.MeterName)
+            .AddMeter(_meterName, DomainMeterName)
             .SetMaxMetricStreams(MaxStreams)
             .AddReader(new BaseExportingMetricReader(Exporter))
             .Build();
@@ -50,6 +56,9 @@ internal sealed class ServiceMetrics : IFamilySource, IDisposable
 
     /// <summary>Where the page comes from.</summary>
     public PrometheusExporter Exporter { get; }
+
+    /// <summary>Name of the meters that domains' metrics live in.</summary>
+    public string DomainMeterName => $"{_meterName}.Domain";
 
     /// <summary>Tells of a domain until it is removed.</summary>
     public void Add(DomainMetrics domain)
