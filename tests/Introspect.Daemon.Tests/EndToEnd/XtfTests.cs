@@ -8,21 +8,27 @@ namespace Introspect.Daemon.Tests.EndToEnd;
 /// </summary>
 public sealed class XtfTests
 {
-    /// <summary>The images that need no more than the base contract of a Xen HVM guest.</summary>
-    public static TheoryData<string> Easy =>
+    /// <summary>What these need is not there yet: a local APIC, Viridian.</summary>
+    private static readonly string[] Beyond =
     [
-        "example", "cpuid", "msr", "rtm-check", "debug-regs", "lbr-tsx-vmentry", "livepatch-priv-check", "argo",
-        "nested-svm", "nested-vmx", "xsa-122", "xsa-168", "xsa-188", "xsa-221", "xsa-231", "xsa-232", "xsa-278",
-        "xsa-304", "xsa-317", "xsa-454", "xsa-463",
+        "test-hvm64-xsa-462", "test-hvm32pae-nmi-taskswitch-priv", "test-hvm32-xsa-472-1", "test-hvm32-xsa-472-2", "test-hvm32-xsa-472-3",
     ];
+
+    /// <summary>The images in the folder, and one that stands for none where there is no folder.</summary>
+    public static TheoryData<string> Images => [.. Found()];
+
+    private static IEnumerable<string> Found() => Directory.Exists(Folder)
+        ? Directory.GetFiles(Folder, "test-hvm*").Select(path => Path.GetFileName(path)!)
+            .Where(name => !name.Contains('.', StringComparison.Ordinal)).Except(Beyond).Order(StringComparer.Ordinal)
+        : ["test-hvm64-example"];
 
     private static string? Folder => Environment.GetEnvironmentVariable("INTROSPECT_XTF");
 
     [TheoryWithXtf]
-    [MemberData(nameof(Easy))]
-    public void An_image_says_success_or_skips_what_the_core_does_not_offer(string test)
+    [MemberData(nameof(Images))]
+    public void An_image_says_success_or_skips_what_the_core_does_not_offer(string image)
     {
-        var (code, output, error) = IntrospectProcess.Run("trace", "--kernel", Image(test), "--duration", "60");
+        var (code, output, error) = IntrospectProcess.Run("trace", "--kernel", Path.Combine(Folder!, image), "--duration", "60");
 
         Assert.True(code == 0, error);
         var last = output.Split('\n').Last(line => line.StartsWith("console | ", StringComparison.Ordinal) && line.Length > 12);
@@ -30,10 +36,10 @@ public sealed class XtfTests
     }
 
     [TheoryWithXtf]
-    [InlineData("example")]
-    public void Events_of_an_image_have_addresses_in_it(string test)
+    [InlineData("test-hvm64-example")]
+    public void Events_of_an_image_have_addresses_in_it(string image)
     {
-        var (code, output, error) = IntrospectProcess.Run("trace", "--kernel", Image(test), "--cr", "--cpuid", "--json");
+        var (code, output, error) = IntrospectProcess.Run("trace", "--kernel", Path.Combine(Folder!, image), "--cr", "--cpuid", "--json");
 
         Assert.True(code == 0, error);
         var events = output.Split('\n', StringSplitOptions.RemoveEmptyEntries)
@@ -43,9 +49,6 @@ public sealed class XtfTests
         Assert.Contains(events, e => e.GetProperty("reason").GetString() == "cpuid");
         Assert.All(events, e => Assert.InRange(Convert.ToUInt64(e.GetProperty("rip").GetString(), 16), 0x100000UL, 0x200000UL));
     }
-
-    private static string Image(string test) =>
-        Directory.GetFiles(Folder!, $"test-hvm64-{test}*").OrderBy(path => path.Length).First();
 
     /// <summary>A test that needs the images.</summary>
     private sealed class TheoryWithXtfAttribute : TheoryAttribute

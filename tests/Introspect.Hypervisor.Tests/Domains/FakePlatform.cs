@@ -132,6 +132,8 @@ internal sealed unsafe class FakeRunner : IVcpuRunner
 
     public void StateReplaced() => StateReplacements++;
 
+    public ulong SupportedXcr0 => 3;
+
     public bool IsLoadable(in HvmHwCpu context) => !Refuses;
 
     public Errno InjectEvent(in DmOpInjectEvent injected)

@@ -118,6 +118,41 @@ public sealed class HvmContextTests : IDisposable
         Assert.Equal(0x2222UL, MemoryMarshal.Read<ulong>(image[(32 + (7 * 16))..]));
     }
 
+    [Fact]
+    public void Extended_state_is_saved_once_the_guest_set_XCR0_and_comes_back()
+    {
+        var domain = _machine.Create();
+        var runner = TestMachine.Runner(domain);
+        Fill(ref runner.State);
+        (runner.State.Xcr0, runner.State.Fcw) = (3, 0x37F);
+        var first = Save(domain);
+        var cpuOnly = first.Length - 8 - (8 + 24 + 576);
+        Assert.Equal(HvmSaveCode.CpuXsave, MemoryMarshal.Read<ushort>(first.AsSpan(cpuOnly)));
+        runner.State.Xcr0 = 1;
+        Assert.Equal(cpuOnly + 8, Save(domain).Length);
+        Clear(ref runner.State);
+        Assert.Equal(Errno.None, HvmContext.Load(domain, first));
+        Assert.Equal(first, Save(domain));
+        Assert.Equal(3UL, runner.State.Xcr0);
+    }
+
+    /// <summary>Offset in the record, and a byte that cannot be there.</summary>
+    [Theory]
+    [InlineData(8, 2)] // XCR0 without x87
+    [InlineData(8, 7)] // AVX, which the policy does not have
+    [InlineData(16, 1)] // XCR0 has what it never had
+    [InlineData(24 + 512, 4)] // a component that was never on
+    [InlineData(24 + 520, 1)] // compacted
+    [InlineData(24 + 26, 1)] // MXCSR
+    public void Extended_state_that_cannot_be_is_EINVAL(int offset, byte value)
+    {
+        var domain = _machine.Create();
+        TestMachine.Runner(domain).State.Xcr0 = 3;
+        var context = Save(domain);
+        context[context.Length - 8 - (24 + 576) + offset] = value;
+        Assert.Equal(Errno.EINVAL, HvmContext.Load(domain, context));
+    }
+
     public void Dispose() => _machine.Dispose();
 
     private delegate void Change(ref HvmHwCpu cpu);

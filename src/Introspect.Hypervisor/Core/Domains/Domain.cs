@@ -34,7 +34,7 @@ internal sealed class Domain
         Ram = new DomainRam(machine.Memory, $"d{id.Value}");
         Monitor = new DomainMonitorState(this);
         ForeignWriters = new ForeignWriters(this);
-        ContextSections = [new CpuContextSection(this)];
+        ContextSections = [new CpuContextSection(this), new XsaveContextSection(this)];
         _ownPages = machine.Memory.AllocateExtent(1, $"d{id.Value} shared_info");
         _ = _ownPages.TryTakePage(out var sharedInfo);
         SharedInfoAddress = sharedInfo;

@@ -34,6 +34,9 @@ internal interface IVcpuRunner : IDisposable
     /// </summary>
     void StateReplaced();
 
+    /// <summary>XCR0 bits that the CPUID policy allows; 0 without XSAVE.</summary>
+    ulong SupportedXcr0 { get; }
+
     /// <summary>Refuses a state that no CPU would take, before it is written (CR0, CR4, EFER against the CPUID policy).</summary>
     bool IsLoadable(in HvmHwCpu context);
 

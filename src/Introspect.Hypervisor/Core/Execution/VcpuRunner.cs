@@ -120,6 +120,9 @@ internal sealed partial class VcpuRunner : IVcpuRunner, ICpuHost
     }
 
     /// <inheritdoc/>
+    public ulong SupportedXcr0 => _limits.Xcr0;
+
+    /// <inheritdoc/>
     public bool IsLoadable(in HvmHwCpu context)
     {
         const ulong Pe = 1, Pg = 1UL << 31;

@@ -15,8 +15,7 @@ namespace Introspect.Hypervisor.Core.Platform;
 /// and transcendental results are the host's, so they can differ between hosts.</item>
 /// <item>On other hosts the instructions of the second kind are #UD and their features are not told, and so no
 /// long mode, which needs SSE2.</item>
-/// <item>Nowhere: AVX and later, AES, PCLMULQDQ, SHA, SSE4A, 3DNow!, XSAVEOPT, XSAVEC, XSAVES. XSAVE is not told:
-/// CR4.OSXSAVE cannot be set.</item>
+/// <item>Nowhere: AVX and later, AES, PCLMULQDQ, SHA, SSE4A, 3DNow!, XSAVEOPT, XSAVEC, XSAVES.</item>
 /// </list>
 /// </summary>
 internal static class VectorFeatures
@@ -32,7 +31,7 @@ internal static class VectorFeatures
                 return features;
             }
 
-            features = features.With(CpuFeature.Fpu, CpuFeature.Mmx, CpuFeature.Sse, CpuFeature.Sse2);
+            features = features.With(CpuFeature.Fpu, CpuFeature.Mmx, CpuFeature.Sse, CpuFeature.Sse2, CpuFeature.Xsave);
             features = Sse3.IsSupported ? features.With(CpuFeature.Sse3) : features;
             features = Ssse3.IsSupported ? features.With(CpuFeature.Ssse3) : features;
             features = Sse41.IsSupported ? features.With(CpuFeature.Sse41) : features;
