@@ -1,3 +1,4 @@
+using Iced.Intel;
 using Introspect.Hypervisor.Core.Cpu.SystemMode;
 
 namespace Introspect.Hypervisor.Core.Cpu;
@@ -118,7 +119,8 @@ internal sealed unsafe partial class Cpu
                 return;
             }
 
-            if (s->Stop == StopReason.Fault && FilterException(s))
+            // A fault, or a trap that the last instruction left.
+            if (s->Pending.Valid && FilterException(s))
             {
                 return;
             }
@@ -264,7 +266,8 @@ internal sealed unsafe partial class Cpu
                 return !FilterException(s);
         }
 
-        if (DebugTraps.AtBoundary(s, trapFlag) && FilterException(s))
+        var stepped = trapFlag && !DebugTraps.LooksAtNewTrapFlag((Code)block->First->Code);
+        if (DebugTraps.AtBoundary(s, stepped) && FilterException(s))
         {
             return false;
         }

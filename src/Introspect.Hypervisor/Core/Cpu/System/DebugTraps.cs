@@ -1,3 +1,5 @@
+using Iced.Intel;
+
 namespace Introspect.Hypervisor.Core.Cpu.SystemMode;
 
 /// <summary>Debug conditions that are traps: single step, data and I/O breakpoints (Intel SDM vol. 3, 18.3.1).</summary>
@@ -36,6 +38,18 @@ internal static unsafe class DebugTraps
         Fault.Raise(s, Vector.Debug);
         s->Pending.Payload = bits;
         return true;
+    }
+
+    /// <summary>True for SYSCALL and SYSRET, whose step is by the TF that they leave, not the one that they began with.</summary>
+    public static bool LooksAtNewTrapFlag(Code code) => code is Code.Syscall or Code.Sysretd or Code.Sysretq;
+
+    /// <summary>The step of an instruction that <see cref="LooksAtNewTrapFlag"/>, when it is done.</summary>
+    public static void StepByNewTrapFlag(CpuState* s)
+    {
+        if ((s->FlagsOther & RFlags.Tf) != 0)
+        {
+            s->Pending = new PendingEvent { Valid = true, Vector = Vector.Debug, Type = EventType.HardwareException, Payload = SingleStep };
+        }
     }
 
     /// <summary>

@@ -29,6 +29,7 @@ internal static unsafe class FastSystemCalls
             LoadFlat(s, selector, (ushort)(selector + 8), 0, wide: false);
             s->Rip = (uint)s->Star;
             CpuModes.Update(s);
+            DebugTraps.StepByNewTrapFlag(s);
             return true;
         }
 
@@ -40,6 +41,7 @@ internal static unsafe class FastSystemCalls
         LoadFlat(s, selector, (ushort)(selector + 8), 0, wide: true);
         s->Rip = from64 ? s->Lstar : s->Cstar;
         CpuModes.Update(s);
+        DebugTraps.StepByNewTrapFlag(s);
         return true;
     }
 
@@ -88,6 +90,7 @@ internal static unsafe class FastSystemCalls
 
         s->Rip = target;
         CpuModes.Update(s);
+        DebugTraps.StepByNewTrapFlag(s);
         return true;
     }
 
