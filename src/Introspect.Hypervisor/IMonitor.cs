@@ -56,6 +56,9 @@ public interface IMonitor : IDisposable
     /// <summary>Sets the rights that pages populated from now on get (pfn ~0 in Xen).</summary>
     void SetDefaultAccess(MemoryAccess access);
 
+    /// <summary>The domain's altp2m views. What is done with them by this monitor is undone when it is disposed of.</summary>
+    IAltp2m Views { get; }
+
     /// <summary>Asks for DENY to be honoured on control-register and MSR writes (XEN_DOMCTL_MONITOR_OP_CONTROL_REGISTERS).</summary>
     void ControlRegisters();
 

@@ -13,6 +13,7 @@ internal sealed class CoreMonitor : IMonitor
     private readonly MonitorRing _ring;
     private readonly HashSet<MonitorEvent> _enabled = [];
     private readonly VmEvent[] _taken;
+    private readonly CoreAltp2m _views;
     private int _takenCount;
     private bool _changedAccess;
     private bool _corrupt;
@@ -27,6 +28,7 @@ internal sealed class CoreMonitor : IMonitor
         _ring = ring;
         _taken = new VmEvent[ring.Slots];
         Capabilities = MonitorControl.GetCapabilities(calls, Number);
+        _views = new CoreAltp2m(calls, Number);
     }
 
     /// <inheritdoc/>
@@ -180,6 +182,9 @@ internal sealed class CoreMonitor : IMonitor
     }
 
     /// <inheritdoc/>
+    public IAltp2m Views => _views;
+
+    /// <inheritdoc/>
     public void ControlRegisters() => MonitorControl.Operate(_calls, Number, MonitorOperation.ControlRegisters, 0, "honouring DENY");
 
     /// <inheritdoc/>
@@ -197,7 +202,7 @@ internal sealed class CoreMonitor : IMonitor
         _disposed = true;
         try
         {
-            new MonitorTeardown(_calls, _domain, AnswerAll).Run(_enabled, _changedAccess);
+            new MonitorTeardown(_calls, _domain, _views, AnswerAll).Run(_enabled, _changedAccess);
         }
         finally
         {

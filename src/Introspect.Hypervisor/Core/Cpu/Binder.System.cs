@@ -40,6 +40,9 @@ internal static unsafe partial class Binder
             case Mnemonic.Vmcall:
                 BindSlow(i, &ExitInstructions.Vmcall);
                 return true;
+            case Mnemonic.Vmfunc:
+                BindSlow(i, &ExitInstructions.Vmfunc);
+                return true;
             case Mnemonic.Vmmcall:
                 BindSlow(i, &ExitInstructions.Vmmcall);
                 return true;

@@ -119,9 +119,12 @@ internal sealed unsafe partial class Cpu
         var how = State->Override;
         State->Stop = StopReason.None;
         State->Override |= AccessOverride.IgnoreP2mRights | AccessOverride.DiscardWrites;
+        var p2m = State->P2m;
+        State->P2m = _hostP2m;
         var linear = State->CodeBase + State->Rip;
         var mapped = Mmu.Translate(State, linear, AccessKind.Execute, AccessRights.Current, out var page);
         (State->Pending, State->Stop, State->Exit, State->Override) = (pending, stop, exit, how);
+        State->P2m = p2m;
         return mapped ? page.Gpa >> 12 : ~0UL;
     }
 
@@ -154,6 +157,8 @@ internal sealed unsafe partial class Cpu
         var exit = State->Exit;
         State->Stop = StopReason.None;
         State->Override |= AccessOverride.IgnoreP2mRights;
+        var p2m = State->P2m;
+        State->P2m = _hostP2m;
         var ok = true;
         fixed (byte* p = buffer)
         {
@@ -175,6 +180,7 @@ internal sealed unsafe partial class Cpu
 
         State->Override &= ~AccessOverride.IgnoreP2mRights;
         (State->Pending, State->Stop, State->Exit) = (pending, stop, exit);
+        State->P2m = p2m;
         return ok;
     }
 

@@ -14,6 +14,9 @@ internal sealed unsafe partial class Cpu : IDisposable
     private readonly InsnDecoder _decoder;
     private readonly CodeCache _code = new();
     private readonly Block* _stepBlock;
+
+    // The domain's own table, in force or not: what is done for the guest rather than by it is done on this one.
+    private readonly ulong* _hostP2m;
     private readonly ConcurrentQueue<ulong> _codeDrops = new();
     private bool _disposed;
 
@@ -39,6 +42,7 @@ internal sealed unsafe partial class Cpu : IDisposable
         *_stepBlock = default;
         _stepBlock->First = (Insn*)((byte*)_stepBlock + 64);
         _decoder = new InsnDecoder(vendor);
+        _hostP2m = memory.P2m;
         SetP2m(memory.P2m, memory.P2mEntries);
         Reset();
     }
@@ -116,6 +120,9 @@ internal sealed unsafe partial class Cpu : IDisposable
         Tlb.FlushAll(State);
     }
 
+    /// <summary>Puts a table in force, as <see cref="SetP2m"/>.</summary>
+    public void UseTable(Memory.P2mTable table) => SetP2m(table.Entries, table.EntryCount);
+
     /// <summary>Recomputes what is derived, after the state was written from outside.</summary>
     public void StateChanged()
     {
@@ -164,6 +171,15 @@ internal sealed unsafe partial class Cpu : IDisposable
         _code.InvalidatePage(page);
         State->PageInfo[page] &= unchecked((byte)~PageInfoBits.HasCode);
         CodePageInvalidated?.Invoke(page);
+    }
+
+    /// <summary>A page of the guest's was written on its behalf, while it is out of the guest: code in it is stale.</summary>
+    public void PageWritten(ulong page)
+    {
+        if ((State->PageInfo[page] & (byte)PageInfoBits.HasCode) != 0)
+        {
+            CodePageStored(page);
+        }
     }
 
     /// <summary>Told when this CPU stored to a page that had code, so that other CPUs' caches can drop it.</summary>

@@ -79,6 +79,9 @@ internal enum ExitKind : byte
 
     /// <summary>INVLPG, when intercepted. Gla: address.</summary>
     Invlpg,
+
+    /// <summary>VMFUNC (any CPL), on a VMX personality. Index: EAX; Value: ECX.</summary>
+    Vmfunc,
 }
 
 /// <summary>How a control register is written.</summary>

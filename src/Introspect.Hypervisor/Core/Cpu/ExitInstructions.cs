@@ -49,6 +49,9 @@ internal static unsafe class ExitInstructions
 
     public static SlowOutcome Vmmcall(CpuState* s, Insn* i) => Leave(s, new Exit { Kind = ExitKind.Hypercall, Value = 1 });
 
+    public static SlowOutcome Vmfunc(CpuState* s, Insn* i) =>
+        Leave(s, new Exit { Kind = ExitKind.Vmfunc, Index = (uint)s->Gpr[0], Value = (uint)s->Gpr[1] });
+
     public static SlowOutcome Pause(CpuState* s, Insn* i) =>
         (s->Intercepts & Intercepts.Pause) != 0 ? Leave(s, new Exit { Kind = ExitKind.Pause }) : SlowOutcome.Next;
 

@@ -22,7 +22,7 @@ internal sealed class Domain
     private bool _shutDown;
     private ulong? _sharedInfoGfn;
 
-    public Domain(Machine machine, DomainId id, in DomctlCreateDomain config, VendorPersonality personality)
+    public Domain(Machine machine, DomainId id, in DomctlCreateDomain config, VendorPersonality personality, int altP2mViews = Domains.AltP2m.DefaultViews)
     {
         Machine = machine;
         Id = id;
@@ -31,6 +31,7 @@ internal sealed class Domain
         Handle = DomainHandle.Read(config);
         MaxVcpus = config.MaxVcpus;
         Physmap = new Physmap(FlushTlbs);
+        AltP2m = new AltP2m(this, altP2mViews);
         Ram = new DomainRam(machine.Memory, $"d{id.Value}");
         Monitor = new DomainMonitorState(this);
         ForeignWriters = new ForeignWriters(this);
@@ -64,6 +65,9 @@ internal sealed class Domain
 
     /// <summary>The p2m.</summary>
     public Physmap Physmap { get; }
+
+    /// <summary>Its altp2m views.</summary>
+    public AltP2m AltP2m { get; }
 
     /// <summary>The RAM that the domain owns.</summary>
     public DomainRam Ram { get; }
@@ -343,10 +347,12 @@ internal sealed class Domain
         MonitorRing = null;
         foreach (var vcpu in vcpus)
         {
+            vcpu.VirtualizationExceptions.Disable();
             vcpu.Dispose();
         }
 
         _platform?.Dispose();
+        AltP2m.Release();
         Ram.ReleaseAll(Physmap);
         _ownPages.Release(SharedInfoAddress);
         _ownPages.ReleaseOwner();

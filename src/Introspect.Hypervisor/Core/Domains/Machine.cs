@@ -60,8 +60,9 @@ internal sealed class Machine : IDisposable
     /// <param name="wanted">Number; 0 or a reserved one lets the machine choose.</param>
     /// <param name="config">What the toolstack asked for.</param>
     /// <param name="vendor">Vendor personality.</param>
+    /// <param name="altP2mViews">Views that it may have.</param>
     /// <exception cref="HypervisorException">EEXIST: the number is taken; ENOMEM: none is left.</exception>
-    public Domain CreateDomain(ushort wanted, in DomctlCreateDomain config, CpuVendor vendor)
+    public Domain CreateDomain(ushort wanted, in DomctlCreateDomain config, CpuVendor vendor, int altP2mViews = AltP2m.DefaultViews)
     {
         ushort id;
         lock (_lock)
@@ -70,7 +71,7 @@ internal sealed class Machine : IDisposable
         }
 
         // Numbers are only chosen under the control lock, so that this one is still free below.
-        var domain = new Domain(this, new DomainId(id), config, VendorPersonality.Of(vendor));
+        var domain = new Domain(this, new DomainId(id), config, VendorPersonality.Of(vendor), altP2mViews);
         try
         {
             domain.AttachPlatform(Options.CreatePlatform(domain));

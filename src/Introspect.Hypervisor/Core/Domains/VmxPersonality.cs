@@ -31,6 +31,7 @@ internal sealed class VmxPersonality : VendorPersonality
         public const ulong Rdtscp = 51;
         public const ulong Wbinvd = 54;
         public const ulong Xsetbv = 55;
+        public const ulong Vmfunc = 59;
     }
 
     /// <inheritdoc/>
@@ -77,6 +78,7 @@ internal sealed class VmxPersonality : VendorPersonality
         ExitKind.Mwait => new(Reason.Mwait, 0, 0),
         ExitKind.Rdtsc => new(exit.Value == 1 ? Reason.Rdtscp : Reason.Rdtsc, 0, 0),
         ExitKind.DrAccess => new(Reason.DebugRegister, (exit.Index & 7) | (exit.Value == 0 ? 0x10u : 0) | ((ulong)(exit.Operand & 15) << 8), 0),
+        ExitKind.Vmfunc => new(Reason.Vmfunc, 0, 0),
         ExitKind.Invlpg => new(Reason.Invlpg, exit.Gla, 0),
         _ => new(~0UL, 0, 0),
     };

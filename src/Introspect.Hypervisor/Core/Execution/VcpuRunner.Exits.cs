@@ -21,6 +21,12 @@ internal sealed partial class VcpuRunner
             return; // nothing of the guest's
         }
 
+        if ((exit.Kind == ExitKind.Vmfunc && TrySwitchView(in exit))
+            || (exit.Kind == ExitKind.NestedPageFault && TryVirtualizationException(in exit)))
+        {
+            return; // the processor does these without an exit
+        }
+
         if (_domain.Monitor.VmExit && _domain.Personality.HasVmExitHook && MonitorVmExit(in exit))
         {
             return; // sync: the exit is not handled
@@ -71,6 +77,9 @@ internal sealed partial class VcpuRunner
                 break;
             case ExitKind.TripleFault:
                 _domain.Shutdown((ShutdownReason)_domain.GetParam(HvmParam.TripleFaultReason));
+                break;
+            case ExitKind.Vmfunc:
+                _cpu.Raise(Vector.InvalidOpcode);
                 break;
             case ExitKind.InterruptWindow:
                 break; // the upcall is offered before the next entry
@@ -254,7 +263,7 @@ internal sealed partial class VcpuRunner
     private void MonitorTrap()
     {
         _cpu.Registers.MonitorTrap = false;
-        if (_singleStep)
+        if (_singleStep && !TryEndFastStep())
         {
             MonitorDebug(MonitorDebugKind.Singlestep, 0, 0, 0);
         }
@@ -284,7 +293,7 @@ internal sealed partial class VcpuRunner
     /// <summary>Emulates one instruction; an exit of its own is handled like any other.</summary>
     private void Emulate(AccessOverride how, byte[]? instruction)
     {
-        var exit = _cpu.EmulateOne(how, instruction);
+        var exit = EmulateOnHostTable(how, instruction);
         if (exit.Kind != ExitKind.Budget)
         {
             HandleExit(in exit);
@@ -294,7 +303,14 @@ internal sealed partial class VcpuRunner
     private void NestedPageFault(in Exit exit)
     {
         var flags = (NpfFlags)exit.Value;
-        var entry = _domain.Physmap[exit.Gpa >> 12];
+        var gfn = exit.Gpa >> 12;
+        var table = _vcpu.P2m;
+        var entry = table[gfn];
+        if (!entry.IsPresent && table is Memory.P2mView view && view.CopyFromHost(gfn))
+        {
+            return; // tried again with the host's entry
+        }
+
         if (!entry.IsPresent)
         {
             if ((flags & NpfFlags.Execute) != 0)

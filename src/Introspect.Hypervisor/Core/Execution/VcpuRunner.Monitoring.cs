@@ -138,14 +138,14 @@ internal sealed partial class VcpuRunner
         var gfn = exit.Gpa >> 12;
         if ((flags & NpfFlags.Write) != 0 && entry.Access == MemoryAccess.Rx2Rw)
         {
-            _domain.Physmap.LiftAccess(gfn);
+            _vcpu.P2m.LiftAccess(gfn);
             return;
         }
 
         var sync = entry.Access != MemoryAccess.N2Rwx;
         if (!sync)
         {
-            _domain.Physmap.LiftAccess(gfn);
+            _vcpu.P2m.LiftAccess(gfn);
         }
 
         if (_domain.MonitorRing is null)
@@ -156,7 +156,7 @@ internal sealed partial class VcpuRunner
             }
             else if (sync)
             {
-                _domain.Physmap.LiftAccess(gfn);
+                _vcpu.P2m.LiftAccess(gfn);
             }
 
             return;

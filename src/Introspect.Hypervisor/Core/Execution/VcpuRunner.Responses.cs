@@ -35,6 +35,7 @@ internal sealed partial class VcpuRunner
         // Xen frees the buffers and so loses writes that wait; here they are done, which is a named difference.
         _emulate = VmEventFlags.None;
         _singleStep = false;
+        _stepsToView = null;
     }
 
     /// <inheritdoc/>
@@ -50,10 +51,19 @@ internal sealed partial class VcpuRunner
         {
             _singleStep = !_singleStep;
         }
+        else if ((response.Flags & VmEventFlags.FastSinglestep) != 0 && HasMonitorTrap)
+        {
+            StartFastStep(response.FastSinglestepView);
+        }
 
         if ((response.Flags & VmEventFlags.Deny) != 0)
         {
             Deny(in response);
+        }
+
+        if ((response.Flags & VmEventFlags.AlternateP2m) != 0)
+        {
+            _domain.AltP2m.Switch(_vcpu, response.AltP2mIndex, visibleOnly: false);
         }
 
         if ((response.Flags & VmEventFlags.SetRegisters) != 0)
@@ -102,7 +112,7 @@ internal sealed partial class VcpuRunner
     private bool StillViolates(in VmEvent response)
     {
         var needed = (ulong)(uint)(response.MemAccess.Flags & (MemAccessFlags.Read | MemAccessFlags.Write | MemAccessFlags.Execute));
-        var entry = _domain.Physmap[response.MemAccess.Gfn];
+        var entry = _vcpu.P2m[response.MemAccess.Gfn];
         return entry.IsPresent && (entry.Raw & needed) != needed;
     }
 

@@ -90,6 +90,7 @@ internal sealed partial class VcpuRunner : IVcpuRunner, ICpuHost
         RefreshTime();
         OfferUpcall();
         _cpu.Registers.MonitorTrap = _singleStep;
+        TakeUpView();
     }
 
     /// <inheritdoc/>
