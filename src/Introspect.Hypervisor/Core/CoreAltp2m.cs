@@ -209,9 +209,12 @@ internal sealed class CoreAltp2m(ToolstackCalls calls, ushort number) : IAltp2m
     public static void Recover(ToolstackCalls calls, ushort number)
     {
         var views = new CoreAltp2m(calls, number);
-        if (views.Use is AltP2mUse.External or AltP2mUse.Limited && views.IsActive)
+        var off = new HvmAltP2mOp();
+        if (views.Use is AltP2mUse.External or AltP2mUse.Limited)
         {
-            views.SetActive(false);
+            // EOPNOTSUPP: allowed on a domain that can have none.
+            var result = views.TryCall(AltP2mCommand.SetDomainState, ref off, default, default);
+            ToolstackCalls.Check(result == -(int)Errno.EOPNOTSUPP ? 0 : result, $"switching altp2m off on domain {number}");
         }
     }
 
@@ -224,12 +227,14 @@ internal sealed class CoreAltp2m(ToolstackCalls calls, ushort number) : IAltp2m
         Call(AltP2mCommand.ChangeGfn, ref operation, what);
     }
 
-    private void Call(uint command, ref HvmAltP2mOp operation, string what, Span<byte> first = default, Span<byte> second = default)
+    private void Call(uint command, ref HvmAltP2mOp operation, string what, Span<byte> first = default, Span<byte> second = default) =>
+        ToolstackCalls.Check(TryCall(command, ref operation, first, second), $"{what} on domain {number}");
+
+    private int TryCall(uint command, ref HvmAltP2mOp operation, Span<byte> first, Span<byte> second)
     {
         operation.Version = AltP2mCommand.InterfaceVersion;
         operation.Command = command;
         operation.Domain = number;
-        var bytes = MemoryMarshal.AsBytes(new Span<HvmAltP2mOp>(ref operation));
-        ToolstackCalls.Check(calls.Toolstack.HvmOp(HvmOp.AltP2m, bytes, first, second), $"{what} on domain {number}");
+        return calls.Toolstack.HvmOp(HvmOp.AltP2m, MemoryMarshal.AsBytes(new Span<HvmAltP2mOp>(ref operation)), first, second);
     }
 }

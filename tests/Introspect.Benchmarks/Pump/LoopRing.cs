@@ -30,6 +30,8 @@ internal sealed unsafe class LoopRing : IMonitor
     /// <param name="eventsPerSample">Events of a repetition.</param>
     /// <param name="warmUps">Repetitions that do not count.</param>
     /// <param name="repetitions">Those that do.</param>
+    public IAltp2m Views => throw new NotSupportedException("this monitor has no views");
+
     public LoopRing(VmEvent[] requests, int eventsPerSample, int warmUps, int repetitions)
     {
         _page = NativeMemory.AlignedAlloc(SharedRing.PageSize, SharedRing.PageSize);
