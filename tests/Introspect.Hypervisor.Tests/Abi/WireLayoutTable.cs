@@ -90,7 +90,7 @@ internal static class WireLayoutTable
           Op@0 Mode@4 EnablePort@8:u.enable.port Version@8:u.version
         DomctlMonitorOp 24 = struct xen_domctl_monitor_op
           Op@0 Event@4 MovToCr@8:u.mov_to_cr MovToMsr@8:u.mov_to_msr GuestRequest@8:u.guest_request
-          DebugExceptionSync@8:u.debug_exception.sync VmExitSync@8:u.vmexit.sync IoSync@8:-
+          DebugExceptionSync@8:u.debug_exception.sync VmExitSync@8:u.vmexit.sync IoAsync@8:-
         MonitorMovToCr 16 = -
           Index@0:- Sync@1:- OnChangeOnly@2:- BitMask@8:-
         MonitorMovToMsr 8 = -

@@ -30,9 +30,9 @@ internal sealed class Domain
         Personality = personality;
         Handle = DomainHandle.Read(config);
         MaxVcpus = config.MaxVcpus;
-        Physmap = new Physmap(FlushTlbs);
+        Physmap = new Physmap(FlushTlbs) { HasPagingWrites = machine.Options.Monitoring.PagingWrites };
         Ram = new DomainRam(machine.Memory, $"d{id.Value}");
-        Monitor = new DomainMonitorState(this);
+        Monitor = new DomainMonitorState(this, machine.Options.Monitoring);
         ForeignWriters = new ForeignWriters(this);
         ContextSections = [new CpuContextSection(this), new XsaveContextSection(this)];
         _ownPages = machine.Memory.AllocateExtent(1, $"d{id.Value} shared_info");

@@ -40,6 +40,9 @@ internal sealed unsafe class Physmap : IDisposable
     /// <summary>A violation that no monitor listens to crashes the domain instead of lifting the rights.</summary>
     public bool AccessRequired { get; set; }
 
+    /// <summary>Pages can be read-only to all but page-table walks (<see cref="MemoryAccess.RPw"/>).</summary>
+    public bool HasPagingWrites { get; init; }
+
     /// <summary>The entry of a frame; absent beyond the end.</summary>
     public P2mEntry this[ulong gfn] => gfn < EntryCount ? new(Volatile.Read(ref Entries[gfn])) : default;
 
@@ -182,7 +185,7 @@ internal sealed unsafe class Physmap : IDisposable
             access = DefaultAccess;
         }
 
-        return access <= MemoryAccess.N2Rwx;
+        return access <= MemoryAccess.N2Rwx || (access == MemoryAccess.RPw && HasPagingWrites);
     }
 
     private bool ReplaceAccess(ulong gfn, MemoryAccess access)
