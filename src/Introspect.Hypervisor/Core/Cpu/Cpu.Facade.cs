@@ -40,6 +40,11 @@ internal sealed unsafe partial class Cpu
     public void Advance(int length)
     {
         State->Rip = SystemMode.Registers.NextRip(State, length);
+        Retired();
+    }
+
+    private void Retired()
+    {
         State->Shadow &= CpuShadow.Nmi;
         State->FlagsOther &= ~RFlags.Rf;
         if ((State->FlagsOther & RFlags.Tf) != 0 && !State->Pending.Valid)
@@ -133,7 +138,7 @@ internal sealed unsafe partial class Cpu
             return false;
         }
 
-        State->Shadow &= CpuShadow.Nmi;
+        Retired();
         return true;
     }
 
