@@ -19,10 +19,15 @@ internal sealed class MonitorTeardown(ToolstackCalls calls, CoreDomain domain, C
     private ushort Number => domain.Id.Value;
 
     /// <summary>Runs it. A domain that is gone has nothing left to end.</summary>
-    public void Run(IEnumerable<MonitorEvent> enabled, bool changedAccess)
+    public void Run(IEnumerable<MonitorEvent> enabled, bool changedAccess, bool accessRequired)
     {
         try
         {
+            if (accessRequired)
+            {
+                MonitorControl.SetAccessRequired(calls, Number, required: false);
+            }
+
             var before = Quiesce(enabled, changedAccess);
             LetRun(before);
             DisableRing();

@@ -24,7 +24,7 @@ internal sealed unsafe partial class Cpu
 
     /// <summary>An interrupt could be taken at this boundary.</summary>
     public bool IsInterruptible =>
-        (State->FlagsOther & RFlags.If) != 0 && (State->Shadow & (CpuShadow.Sti | CpuShadow.MovSs)) == 0 && !State->Pending.Valid;
+        (State->FlagsOther & RFlags.If) != 0 && (State->Shadow & (CpuShadow.Sti | CpuShadow.MovSs)) == 0 && !State->Pending.Valid && State->DueDebug == 0;
 
     /// <summary>A general register in encoding order (rax rcx rdx rbx rsp rbp rsi rdi r8…).</summary>
     public ref ulong Gpr(int number)
@@ -40,6 +40,11 @@ internal sealed unsafe partial class Cpu
     public void Advance(int length)
     {
         State->Rip = SystemMode.Registers.NextRip(State, length);
+        Retired();
+    }
+
+    private void Retired()
+    {
         State->Shadow &= CpuShadow.Nmi;
         State->FlagsOther &= ~RFlags.Rf;
         if ((State->FlagsOther & RFlags.Tf) != 0 && !State->Pending.Valid)
@@ -136,7 +141,7 @@ internal sealed unsafe partial class Cpu
             return false;
         }
 
-        State->Shadow &= CpuShadow.Nmi;
+        Retired();
         return true;
     }
 

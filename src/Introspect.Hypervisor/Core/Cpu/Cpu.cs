@@ -108,6 +108,7 @@ internal sealed unsafe partial class Cpu : IDisposable
         s->Mxcsr = 0x1F80;
         s->Cpl = 0;
         s->Pending = default;
+        s->DueDebug = 0;
         s->Shadow = CpuShadow.None;
         StateChanged();
     }
@@ -148,14 +149,19 @@ internal sealed unsafe partial class Cpu : IDisposable
     }
 
     /// <summary>Bytes that data reads give under <see cref="AccessOverride.ReadData"/>.</summary>
-    public byte[] EmulatedRead { get; set; } = [];
+    public ReadOnlyMemory<byte> EmulatedRead { get; set; }
+
+    /// <summary>Where the next element's bytes are: each iteration of REP MOVS takes those behind the last one's.</summary>
+    internal int EmulatedReadOffset { get; set; }
 
     /// <summary>Gives emulated read data; what the response does not carry reads as zero.</summary>
     internal void CopyEmulatedRead(byte* destination, int size)
     {
+        var given = EmulatedRead.Span;
         for (var n = 0; n < size; n++)
         {
-            destination[n] = n < EmulatedRead.Length ? EmulatedRead[n] : (byte)0;
+            var place = EmulatedReadOffset + n;
+            destination[n] = place < given.Length ? given[place] : (byte)0;
         }
     }
 

@@ -30,10 +30,10 @@ internal sealed class Domain
         Personality = personality;
         Handle = DomainHandle.Read(config);
         MaxVcpus = config.MaxVcpus;
-        Physmap = new Physmap(FlushTlbs);
+        Physmap = new Physmap(FlushTlbs) { HasPagingWrites = machine.Options.Monitoring.PagingWrites };
         AltP2m = new AltP2m(this, altP2mViews);
         Ram = new DomainRam(machine.Memory, $"d{id.Value}");
-        Monitor = new DomainMonitorState(this);
+        Monitor = new DomainMonitorState(this, machine.Options.Monitoring);
         ForeignWriters = new ForeignWriters(this);
         ContextSections = [new CpuContextSection(this), new XsaveContextSection(this)];
         _ownPages = machine.Memory.AllocateExtent(1, $"d{id.Value} shared_info");

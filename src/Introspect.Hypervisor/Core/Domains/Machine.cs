@@ -1,5 +1,6 @@
 using Introspect.Hypervisor.Abi;
 using Introspect.Hypervisor.Core.Memory;
+using Introspect.Hypervisor.Core.Monitoring;
 
 namespace Introspect.Hypervisor.Core.Domains;
 
@@ -8,7 +9,11 @@ namespace Introspect.Hypervisor.Core.Domains;
 /// <param name="MemoryReservation">Bytes of machine address space.</param>
 internal sealed record MachineOptions(
     Func<Domain, IDomainPlatform> CreatePlatform,
-    long MemoryReservation = MachineMemory.DefaultReservation);
+    long MemoryReservation = MachineMemory.DefaultReservation)
+{
+    /// <summary>Where monitoring differs from Xen 4.17's.</summary>
+    public MonitoringOptions Monitoring { get; init; } = MonitoringOptions.Default;
+}
 
 /// <summary>The hypervisor itself: its memory and its domains.</summary>
 internal sealed class Machine : IDisposable

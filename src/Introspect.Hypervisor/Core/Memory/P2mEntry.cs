@@ -73,7 +73,7 @@ internal readonly record struct P2mEntry(ulong Raw)
     private static ulong RightsOf(MemoryAccess access) => access switch
     {
         MemoryAccess.N or MemoryAccess.N2Rwx => 0,
-        MemoryAccess.R => Readable,
+        MemoryAccess.R or MemoryAccess.RPw => Readable,
         MemoryAccess.W => Writable,
         MemoryAccess.Rw => Readable | Writable,
         MemoryAccess.X => Executable,

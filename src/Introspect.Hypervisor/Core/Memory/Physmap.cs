@@ -27,6 +27,9 @@ internal sealed class Physmap : P2mTable
     /// <summary>A violation that no monitor listens to crashes the domain instead of lifting the rights.</summary>
     public bool AccessRequired { get; set; }
 
+    /// <summary>Pages can be read-only to all but page-table walks (<see cref="MemoryAccess.RPw"/>).</summary>
+    public bool HasPagingWrites { get; init; }
+
     /// <summary>Maps a frame with the default rights. Whoever mapped something there before has it back as the result.</summary>
     /// <returns>The entry that was there, or absent.</returns>
     /// <exception cref="HypervisorException">EINVAL: the frame is beyond the end.</exception>
@@ -163,7 +166,7 @@ internal sealed class Physmap : P2mTable
             access = DefaultAccess;
         }
 
-        return access <= MemoryAccess.N2Rwx;
+        return access <= MemoryAccess.N2Rwx || (access == MemoryAccess.RPw && HasPagingWrites);
     }
 
     private bool ReplaceAccess(ulong gfn, MemoryAccess access)

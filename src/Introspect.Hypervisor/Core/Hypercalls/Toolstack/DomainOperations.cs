@@ -62,7 +62,7 @@ internal sealed class DomainOperations(Machine machine)
                 domain.Physmap.AccessRequired = domctl.AccessRequired.AccessRequired != 0;
                 domain.Unpause();
                 return Errno.None;
-            case DomctlCommand.SetAddressSize or DomctlCommand.GetAddressSize:
+            case DomctlCommand.SetAddressSize or DomctlCommand.GetAddressSize or DomctlCommand.VmtraceOp:
                 return Errno.EOPNOTSUPP;
             default:
                 return Errno.ENOSYS;
