@@ -26,12 +26,12 @@ internal sealed unsafe class LoopRing : IMonitor
     private int _sample;
     private bool _quiet;
 
+    public IAltp2m Views => throw new NotSupportedException("this monitor has no views");
+
     /// <param name="requests">What the guest causes, in turn.</param>
     /// <param name="eventsPerSample">Events of a repetition.</param>
     /// <param name="warmUps">Repetitions that do not count.</param>
     /// <param name="repetitions">Those that do.</param>
-    public IAltp2m Views => throw new NotSupportedException("this monitor has no views");
-
     public LoopRing(VmEvent[] requests, int eventsPerSample, int warmUps, int repetitions)
     {
         _page = NativeMemory.AlignedAlloc(SharedRing.PageSize, SharedRing.PageSize);

@@ -49,7 +49,9 @@ public sealed class VendorPersonalityTests
             var exit = new Exit { Kind = kind, Operand = 1, Index = 1 };
             var isExit = kind is not (ExitKind.None or ExitKind.Budget);
             Assert.Equal(isExit, VendorPersonality.Vmx.Translate(exit, 0).Reason != ~0UL);
-            Assert.Equal(isExit, VendorPersonality.Svm.Translate(exit, 0).Reason != ~0UL);
+
+            // AMD has no VM functions.
+            Assert.Equal(isExit && kind != ExitKind.Vmfunc, VendorPersonality.Svm.Translate(exit, 0).Reason != ~0UL);
         }
     }
 
