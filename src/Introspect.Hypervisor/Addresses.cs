@@ -61,6 +61,17 @@ public readonly record struct VcpuId(uint Value)
     public override string ToString() => Value.ToString(CultureInfo.InvariantCulture);
 }
 
+/// <summary>Number of an altp2m view of a domain, from 0.</summary>
+/// <param name="Value">Number; 0 is the view in which every vCPU starts, and stands for the host table where rights are set.</param>
+public readonly record struct ViewId(ushort Value)
+{
+    /// <summary>The first view, which is there as long as altp2m is on.</summary>
+    public static ViewId Host => new(0);
+
+    /// <inheritdoc/>
+    public override string ToString() => Value.ToString(CultureInfo.InvariantCulture);
+}
+
 /// <summary>Number of a domain (<c>domid_t</c>).</summary>
 /// <param name="Value">Number; 0x7FF0 and above are special in Xen.</param>
 public readonly record struct DomainId(ushort Value)

@@ -50,11 +50,32 @@ public interface IMonitor : IDisposable
     /// <exception cref="HypervisorException">EINVAL: no such access; ESRCH: no such page; ENODEV: no ring.</exception>
     void SetMemoryAccess(Gfn first, uint count, MemoryAccess access);
 
+    /// <summary>Sets the rights of many pages at once, each to its own (<c>xc_set_mem_access_multi</c>).</summary>
+    /// <exception cref="HypervisorException">EINVAL: no such access, and the pages after it are as they were; ENODEV: no ring.</exception>
+    void SetMemoryAccess(ReadOnlySpan<Gfn> gfns, ReadOnlySpan<MemoryAccess> access)
+    {
+        ArgumentOutOfRangeException.ThrowIfNotEqual(access.Length, gfns.Length, nameof(access));
+        for (var i = 0; i < gfns.Length; i++)
+        {
+            SetMemoryAccess(gfns[i], 1, access[i]);
+        }
+    }
+
     /// <summary>Reads the rights of a guest page.</summary>
     MemoryAccess GetMemoryAccess(Gfn gfn);
 
     /// <summary>Sets the rights that pages populated from now on get (pfn ~0 in Xen).</summary>
     void SetDefaultAccess(MemoryAccess access);
+
+    /// <summary>The domain's altp2m views. What is done with them by this monitor is undone when it is disposed of.</summary>
+    IAltp2m Views { get; }
+
+    /// <summary>
+    /// Says whether a violation that no monitor listens to crashes the domain instead of lifting the rights
+    /// (<c>XEN_DOMCTL_set_access_required</c>). Disposing takes it back.
+    /// </summary>
+    void SetAccessRequired(bool required) =>
+        throw new HypervisorException(Errno.EOPNOTSUPP, "whether a listener is required cannot be set here");
 
     /// <summary>Asks for DENY to be honoured on control-register and MSR writes (XEN_DOMCTL_MONITOR_OP_CONTROL_REGISTERS).</summary>
     void ControlRegisters();

@@ -50,7 +50,11 @@ public abstract record MonitorEvent
 
     /// <summary>Every vmexit.</summary>
     /// <param name="Sync">The exit is not handled and the vCPU waits: for guests which are reset afterwards.</param>
-    public sealed record VmExit(bool Sync = false) : MonitorEvent;
+    /// <param name="Strict">
+    /// Refuse with EBUSY, when it is enabled or disabled, while vmexit events of before are unanswered. Without it they
+    /// stay in the ring, can be answered, and the core counts their answers as stale.
+    /// </param>
+    public sealed record VmExit(bool Sync = false, bool Strict = false) : MonitorEvent;
 
     /// <summary>Port input and output (Xen 4.18).</summary>
     /// <param name="Sync">The vCPU waits for the response.</param>

@@ -244,7 +244,10 @@ internal unsafe struct DomctlGetDomainInfo
     public fixed byte Handle[16];
     public uint Cpupool;
     public byte GpaddrBits;
-    private fixed byte _pad2[7];
+
+    /// <summary>The core's own, in what is padding on Xen: pauses by control tools that were not undone.</summary>
+    public byte PauseCount;
+    private fixed byte _pad2[6];
     public ArchDomainConfig ArchConfig;
 
     /// <summary>The shutdown code; meaningful with <see cref="DomainInfoFlags.Shutdown"/>.</summary>

@@ -86,8 +86,8 @@ internal struct DomctlMonitorOp
     /// <summary><c>u.vmexit.sync</c>.</summary>
     [FieldOffset(8)] public byte VmExitSync;
 
-    /// <summary><c>u.io.sync</c>, of Xen 4.18 and later.</summary>
-    [FieldOffset(8)] public byte IoSync;
+    /// <summary>The core's own: 1 lets the vCPU go on after a port access's event. Xen has only sync ones, and zero here.</summary>
+    [FieldOffset(8)] public byte IoAsync;
 }
 
 /// <summary><c>u.mov_to_cr</c> of <see cref="DomctlMonitorOp"/>.</summary>

@@ -64,8 +64,14 @@ public unsafe struct VmEvent
     /// <summary><c>u.interrupt.x86</c>.</summary>
     [FieldOffset(24)] public VmEventInterrupt Interrupt;
 
-    /// <summary><c>u.vmexit.arch.vmx</c>.</summary>
+    /// <summary><c>u.vmexit</c> in names that both vendors share.</summary>
     [FieldOffset(24)] public VmEventVmExit VmExit;
+
+    /// <summary><c>u.vmexit.arch.vmx</c>: the same words with Intel's names.</summary>
+    [FieldOffset(24)] public VmEventVmxExit VmExitVmx;
+
+    /// <summary><c>u.vmexit.arch.svm</c>, which only the core has: AMD's names, and one word more.</summary>
+    [FieldOffset(24)] public VmEventSvmExit VmExitSvm;
 
     /// <summary><c>u.io</c>.</summary>
     [FieldOffset(24)] public VmEventIo Io;
@@ -209,7 +215,32 @@ public struct VmEventInterrupt
     public ulong Cr2;
 }
 
-/// <summary><c>struct vm_event_vmexit</c> (<c>arch.vmx</c>).</summary>
+/// <summary>Intel's words of a vmexit: SDM volume 3, appendix C and chapter 28.</summary>
+[StructLayout(LayoutKind.Sequential)]
+public struct VmEventVmxExit
+{
+    /// <summary>Basic exit reason.</summary>
+    public ulong Reason;
+
+    /// <summary>Exit qualification.</summary>
+    public ulong Qualification;
+}
+
+/// <summary>AMD's words of a vmexit: APM volume 2, appendix C and chapter 15.</summary>
+[StructLayout(LayoutKind.Sequential)]
+public struct VmEventSvmExit
+{
+    /// <summary>EXITCODE.</summary>
+    public ulong ExitCode;
+
+    /// <summary>EXITINFO1.</summary>
+    public ulong ExitInfo1;
+
+    /// <summary>EXITINFO2.</summary>
+    public ulong ExitInfo2;
+}
+
+/// <summary><c>struct vm_event_vmexit</c>.</summary>
 [StructLayout(LayoutKind.Sequential)]
 public struct VmEventVmExit
 {

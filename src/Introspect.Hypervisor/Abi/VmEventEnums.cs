@@ -180,7 +180,7 @@ public enum MemoryAccess : byte
     /// <summary><c>XENMEM_access_rwx</c>: no restriction.</summary>
     Rwx = 7,
 
-    /// <summary><c>XENMEM_access_rx2rw</c>: r-x that becomes rw- at the first write, with an event.</summary>
+    /// <summary><c>XENMEM_access_rx2rw</c>: r-x that becomes rw- at the first write, without an event.</summary>
     Rx2Rw = 8,
 
     /// <summary><c>XENMEM_access_n2rwx</c>: no access; the first access lifts it and sends an async event.</summary>
@@ -188,6 +188,12 @@ public enum MemoryAccess : byte
 
     /// <summary><c>XENMEM_access_default</c>: the domain's default for new pages.</summary>
     Default = 10,
+
+    /// <summary>
+    /// <c>XENMEM_access_r_pw</c>: read only to the guest, writable to its page-table walks. Xen has it from 4.20 on, with
+    /// the numbers of it and the default exchanged; here it is behind those of 4.17.
+    /// </summary>
+    RPw = 11,
 }
 
 /// <summary>What was done to a descriptor table register (<c>VM_EVENT_DESC_*</c>).</summary>

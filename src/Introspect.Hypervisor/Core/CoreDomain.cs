@@ -39,7 +39,7 @@ internal sealed class CoreDomain : IDomain
         new(calls.MaximumGfn(info.Domain)),
         info.TotPages * Gfn.PageSize,
         StateOf(info),
-        PauseCount: 0);
+        info.PauseCount);
 
     /// <inheritdoc/>
     public DomainInfo GetInfo() => Describe(_calls, _calls.GetDomainInfo(Number));

@@ -1,3 +1,4 @@
+using System.Runtime.InteropServices;
 using Introspect.Hypervisor.Abi;
 using Introspect.Hypervisor.Ring;
 
@@ -13,8 +14,10 @@ internal sealed class CoreMonitor : IMonitor
     private readonly MonitorRing _ring;
     private readonly HashSet<MonitorEvent> _enabled = [];
     private readonly VmEvent[] _taken;
+    private readonly CoreAltp2m _views;
     private int _takenCount;
     private bool _changedAccess;
+    private bool _accessRequired;
     private bool _corrupt;
     private bool _disposed;
 
@@ -27,6 +30,7 @@ internal sealed class CoreMonitor : IMonitor
         _ring = ring;
         _taken = new VmEvent[ring.Slots];
         Capabilities = MonitorControl.GetCapabilities(calls, Number);
+        _views = new CoreAltp2m(calls, Number);
     }
 
     /// <inheritdoc/>
@@ -143,7 +147,7 @@ internal sealed class CoreMonitor : IMonitor
     public void Enable(MonitorEvent monitorEvent)
     {
         ArgumentNullException.ThrowIfNull(monitorEvent);
-        MonitorControl.Switch(_calls, Number, monitorEvent, on: true);
+        Switch(monitorEvent, on: true);
         _enabled.Add(MonitorControl.WithoutOptions(monitorEvent));
     }
 
@@ -151,7 +155,7 @@ internal sealed class CoreMonitor : IMonitor
     public void Disable(MonitorEvent monitorEvent)
     {
         ArgumentNullException.ThrowIfNull(monitorEvent);
-        MonitorControl.Switch(_calls, Number, monitorEvent, on: false);
+        Switch(monitorEvent, on: false);
         _enabled.Remove(MonitorControl.WithoutOptions(monitorEvent));
     }
 
@@ -161,6 +165,26 @@ internal sealed class CoreMonitor : IMonitor
         _changedAccess = true;
         var operation = new MemAccessOp { Op = MemAccessOperation.SetAccess, Access = (byte)access, Domid = Number, Nr = count, Pfn = first.Value };
         ToolstackCalls.Check(_calls.TryAccess(ref operation), $"setting the access of {count} frames from {first} on in domain {Number} to {access}");
+    }
+
+    /// <inheritdoc/>
+    public void SetMemoryAccess(ReadOnlySpan<Gfn> gfns, ReadOnlySpan<MemoryAccess> access)
+    {
+        ArgumentOutOfRangeException.ThrowIfNotEqual(access.Length, gfns.Length, nameof(access));
+        _changedAccess = true;
+        var pfns = MemoryMarshal.Cast<Gfn, ulong>(gfns).ToArray();
+        var rights = MemoryMarshal.AsBytes(access).ToArray();
+        var operation = new MemAccessOp { Op = MemAccessOperation.SetAccessMulti, Domid = Number, Nr = (uint)gfns.Length };
+        ToolstackCalls.Check(
+            _calls.TryAccess(ref operation, MemoryMarshal.AsBytes(pfns.AsSpan()), rights),
+            $"setting the access of {gfns.Length} frames in domain {Number}");
+    }
+
+    /// <inheritdoc/>
+    public void SetAccessRequired(bool required)
+    {
+        MonitorControl.SetAccessRequired(_calls, Number, required);
+        _accessRequired = required;
     }
 
     /// <inheritdoc/>
@@ -180,6 +204,9 @@ internal sealed class CoreMonitor : IMonitor
     }
 
     /// <inheritdoc/>
+    public IAltp2m Views => _views;
+
+    /// <inheritdoc/>
     public void ControlRegisters() => MonitorControl.Operate(_calls, Number, MonitorOperation.ControlRegisters, 0, "honouring DENY");
 
     /// <inheritdoc/>
@@ -197,7 +224,7 @@ internal sealed class CoreMonitor : IMonitor
         _disposed = true;
         try
         {
-            new MonitorTeardown(_calls, _domain, AnswerAll).Run(_enabled, _changedAccess);
+            new MonitorTeardown(_calls, _domain, _views, AnswerAll).Run(_enabled, _changedAccess, _accessRequired);
         }
         finally
         {
@@ -206,6 +233,44 @@ internal sealed class CoreMonitor : IMonitor
             _channel.Dispose();
             _domain.InvalidateMemory();
         }
+    }
+
+    private void Switch(MonitorEvent monitorEvent, bool on)
+    {
+        if (monitorEvent is not MonitorEvent.VmExit { Strict: true })
+        {
+            MonitorControl.Switch(_calls, Number, monitorEvent, on);
+            return;
+        }
+
+        // Paused, no new one comes between the look and the change.
+        _domain.Pause();
+        try
+        {
+            if (CountOpen(VmEventReason.VmExit) is var open and not 0)
+            {
+                throw new HypervisorException(
+                    Errno.EBUSY,
+                    $"{open} vmexit events of domain {Number} are unanswered: answer them before the event is switched, or do not ask for strictness");
+            }
+
+            MonitorControl.Switch(_calls, Number, monitorEvent, on);
+        }
+        finally
+        {
+            _domain.Unpause();
+        }
+    }
+
+    private int CountOpen(VmEventReason reason)
+    {
+        var open = _ring.CountUnconsumed(reason);
+        for (var i = 0; i < _takenCount; i++)
+        {
+            open += _taken[i].Reason == reason ? 1 : 0;
+        }
+
+        return open;
     }
 
     /// <summary>Answers what was taken and not answered, and everything in the ring, with nothing but "go on".</summary>

@@ -28,6 +28,9 @@ internal sealed record DomainConfig
     /// <summary>Vendor personality.</summary>
     public CpuVendor Vendor { get; init; } = CpuVendor.Vmx;
 
+    /// <summary>altp2m views that there may be, up to 512; 0 for the hypervisor's default.</summary>
+    public uint AltP2mViews { get; init; }
+
     /// <summary>Viridian enlightenments; none unless given.</summary>
     public ViridianFeatures Viridian { get; init; }
 }
@@ -74,7 +77,8 @@ internal sealed class DomainUnderConstruction : IGuestLoader, IDisposable
         create.CreateDomain.MaxMaptrackFrames = 1024;
         create.CreateDomain.GrantOpts = 1;
         create.CreateDomain.Arch.EmulationFlags = X86EmulationFlags.Lapic;
-        create.CreateDomain.Arch.MiscFlags = config.Vendor == CpuVendor.Svm ? CoreDomainFlags.Svm : 0;
+        create.CreateDomain.Arch.MiscFlags = (config.Vendor == CpuVendor.Svm ? CoreDomainFlags.Svm : 0)
+            | (config.AltP2mViews << CoreDomainFlags.AltP2mViewsShift);
         DomainHandle.Write(ref create.CreateDomain, config.Uuid);
         calls.Call(ref create, default, $"creating domain '{config.Name}'");
 

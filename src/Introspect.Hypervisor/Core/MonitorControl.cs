@@ -48,7 +48,7 @@ internal static class MonitorControl
                 operation.VmExitSync = Flag(exit.Sync);
                 break;
             case MonitorEvent.IoInstruction io:
-                operation.IoSync = Flag(io.Sync);
+                operation.IoAsync = Flag(!io.Sync);
                 break;
         }
 
@@ -62,6 +62,14 @@ internal static class MonitorControl
         domctl.MonitorOp.Op = monitorOperation;
         domctl.MonitorOp.Event = argument;
         calls.Call(ref domctl, default, $"{what} on domain {domain}");
+    }
+
+    /// <summary>Says whether a violation without a listener crashes the domain.</summary>
+    public static void SetAccessRequired(ToolstackCalls calls, ushort domain, bool required)
+    {
+        var domctl = ToolstackCalls.Domctl(DomctlCommand.SetAccessRequired, domain);
+        domctl.AccessRequired.AccessRequired = Flag(required);
+        calls.Call(ref domctl, default, $"{(required ? "requiring" : "not requiring")} a listener of domain {domain}");
     }
 
     /// <summary>The event without its options: what two events have in common that are switched together.</summary>

@@ -41,6 +41,7 @@ internal static class MonitorRecovery
             }
 
             MemoryRights.Reset(calls, number);
+            CoreAltp2m.Recover(calls, number);
             ToolstackCalls.Check(calls.TryRing(number, VmEventOperation.Disable, out _), $"disabling the monitor of domain {number}");
         }
 

@@ -8,8 +8,9 @@ namespace Introspect.Hypervisor.Core;
 /// </summary>
 /// <param name="calls">The door.</param>
 /// <param name="domain">The domain.</param>
+/// <param name="views">The views that the monitor used.</param>
 /// <param name="answerAll">Answers every request there is, and says how many there were.</param>
-internal sealed class MonitorTeardown(ToolstackCalls calls, CoreDomain domain, Func<int> answerAll)
+internal sealed class MonitorTeardown(ToolstackCalls calls, CoreDomain domain, CoreAltp2m views, Func<int> answerAll)
 {
     // A vCPU that nothing holds runs within a millisecond or so; on a loaded machine it may take its time.
     private const int MaxRounds = 2000;
@@ -18,10 +19,15 @@ internal sealed class MonitorTeardown(ToolstackCalls calls, CoreDomain domain, F
     private ushort Number => domain.Id.Value;
 
     /// <summary>Runs it. A domain that is gone has nothing left to end.</summary>
-    public void Run(IEnumerable<MonitorEvent> enabled, bool changedAccess)
+    public void Run(IEnumerable<MonitorEvent> enabled, bool changedAccess, bool accessRequired)
     {
         try
         {
+            if (accessRequired)
+            {
+                MonitorControl.SetAccessRequired(calls, Number, required: false);
+            }
+
             var before = Quiesce(enabled, changedAccess);
             LetRun(before);
             DisableRing();
@@ -51,6 +57,7 @@ internal sealed class MonitorTeardown(ToolstackCalls calls, CoreDomain domain, F
                 MemoryRights.Reset(calls, Number);
             }
 
+            views.Undo();
             var times = ReadTimes();
             answerAll();
             return times;

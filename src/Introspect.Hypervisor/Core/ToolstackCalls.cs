@@ -120,8 +120,11 @@ internal sealed class ToolstackCalls(IToolstack toolstack)
     }
 
     /// <summary>An access operation whose error is the caller's to judge.</summary>
-    public Errno TryAccess(ref MemAccessOp operation) =>
-        ErrnoOf(toolstack.MemoryOp(MemoryOp.AccessOp, Bytes(ref operation), default, default));
+    public Errno TryAccess(ref MemAccessOp operation) => TryAccess(ref operation, default, default);
+
+    /// <summary>An access operation with lists of frames and rights.</summary>
+    public Errno TryAccess(ref MemAccessOp operation, Span<byte> gfns, Span<byte> accesses) =>
+        ErrnoOf(toolstack.MemoryOp(MemoryOp.AccessOp, Bytes(ref operation), gfns, accesses));
 
     /// <summary>Maps guest pages.</summary>
     /// <exception cref="HypervisorException">EFAULT: one of them is not there.</exception>

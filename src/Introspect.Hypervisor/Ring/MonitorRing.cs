@@ -79,6 +79,21 @@ internal sealed class MonitorRing : SharedRing
         return Take(MemoryMarshal.AsBytes(new Span<VmEvent>(ref request)));
     }
 
+    /// <summary>Requests of a reason that were pushed and not taken yet. They stay where they are.</summary>
+    public int CountUnconsumed(VmEventReason reason)
+    {
+        var count = 0;
+        var pushed = (uint)UnconsumedRequests;
+        for (uint ahead = 0; ahead < pushed; ahead++)
+        {
+            VmEvent request = default;
+            CopyOut(_reqCons + ahead, MemoryMarshal.AsBytes(new Span<VmEvent>(ref request)));
+            count += request.Reason == reason ? 1 : 0;
+        }
+
+        return count;
+    }
+
     /// <summary>Puts the response to a request that was taken into the ring. <see cref="Push"/> makes it seen.</summary>
     public void Put(ReadOnlySpan<byte> response)
     {

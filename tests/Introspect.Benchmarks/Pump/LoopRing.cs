@@ -26,6 +26,8 @@ internal sealed unsafe class LoopRing : IMonitor
     private int _sample;
     private bool _quiet;
 
+    public IAltp2m Views => throw new NotSupportedException("this monitor has no views");
+
     /// <param name="requests">What the guest causes, in turn.</param>
     /// <param name="eventsPerSample">Events of a repetition.</param>
     /// <param name="warmUps">Repetitions that do not count.</param>

@@ -10,6 +10,8 @@ internal sealed class FakeMonitor(MonitorCapabilities capabilities) : IMonitor
     private readonly ConcurrentQueue<VmEvent> _requests = new();
     private readonly SemaphoreSlim _signal = new(0);
 
+    public IAltp2m Views => throw new NotSupportedException("this monitor has no views");
+
     public ConcurrentQueue<VmEvent> Responses { get; } = new();
 
     public List<MonitorEvent> Enabled { get; } = [];

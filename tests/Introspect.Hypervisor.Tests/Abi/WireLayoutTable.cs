@@ -12,6 +12,7 @@ internal static class WireLayoutTable
           Version@0 Flags@4 Reason@8 VcpuId@12:vcpu_id AltP2mIndex@16:altp2m_idx MemAccess@24:u.mem_access WriteCtrlreg@24:u.write_ctrlreg
           MovToMsr@24:u.mov_to_msr SinglestepGfn@24:u.singlestep.gfn FastSinglestepView@24:u.fast_singlestep.p2midx
           Debug@24:u.software_breakpoint Cpuid@24:u.cpuid DescAccess@24:u.desc_access Interrupt@24:u.interrupt.x86 VmExit@24:u.vmexit
+          VmExitVmx@24:u.vmexit.arch.vmx VmExitSvm@24:-
           Io@24:- Registers@56:data.regs.x86 EmulReadSize@56:data.emul.read.size EmulReadData@60:data.emul.read.data
           EmulInsnData@56:data.emul.insn.data
         VmEventMemAccess 32 = struct vm_event_mem_access
@@ -30,6 +31,10 @@ internal static class WireLayoutTable
           Vector@0 Type@4 ErrorCode@8:error_code Cr2@16
         VmEventVmExit 16 = struct vm_event_vmexit
           ExitReason@0:arch.vmx.reason Qualification@8:arch.vmx.qualification
+        VmEventVmxExit 16 = -
+          Reason@0:- Qualification@8:-
+        VmEventSvmExit 24 = -
+          ExitCode@0:- ExitInfo1@8:- ExitInfo2@16:-
         VmEventIo 8 = -
           Bytes@0:- Port@4:- In@6:- StringOp@7:-
         VmEventSegment 4 = struct vm_event_x86_selector_reg
@@ -59,7 +64,7 @@ internal static class WireLayoutTable
         DomctlGetDomainInfo 112 = struct xen_domctl_getdomaininfo
           Domain@0 Flags@4 TotPages@8:tot_pages MaxPages@16:max_pages OutstandingPages@24:outstanding_pages ShrPages@32:shr_pages
           PagedPages@40:paged_pages SharedInfoFrame@48:shared_info_frame CpuTime@56:cpu_time NrOnlineVcpus@64:nr_online_vcpus
-          MaxVcpuId@68:max_vcpu_id SsidRef@72 Handle@76 Cpupool@92 GpaddrBits@96:gpaddr_bits ArchConfig@104:arch_config
+          MaxVcpuId@68:max_vcpu_id SsidRef@72 Handle@76 Cpupool@92 GpaddrBits@96:gpaddr_bits PauseCount@97:- ArchConfig@104:arch_config
         DomctlMaxMem 8 = struct xen_domctl_max_mem
           MaxMemKb@0:max_memkb
         DomctlMaxVcpus 4 = struct xen_domctl_max_vcpus
@@ -90,7 +95,7 @@ internal static class WireLayoutTable
           Op@0 Mode@4 EnablePort@8:u.enable.port Version@8:u.version
         DomctlMonitorOp 24 = struct xen_domctl_monitor_op
           Op@0 Event@4 MovToCr@8:u.mov_to_cr MovToMsr@8:u.mov_to_msr GuestRequest@8:u.guest_request
-          DebugExceptionSync@8:u.debug_exception.sync VmExitSync@8:u.vmexit.sync IoSync@8:-
+          DebugExceptionSync@8:u.debug_exception.sync VmExitSync@8:u.vmexit.sync IoAsync@8:-
         MonitorMovToCr 16 = -
           Index@0:- Sync@1:- OnChangeOnly@2:- BitMask@8:-
         MonitorMovToMsr 8 = -

@@ -49,7 +49,9 @@ public sealed class VendorPersonalityTests
             var exit = new Exit { Kind = kind, Operand = 1, Index = 1 };
             var isExit = kind is not (ExitKind.None or ExitKind.Budget);
             Assert.Equal(isExit, VendorPersonality.Vmx.Translate(exit, 0).Reason != ~0UL);
-            Assert.Equal(isExit, VendorPersonality.Svm.Translate(exit, 0).Reason != ~0UL);
+
+            // AMD has no VM functions.
+            Assert.Equal(isExit && kind != ExitKind.Vmfunc, VendorPersonality.Svm.Translate(exit, 0).Reason != ~0UL);
         }
     }
 
@@ -72,8 +74,11 @@ public sealed class VendorPersonalityTests
     {
         var clts = new Exit { Kind = ExitKind.CrWrite, Access = CrAccess.Clts };
         Assert.Equal(0x20UL, VendorPersonality.Vmx.Translate(clts, 0).Qualification);
-        var lmsw = new Exit { Kind = ExitKind.CrWrite, Access = CrAccess.Lmsw, Value = 0x1_000f };
-        Assert.Equal(0x000f_0030UL, VendorPersonality.Vmx.Translate(lmsw, 0).Qualification);
+        var lmsw = new Exit { Kind = ExitKind.CrWrite, Access = CrAccess.Lmsw, Value = 0x1_000f, Form = 0xfff5 };
+        Assert.Equal(0xfff5_0030UL, VendorPersonality.Vmx.Translate(lmsw, 0).Qualification);
+        lmsw.Operand = 0xFF; // its operand is memory
+        Assert.Equal(0xfff5_0070UL, VendorPersonality.Vmx.Translate(lmsw, 0).Qualification);
+        Assert.Equal(new VendorExit(0x10, 0, 0), VendorPersonality.Svm.Translate(lmsw, 0));
     }
 
     [Fact]
@@ -85,7 +90,10 @@ public sealed class VendorPersonalityTests
         Assert.Equal(new VendorExit(0x7b, 0x0071_0211, 0x1002), VendorPersonality.Svm.Translate(exit, 0x1000));
         exit = new Exit { Kind = ExitKind.Io, Index = 0x3f8, Operand = (byte)(4 | (byte)IoFlags.String | (byte)IoFlags.Rep), InsnLength = 2 };
         Assert.Equal(0x03f8_0033UL, VendorPersonality.Vmx.Translate(exit, 0).Qualification);
-        Assert.Equal(0x03f8_024cUL, VendorPersonality.Svm.Translate(exit, 0).Qualification);
+        exit.Form = (uint)SegmentIndex.Ds;
+        Assert.Equal(0x03f8_0e4cUL, VendorPersonality.Svm.Translate(exit, 0).Qualification);
+        exit.Access = (CrAccess)2;
+        Assert.Equal(0x03f8_0cccUL, VendorPersonality.Svm.Translate(exit, 0).Qualification);
     }
 
     [Fact]
@@ -116,6 +124,42 @@ public sealed class VendorPersonalityTests
         var debug = new Exit { Kind = ExitKind.Exception, Index = 1, Value = 0x4000 };
         Assert.Equal(0x4000UL, VendorPersonality.Vmx.Translate(debug, 0).Qualification);
         Assert.Equal(new VendorExit(0x41, 0, 0), VendorPersonality.Svm.Translate(debug, 0));
+
+        // INT1 has an exit code of its own on AMD.
+        debug.Operand = (byte)EventType.PrivilegedSoftwareException;
+        Assert.Equal(0UL, VendorPersonality.Vmx.Translate(debug, 0).Reason);
+        Assert.Equal(new VendorExit(0x88, 0, 0), VendorPersonality.Svm.Translate(debug, 0));
+    }
+
+    [Fact]
+    public void Invd_is_not_wbinvd_and_rdtscp_not_rdtsc()
+    {
+        var exit = new Exit { Kind = ExitKind.Wbinvd, Value = 1 };
+        Assert.Equal(13UL, VendorPersonality.Vmx.Translate(exit, 0).Reason);
+        Assert.Equal(0x76UL, VendorPersonality.Svm.Translate(exit, 0).Reason);
+        exit.Kind = ExitKind.Rdtsc;
+        Assert.Equal(51UL, VendorPersonality.Vmx.Translate(exit, 0).Reason);
+        Assert.Equal(0x87UL, VendorPersonality.Svm.Translate(exit, 0).Reason);
+    }
+
+    [Fact]
+    public void A_mov_to_a_debug_register_tells_direction_and_registers()
+    {
+        // mov dr7, rax / mov r9, dr6
+        var exit = new Exit { Kind = ExitKind.DrAccess, Index = 7, Value = 1 };
+        Assert.Equal(new VendorExit(29, 7, 0), VendorPersonality.Vmx.Translate(exit, 0));
+        Assert.Equal(new VendorExit(0x37, 0, 0), VendorPersonality.Svm.Translate(exit, 0));
+        exit = new Exit { Kind = ExitKind.DrAccess, Index = 6, Operand = 9 };
+        Assert.Equal(new VendorExit(29, 0x916, 0), VendorPersonality.Vmx.Translate(exit, 0));
+        Assert.Equal(new VendorExit(0x26, 9, 0), VendorPersonality.Svm.Translate(exit, 0));
+    }
+
+    [Fact]
+    public void An_invalidated_page_is_named()
+    {
+        var exit = new Exit { Kind = ExitKind.Invlpg, Gla = 0x1234000 };
+        Assert.Equal(new VendorExit(14, 0x1234000, 0), VendorPersonality.Vmx.Translate(exit, 0));
+        Assert.Equal(new VendorExit(0x79, 0x1234000, 0), VendorPersonality.Svm.Translate(exit, 0));
     }
 
     [Theory]

@@ -28,6 +28,8 @@ public sealed class MockMonitor(MockDomain domain) : IMonitor
 
     public bool KeepsResponses { get; set; } = true;
 
+    public IAltp2m Views => throw new NotSupportedException("this monitor has no views");
+
     public bool IsDisposed { get; private set; }
 
     public bool ControlRegistersHeld { get; private set; }

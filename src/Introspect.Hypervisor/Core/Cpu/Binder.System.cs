@@ -22,7 +22,10 @@ internal static unsafe partial class Binder
             case Mnemonic.Hlt:
                 BindSlow(i, &ExitInstructions.Hlt);
                 return true;
-            case Mnemonic.Wbinvd or Mnemonic.Invd or Mnemonic.Wbnoinvd:
+            case Mnemonic.Invd:
+                BindSlow(i, &ExitInstructions.Invd);
+                return true;
+            case Mnemonic.Wbinvd or Mnemonic.Wbnoinvd:
                 BindSlow(i, &ExitInstructions.Wbinvd);
                 return true;
             case Mnemonic.Rdmsr:
@@ -39,6 +42,9 @@ internal static unsafe partial class Binder
                 return true;
             case Mnemonic.Vmcall:
                 BindSlow(i, &ExitInstructions.Vmcall);
+                return true;
+            case Mnemonic.Vmfunc:
+                BindSlow(i, &ExitInstructions.Vmfunc);
                 return true;
             case Mnemonic.Vmmcall:
                 BindSlow(i, &ExitInstructions.Vmmcall);

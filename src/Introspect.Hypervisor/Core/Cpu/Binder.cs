@@ -46,6 +46,11 @@ internal static unsafe partial class Binder
             return ends;
         }
 
+        if (ins.Mnemonic is not (Mnemonic.Ud0 or Mnemonic.Ud1 or Mnemonic.Ud2))
+        {
+            i->Flags |= InsnFlags.Unimplemented;
+        }
+
         i->Handler = &SimpleHandlers.InvalidOpcode;
         return true;
     }

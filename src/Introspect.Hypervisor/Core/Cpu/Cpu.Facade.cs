@@ -24,7 +24,7 @@ internal sealed unsafe partial class Cpu
 
     /// <summary>An interrupt could be taken at this boundary.</summary>
     public bool IsInterruptible =>
-        (State->FlagsOther & RFlags.If) != 0 && (State->Shadow & (CpuShadow.Sti | CpuShadow.MovSs)) == 0 && !State->Pending.Valid;
+        (State->FlagsOther & RFlags.If) != 0 && (State->Shadow & (CpuShadow.Sti | CpuShadow.MovSs)) == 0 && !State->Pending.Valid && State->DueDebug == 0;
 
     /// <summary>A general register in encoding order (rax rcx rdx rbx rsp rbp rsi rdi r8…).</summary>
     public ref ulong Gpr(int number)
@@ -40,6 +40,11 @@ internal sealed unsafe partial class Cpu
     public void Advance(int length)
     {
         State->Rip = SystemMode.Registers.NextRip(State, length);
+        Retired();
+    }
+
+    private void Retired()
+    {
         State->Shadow &= CpuShadow.Nmi;
         State->FlagsOther &= ~RFlags.Rf;
         if ((State->FlagsOther & RFlags.Tf) != 0 && !State->Pending.Valid)
@@ -119,9 +124,12 @@ internal sealed unsafe partial class Cpu
         var how = State->Override;
         State->Stop = StopReason.None;
         State->Override |= AccessOverride.IgnoreP2mRights | AccessOverride.DiscardWrites;
+        var p2m = State->P2m;
+        State->P2m = _hostP2m;
         var linear = State->CodeBase + State->Rip;
         var mapped = Mmu.Translate(State, linear, AccessKind.Execute, AccessRights.Current, out var page);
         (State->Pending, State->Stop, State->Exit, State->Override) = (pending, stop, exit, how);
+        State->P2m = p2m;
         return mapped ? page.Gpa >> 12 : ~0UL;
     }
 
@@ -133,7 +141,7 @@ internal sealed unsafe partial class Cpu
             return false;
         }
 
-        State->Shadow &= CpuShadow.Nmi;
+        Retired();
         return true;
     }
 
@@ -154,6 +162,8 @@ internal sealed unsafe partial class Cpu
         var exit = State->Exit;
         State->Stop = StopReason.None;
         State->Override |= AccessOverride.IgnoreP2mRights;
+        var p2m = State->P2m;
+        State->P2m = _hostP2m;
         var ok = true;
         fixed (byte* p = buffer)
         {
@@ -175,6 +185,7 @@ internal sealed unsafe partial class Cpu
 
         State->Override &= ~AccessOverride.IgnoreP2mRights;
         (State->Pending, State->Stop, State->Exit) = (pending, stop, exit);
+        State->P2m = p2m;
         return ok;
     }
 

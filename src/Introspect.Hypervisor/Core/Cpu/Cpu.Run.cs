@@ -15,6 +15,9 @@ internal sealed unsafe partial class Cpu
     private long _runBudget;
     private byte[]? _emulatedInsn;
 
+    /// <summary>The last <see cref="EmulateOne"/> met an instruction that exists and has no implementation here; it left #UD pending.</summary>
+    public bool EmulationUnimplemented { get; private set; }
+
     /// <summary>Instructions retired, up to the last block boundary.</summary>
     public ulong RetiredNow => State->Retired + (ulong)(_runBudget - State->Budget);
 
@@ -54,8 +57,11 @@ internal sealed unsafe partial class Cpu
         s->Budget = _runBudget = 1;
         s->Override = how;
         s->SlowAccess |= SlowAccessReasons.Emulation;
+        EmulatedReadOffset = 0;
         CpuModes.SelectTlb(s);
+        _stepBlock->First->Flags = InsnFlags.None;
         StepOne(s);
+        EmulationUnimplemented = (_stepBlock->First->Flags & InsnFlags.Unimplemented) != 0 && s->Pending.Valid;
         _emulatedInsn = null;
         s->Override = AccessOverride.None;
         s->SlowAccess &= ~SlowAccessReasons.Emulation;
@@ -181,7 +187,9 @@ internal sealed unsafe partial class Cpu
     private static bool FilterException(CpuState* s)
     {
         ref var pending = ref s->Pending;
-        var intercept = pending.Vector switch
+
+        // INT n raises no exception, whatever its vector.
+        var intercept = pending.Type == EventType.SoftwareInterrupt ? Intercepts.None : pending.Vector switch
         {
             Vector.Breakpoint when pending.Type == EventType.SoftwareException => Intercepts.Breakpoint,
             Vector.Debug => Intercepts.Debug,
@@ -189,7 +197,9 @@ internal sealed unsafe partial class Cpu
             Vector.PageFault => Intercepts.PageFault,
             _ => Intercepts.None,
         };
-        if ((s->Intercepts & intercept) == 0)
+
+        // Nor does the processor see what an emulated instruction raises.
+        if ((s->Intercepts & intercept) == 0 || (s->SlowAccess & SlowAccessReasons.Emulation) != 0)
         {
             return false;
         }
@@ -208,7 +218,7 @@ internal sealed unsafe partial class Cpu
     }
 
     private static bool WantsStep(CpuState* s) =>
-        s->MonitorTrap || (s->Shadow & ~CpuShadow.Nmi) != CpuShadow.None || s->PendingDebug != 0 || s->ExecuteBreakpoints
+        s->MonitorTrap || (s->Shadow & ~CpuShadow.Nmi) != CpuShadow.None || s->PendingDebug != 0 || s->DueDebug != 0 || s->ExecuteBreakpoints
         || (s->FlagsOther & (RFlags.Tf | RFlags.Rf)) != 0
         || (s->SlowAccess & SlowAccessReasons.DataBreakpoints) != 0
         || ((s->Intercepts & Intercepts.InterruptWindow) != 0 && (s->FlagsOther & RFlags.If) != 0)
@@ -217,7 +227,7 @@ internal sealed unsafe partial class Cpu
     private static bool InterruptWindow(CpuState* s)
     {
         if ((s->Intercepts & Intercepts.InterruptWindow) == 0 || (s->FlagsOther & RFlags.If) == 0
-            || (s->Shadow & (CpuShadow.Sti | CpuShadow.MovSs)) != 0)
+            || (s->Shadow & (CpuShadow.Sti | CpuShadow.MovSs)) != 0 || s->DueDebug != 0)
         {
             return false;
         }
@@ -232,6 +242,13 @@ internal sealed unsafe partial class Cpu
         var shadow = s->Shadow;
         var trapFlag = (s->FlagsOther & RFlags.Tf) != 0;
         s->Stop = StopReason.None;
+        if (s->DueDebug != 0)
+        {
+            RaiseDebug(s, s->DueDebug);
+            s->DueDebug = 0;
+            return !FilterException(s);
+        }
+
         if (s->ExecuteBreakpoints && (s->FlagsOther & RFlags.Rf) == 0 && (shadow & CpuShadow.MovSs) == 0)
         {
             var hits = DebugRegisters.MatchExecute(s, s->CodeBase + s->Rip);
@@ -248,12 +265,14 @@ internal sealed unsafe partial class Cpu
             s->BlockRip = s->Rip;
             s->FlagsOther &= ~RFlags.Rf;
             s->Shadow = shadow & CpuShadow.Nmi;
-            s->OneIteration = true;
+            s->OneIteration = (s->Override & AccessOverride.RepeatInPage) == 0;
             block->First->Handler(s, block->First);
             s->OneIteration = false;
             if (s->Stop is StopReason.Fault or StopReason.Exit)
             {
-                s->Shadow = shadow; // the instruction is still to be done
+                // The instruction is still to be done. An IRET that faults has opened NMIs all the same.
+                var nmi = s->Stop == StopReason.Fault ? s->Shadow & CpuShadow.Nmi : CpuShadow.Nmi;
+                s->Shadow = shadow & (~CpuShadow.Nmi | nmi);
             }
         }
 
@@ -267,12 +286,20 @@ internal sealed unsafe partial class Cpu
         }
 
         var stepped = trapFlag && !DebugTraps.LooksAtNewTrapFlag((Code)block->First->Code);
-        if (DebugTraps.AtBoundary(s, stepped) && FilterException(s))
+        var debug = DebugTraps.AtBoundary(s, stepped);
+        if (s->MonitorTrap)
         {
-            return false;
+            // The monitor trap comes before debug traps, which are due when the guest goes on.
+            if (debug && (s->Intercepts & Intercepts.Debug) != 0 && s->Pending.Type == EventType.HardwareException)
+            {
+                s->DueDebug |= (uint)s->Pending.Payload;
+                s->Pending = default;
+            }
+
+            return LeaveStepped(s);
         }
 
-        return !s->MonitorTrap || LeaveStepped(s);
+        return !debug || !FilterException(s);
     }
 
     private static bool LeaveStepped(CpuState* s)
@@ -417,7 +444,7 @@ internal sealed unsafe partial class Cpu
             return false;
         }
 
-        if ((s->Override & AccessOverride.IgnoreP2mRights) == 0)
+        if ((s->Override & (AccessOverride.IgnoreP2mRights | AccessOverride.IgnoreWalkRights)) == 0)
         {
             Tlb.FillFetch(s, slot, linear & Tlb.PageMask, page.P2m.MachineAddress, page.Flags);
         }

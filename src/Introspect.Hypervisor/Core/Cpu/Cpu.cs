@@ -14,6 +14,9 @@ internal sealed unsafe partial class Cpu : IDisposable
     private readonly InsnDecoder _decoder;
     private readonly CodeCache _code = new();
     private readonly Block* _stepBlock;
+
+    // The domain's own table, in force or not: what is done for the guest rather than by it is done on this one.
+    private readonly ulong* _hostP2m;
     private readonly ConcurrentQueue<ulong> _codeDrops = new();
     private bool _disposed;
 
@@ -39,6 +42,7 @@ internal sealed unsafe partial class Cpu : IDisposable
         *_stepBlock = default;
         _stepBlock->First = (Insn*)((byte*)_stepBlock + 64);
         _decoder = new InsnDecoder(vendor);
+        _hostP2m = memory.P2m;
         SetP2m(memory.P2m, memory.P2mEntries);
         Reset();
     }
@@ -104,6 +108,7 @@ internal sealed unsafe partial class Cpu : IDisposable
         s->Mxcsr = 0x1F80;
         s->Cpl = 0;
         s->Pending = default;
+        s->DueDebug = 0;
         s->Shadow = CpuShadow.None;
         StateChanged();
     }
@@ -115,6 +120,9 @@ internal sealed unsafe partial class Cpu : IDisposable
         State->P2mEntries = count;
         Tlb.FlushAll(State);
     }
+
+    /// <summary>Puts a table in force, as <see cref="SetP2m"/>.</summary>
+    public void UseTable(Memory.P2mTable table) => SetP2m(table.Entries, table.EntryCount);
 
     /// <summary>Recomputes what is derived, after the state was written from outside.</summary>
     public void StateChanged()
@@ -141,14 +149,19 @@ internal sealed unsafe partial class Cpu : IDisposable
     }
 
     /// <summary>Bytes that data reads give under <see cref="AccessOverride.ReadData"/>.</summary>
-    public byte[] EmulatedRead { get; set; } = [];
+    public ReadOnlyMemory<byte> EmulatedRead { get; set; }
+
+    /// <summary>Where the next element's bytes are: each iteration of REP MOVS takes those behind the last one's.</summary>
+    internal int EmulatedReadOffset { get; set; }
 
     /// <summary>Gives emulated read data; what the response does not carry reads as zero.</summary>
     internal void CopyEmulatedRead(byte* destination, int size)
     {
+        var given = EmulatedRead.Span;
         for (var n = 0; n < size; n++)
         {
-            destination[n] = n < EmulatedRead.Length ? EmulatedRead[n] : (byte)0;
+            var place = EmulatedReadOffset + n;
+            destination[n] = place < given.Length ? given[place] : (byte)0;
         }
     }
 
@@ -164,6 +177,15 @@ internal sealed unsafe partial class Cpu : IDisposable
         _code.InvalidatePage(page);
         State->PageInfo[page] &= unchecked((byte)~PageInfoBits.HasCode);
         CodePageInvalidated?.Invoke(page);
+    }
+
+    /// <summary>A page of the guest's was written on its behalf, while it is out of the guest: code in it is stale.</summary>
+    public void PageWritten(ulong page)
+    {
+        if ((State->PageInfo[page] & (byte)PageInfoBits.HasCode) != 0)
+        {
+            CodePageStored(page);
+        }
     }
 
     /// <summary>Told when this CPU stored to a page that had code, so that other CPUs' caches can drop it.</summary>

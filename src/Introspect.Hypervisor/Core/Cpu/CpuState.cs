@@ -159,6 +159,9 @@ internal unsafe struct CpuState
     /// <summary>One of <see cref="PendingDebug"/> is enabled in DR7, so the trap is taken.</summary>
     public bool PendingDebugEnabled;
 
+    /// <summary>DR6 bits of a #DB that is due before the next instruction, after a monitor trap that came first.</summary>
+    public uint DueDebug;
+
     /// <summary>An instruction breakpoint is enabled: instructions run one at a time.</summary>
     public bool ExecuteBreakpoints;
 
@@ -253,6 +256,12 @@ internal enum AccessOverride : uint
 
     /// <summary>Reads of data give what the response carries.</summary>
     ReadData = 8,
+
+    /// <summary>Second-level rights do not apply to page-table walks; they do to the data.</summary>
+    IgnoreWalkRights = 16,
+
+    /// <summary>A REP instruction goes on while its operands stay in their pages; else each iteration is an emulation.</summary>
+    RepeatInPage = 32,
 }
 
 /// <summary>Why the fast path of data accesses is off.</summary>

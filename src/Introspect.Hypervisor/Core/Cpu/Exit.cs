@@ -23,7 +23,7 @@ internal enum ExitKind : byte
     /// <summary>CPUID.</summary>
     Cpuid,
 
-    /// <summary>MOV to CRn, CLTS or LMSW. Index: the register; Value: the value to write; Access: <see cref="CrAccess"/>; Operand: the general register (encoding order).</summary>
+    /// <summary>MOV to CRn, CLTS or LMSW. Index: the register; Value: the value to write; Access: <see cref="CrAccess"/>; Operand: the general register (encoding order), 0xFF for memory; Form: the source of LMSW, whose address is in Gla.</summary>
     CrWrite,
 
     /// <summary>MOV from CRn for a register that the CPU does not hold itself (CR8). Index: the register; Operand: the destination general register.</summary>
@@ -35,7 +35,7 @@ internal enum ExitKind : byte
     /// <summary>WRMSR (CPL 0). Index: ECX; Value: EDX:EAX.</summary>
     MsrWrite,
 
-    /// <summary>IN, OUT, INS, OUTS, permitted by IOPL and the I/O bitmap. Index: port; Operand: size | <see cref="IoFlags"/>; Value: data of OUT; Gla: address of the string operand.</summary>
+    /// <summary>IN, OUT, INS, OUTS, permitted by IOPL and the I/O bitmap. Index: port; Operand: size | <see cref="IoFlags"/>; Value: data of OUT; Gla: address of the string operand; Access: address size in bytes; Form: <see cref="SegmentIndex"/> of the string operand.</summary>
     Io,
 
     /// <summary>VMCALL or VMMCALL (any CPL). Value: 0 for VMCALL, 1 for VMMCALL.</summary>
@@ -53,7 +53,7 @@ internal enum ExitKind : byte
     /// <summary>One instruction (or one event delivery) was completed under the monitor trap flag. RIP is at the next instruction.</summary>
     MonitorTrap,
 
-    /// <summary>An intercepted access to GDTR, IDTR, LDTR or TR. Index: <see cref="Abi.DescriptorRegister"/>; Value: 1 for a load; Operand: general register or ~0 for memory; Gla: the operand's address.</summary>
+    /// <summary>An intercepted access to GDTR, IDTR, LDTR or TR. Index: <see cref="Abi.DescriptorRegister"/>; Value: 1 for a load; Operand: general register or ~0 for memory; Gla: the operand's address; Form: <see cref="OperandForm"/>; Displacement: that of the operand.</summary>
     DescriptorAccess,
 
     /// <summary>The guest became interruptible while <see cref="Intercepts.InterruptWindow"/> was set. RIP is at the next instruction.</summary>
@@ -62,7 +62,7 @@ internal enum ExitKind : byte
     /// <summary>A fault in the delivery of a double fault.</summary>
     TripleFault,
 
-    /// <summary>INVD or WBINVD (CPL 0).</summary>
+    /// <summary>INVD or WBINVD (CPL 0). Value: 1 for INVD.</summary>
     Wbinvd,
 
     /// <summary>PAUSE in a loop, when intercepted.</summary>
@@ -79,6 +79,9 @@ internal enum ExitKind : byte
 
     /// <summary>INVLPG, when intercepted. Gla: address.</summary>
     Invlpg,
+
+    /// <summary>VMFUNC (any CPL), on a VMX personality. Index: EAX; Value: ECX.</summary>
+    Vmfunc,
 }
 
 /// <summary>How a control register is written.</summary>
@@ -150,6 +153,12 @@ internal struct Exit
 
     /// <summary>Guest-physical address, where known.</summary>
     public ulong Gpa;
+
+    /// <summary>Displacement of a memory operand, relative to RIP already added up, where the kind tells it.</summary>
+    public ulong Displacement;
+
+    /// <summary>Kind-specific description of the operand.</summary>
+    public uint Form;
 }
 
 /// <summary>Conditions under which the CPU leaves the run loop instead of going on by itself.</summary>

@@ -9,6 +9,8 @@ internal static unsafe class ExitInstructions
 
     public static SlowOutcome Wbinvd(CpuState* s, Insn* i) => Privileged(s, new Exit { Kind = ExitKind.Wbinvd });
 
+    public static SlowOutcome Invd(CpuState* s, Insn* i) => Privileged(s, new Exit { Kind = ExitKind.Wbinvd, Value = 1 });
+
     public static SlowOutcome Rdmsr(CpuState* s, Insn* i) =>
         Privileged(s, new Exit { Kind = ExitKind.MsrRead, Index = (uint)s->Gpr[1] });
 
@@ -48,6 +50,9 @@ internal static unsafe class ExitInstructions
     public static SlowOutcome Vmcall(CpuState* s, Insn* i) => Leave(s, new Exit { Kind = ExitKind.Hypercall, Value = 0 });
 
     public static SlowOutcome Vmmcall(CpuState* s, Insn* i) => Leave(s, new Exit { Kind = ExitKind.Hypercall, Value = 1 });
+
+    public static SlowOutcome Vmfunc(CpuState* s, Insn* i) =>
+        Leave(s, new Exit { Kind = ExitKind.Vmfunc, Index = (uint)s->Gpr[0], Value = (uint)s->Gpr[1] });
 
     public static SlowOutcome Pause(CpuState* s, Insn* i) =>
         (s->Intercepts & Intercepts.Pause) != 0 ? Leave(s, new Exit { Kind = ExitKind.Pause }) : SlowOutcome.Next;
@@ -128,7 +133,8 @@ internal static unsafe class ExitInstructions
         }
 
         ulong source;
-        if ((i->Flags & InsnFlags.Memory) != 0)
+        var memory = (i->Flags & InsnFlags.Memory) != 0;
+        if (memory)
         {
             if (!SlowHandlers.LoadOperand(s, i, 2, out source))
             {
@@ -141,7 +147,15 @@ internal static unsafe class ExitInstructions
         }
 
         var value = SystemMode.ControlRegisters.LmswValue(s, (ushort)source);
-        return Leave(s, new Exit { Kind = ExitKind.CrWrite, Index = 0, Value = value, Access = CrAccess.Lmsw });
+        return Leave(s, new Exit
+        {
+            Kind = ExitKind.CrWrite,
+            Value = value,
+            Access = CrAccess.Lmsw,
+            Operand = memory ? (byte)0xFF : (byte)(i->R0 / 8),
+            Form = (ushort)source,
+            Gla = memory ? OperandForm.Linear(s, i) : 0,
+        });
     }
 
     public static SlowOutcome Invlpg(CpuState* s, Insn* i)

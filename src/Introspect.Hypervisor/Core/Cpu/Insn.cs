@@ -76,6 +76,9 @@ internal enum InsnFlags : byte
 
     /// <summary>The first operand is memory.</summary>
     Memory = 8,
+
+    /// <summary>The instruction exists, and nothing here does it.</summary>
+    Unimplemented = 16,
 }
 
 /// <summary>A run of decoded instructions inside one machine page.</summary>

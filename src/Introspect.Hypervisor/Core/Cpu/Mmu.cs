@@ -93,7 +93,7 @@ internal static unsafe class Mmu
     {
         var gfn = gpa >> 12;
         entry = gfn < s->P2mEntries ? new P2mEntry(s->P2m[gfn]) : default;
-        if (entry.IsPresent && ((s->Override & AccessOverride.IgnoreP2mRights) != 0 || (entry.Raw & (ulong)kind) != 0))
+        if (entry.IsPresent && ((entry.Raw & (ulong)kind) != 0 || IgnoresRights(s, context) || IsPagingWrite(entry, kind, context)))
         {
             return true;
         }
@@ -113,6 +113,14 @@ internal static unsafe class Mmu
         s->Stop = StopReason.Exit;
         return false;
     }
+
+    private static bool IgnoresRights(CpuState* s, NpfFlags context) =>
+        (s->Override & AccessOverride.IgnoreP2mRights) != 0
+        || ((s->Override & AccessOverride.IgnoreWalkRights) != 0 && (context & NpfFlags.WithGla) == 0);
+
+    /// <summary>A page-table walk may set bits in a page that is read-only to everything else.</summary>
+    private static bool IsPagingWrite(P2mEntry entry, AccessKind kind, NpfFlags context) =>
+        kind == AccessKind.Write && (context & NpfFlags.WithGla) == 0 && entry.Access == Abi.MemoryAccess.RPw && entry.Type == P2mType.RamRw;
 
     private static bool Walk(CpuState* s, ulong linear, AccessKind kind, AccessRights rights, ref Translation result)
     {

@@ -31,6 +31,7 @@ internal static unsafe class PortInstructions
             Kind = ExitKind.Io,
             Index = port,
             Operand = (byte)((byte)flags | i->OperandSize | (immediate ? (byte)IoFlags.Immediate : 0)),
+            Access = (CrAccess)(CpuModes.Is64(s) ? 8 : (s->Mode & CpuMode.Code32) != 0 ? 4 : 2),
             Value = value,
         };
         s->Stop = StopReason.Exit;
@@ -70,6 +71,7 @@ internal static unsafe class PortInstructions
             Access = (CrAccess)i->AddressSize,
             Value = value,
             Gla = linear,
+            Form = (uint)segment,
         };
         s->Stop = StopReason.Exit;
         return SlowOutcome.Stopped;

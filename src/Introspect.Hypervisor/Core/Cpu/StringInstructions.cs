@@ -39,7 +39,7 @@ internal static unsafe class StringInstructions
 
         var mask = AddressMask(i);
         var whileEqual = (i->Flags & InsnFlags.Repne) == 0;
-        var limit = s->OneIteration ? 1 : IterationsAtOnce;
+        var limit = s->OneIteration ? 1 : (s->Override & AccessOverride.RepeatInPage) != 0 ? InPage(s, i, run != null) : IterationsAtOnce;
         while (true)
         {
             var count = s->Gpr[Rcx] & mask;
@@ -65,6 +65,11 @@ internal static unsafe class StringInstructions
                 done = 1;
             }
 
+            if ((s->Override & AccessOverride.ReadData) != 0)
+            {
+                Cpu.Of(s).EmulatedReadOffset += i->OperandSize;
+            }
+
             limit -= done;
             SetCount(s, i, count - done);
             if (compares && Flags.Zf(s) != whileEqual)
@@ -77,6 +82,26 @@ internal static unsafe class StringInstructions
                 return SlowOutcome.Again;
             }
         }
+    }
+
+    /// <summary>
+    /// Iterations of an emulation: as far as the pages of the operands go for MOVS and STOS, one for those that Xen's
+    /// emulator repeats by running them again, and one under the trap flag.
+    /// </summary>
+    private static ulong InPage(CpuState* s, Insn* i, bool moves)
+    {
+        if (!moves || (s->FlagsOther & RFlags.Tf) != 0)
+        {
+            return 1;
+        }
+
+        return Math.Max(1, Math.Min(ElementsAhead(s, i, Rdi), ElementsAhead(s, i, Rsi)));
+    }
+
+    private static ulong ElementsAhead(CpuState* s, Insn* i, int register)
+    {
+        var offset = s->Gpr[register] & 0xFFF;
+        return (s->FlagsOther & RFlags.Df) != 0 ? (offset / i->OperandSize) + 1 : (4096 - offset) / i->OperandSize;
     }
 
     private static bool MovsOne(CpuState* s, Insn* i)

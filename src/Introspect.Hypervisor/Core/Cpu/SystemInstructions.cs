@@ -196,7 +196,7 @@ internal static unsafe class SystemInstructions
 
     private static SlowOutcome StoreTable(CpuState* s, Insn* i, TableRegister table, DescriptorRegister register) =>
         IsIntercepted(s)
-            ? DescriptorExit(s, i, register, write: false)
+            ? SystemRegisters.CheckUmip(s) ? DescriptorExit(s, i, register, write: false) : SlowOutcome.Stopped
             : Done(SystemRegisters.StoreTable(s, table, (SegmentIndex)i->Seg, AddressChecked.Offset(s, i)));
 
     private static SlowOutcome StoreSelector(CpuState* s, Insn* i, SegmentIndex segment, DescriptorRegister register)
@@ -218,7 +218,9 @@ internal static unsafe class SystemInstructions
             Index = (uint)register,
             Value = write ? 1UL : 0,
             Operand = memory ? (byte)0xFF : (byte)(i->R0 / 8),
-            Gla = memory ? AddressChecked.Offset(s, i) + *(ulong*)((byte*)s + i->SegBase) : 0,
+            Gla = memory ? OperandForm.Linear(s, i) : 0,
+            Displacement = memory ? OperandForm.Displacement(s, i) : 0,
+            Form = OperandForm.Of(i),
         };
         s->Stop = StopReason.Exit;
         return SlowOutcome.Stopped;

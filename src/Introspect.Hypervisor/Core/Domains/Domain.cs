@@ -22,7 +22,7 @@ internal sealed class Domain
     private bool _shutDown;
     private ulong? _sharedInfoGfn;
 
-    public Domain(Machine machine, DomainId id, in DomctlCreateDomain config, VendorPersonality personality)
+    public Domain(Machine machine, DomainId id, in DomctlCreateDomain config, VendorPersonality personality, int altP2mViews = Domains.AltP2m.DefaultViews)
     {
         Machine = machine;
         Id = id;
@@ -30,9 +30,10 @@ internal sealed class Domain
         Personality = personality;
         Handle = DomainHandle.Read(config);
         MaxVcpus = config.MaxVcpus;
-        Physmap = new Physmap(FlushTlbs);
+        Physmap = new Physmap(FlushTlbs) { HasPagingWrites = machine.Options.Monitoring.PagingWrites };
+        AltP2m = new AltP2m(this, altP2mViews);
         Ram = new DomainRam(machine.Memory, $"d{id.Value}");
-        Monitor = new DomainMonitorState(this);
+        Monitor = new DomainMonitorState(this, machine.Options.Monitoring);
         ForeignWriters = new ForeignWriters(this);
         ContextSections = [new CpuContextSection(this), new XsaveContextSection(this)];
         _ownPages = machine.Memory.AllocateExtent(1, $"d{id.Value} shared_info");
@@ -64,6 +65,9 @@ internal sealed class Domain
 
     /// <summary>The p2m.</summary>
     public Physmap Physmap { get; }
+
+    /// <summary>Its altp2m views.</summary>
+    public AltP2m AltP2m { get; }
 
     /// <summary>The RAM that the domain owns.</summary>
     public DomainRam Ram { get; }
@@ -343,10 +347,12 @@ internal sealed class Domain
         MonitorRing = null;
         foreach (var vcpu in vcpus)
         {
+            vcpu.VirtualizationExceptions.Disable();
             vcpu.Dispose();
         }
 
         _platform?.Dispose();
+        AltP2m.Release();
         Ram.ReleaseAll(Physmap);
         _ownPages.Release(SharedInfoAddress);
         _ownPages.ReleaseOwner();

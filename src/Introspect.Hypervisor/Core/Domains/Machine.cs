@@ -1,5 +1,6 @@
 using Introspect.Hypervisor.Abi;
 using Introspect.Hypervisor.Core.Memory;
+using Introspect.Hypervisor.Core.Monitoring;
 
 namespace Introspect.Hypervisor.Core.Domains;
 
@@ -8,7 +9,11 @@ namespace Introspect.Hypervisor.Core.Domains;
 /// <param name="MemoryReservation">Bytes of machine address space.</param>
 internal sealed record MachineOptions(
     Func<Domain, IDomainPlatform> CreatePlatform,
-    long MemoryReservation = MachineMemory.DefaultReservation);
+    long MemoryReservation = MachineMemory.DefaultReservation)
+{
+    /// <summary>Where monitoring differs from Xen 4.17's.</summary>
+    public MonitoringOptions Monitoring { get; init; } = MonitoringOptions.Default;
+}
 
 /// <summary>The hypervisor itself: its memory and its domains.</summary>
 internal sealed class Machine : IDisposable
@@ -60,8 +65,9 @@ internal sealed class Machine : IDisposable
     /// <param name="wanted">Number; 0 or a reserved one lets the machine choose.</param>
     /// <param name="config">What the toolstack asked for.</param>
     /// <param name="vendor">Vendor personality.</param>
+    /// <param name="altP2mViews">Views that it may have.</param>
     /// <exception cref="HypervisorException">EEXIST: the number is taken; ENOMEM: none is left.</exception>
-    public Domain CreateDomain(ushort wanted, in DomctlCreateDomain config, CpuVendor vendor)
+    public Domain CreateDomain(ushort wanted, in DomctlCreateDomain config, CpuVendor vendor, int altP2mViews = AltP2m.DefaultViews)
     {
         ushort id;
         lock (_lock)
@@ -70,7 +76,7 @@ internal sealed class Machine : IDisposable
         }
 
         // Numbers are only chosen under the control lock, so that this one is still free below.
-        var domain = new Domain(this, new DomainId(id), config, VendorPersonality.Of(vendor));
+        var domain = new Domain(this, new DomainId(id), config, VendorPersonality.Of(vendor), altP2mViews);
         try
         {
             domain.AttachPlatform(Options.CreatePlatform(domain));

@@ -23,6 +23,7 @@ internal sealed class SvmPersonality : VendorPersonality
         public const ulong WriteIdtr = 0x6a;
         public const ulong Rdtsc = 0x6e;
         public const ulong Cpuid = 0x72;
+        public const ulong Invd = 0x76;
         public const ulong Pause = 0x77;
         public const ulong Hlt = 0x78;
         public const ulong Invlpg = 0x79;
@@ -31,6 +32,7 @@ internal sealed class SvmPersonality : VendorPersonality
         public const ulong Shutdown = 0x7f;
         public const ulong Vmmcall = 0x81;
         public const ulong Rdtscp = 0x87;
+        public const ulong Icebp = 0x88;
         public const ulong Wbinvd = 0x89;
         public const ulong Mwait = 0x8b;
         public const ulong Xsetbv = 0x8d;
@@ -45,9 +47,6 @@ internal sealed class SvmPersonality : VendorPersonality
 
     /// <inheritdoc/>
     public override bool HasMemAccess => false;
-
-    /// <inheritdoc/>
-    public override bool HasVmExitHook => false;
 
     /// <inheritdoc/>
     public override bool HasAltP2m => false;
@@ -71,6 +70,7 @@ internal sealed class SvmPersonality : VendorPersonality
         ExitKind.Io => new(Code.Io, IoInfo(exit), rip + exit.InsnLength),
         ExitKind.Hypercall => new(Code.Vmmcall, 0, 0),
         ExitKind.Xsetbv => new(Code.Xsetbv, 0, 0),
+        ExitKind.Exception when exit.Operand == (byte)EventType.PrivilegedSoftwareException => new(Code.Icebp, 0, 0),
         ExitKind.Exception => new(Code.Exception0 + (exit.Index & 31), HasErrorCode(exit.Index) ? exit.Value : 0, exit.Index == 14 ? exit.Gla : 0),
         ExitKind.NestedPageFault => new(Code.NestedPageFault, NpfInfo(exit), exit.Gpa),
 
@@ -79,7 +79,7 @@ internal sealed class SvmPersonality : VendorPersonality
         ExitKind.DescriptorAccess => new((exit.Value == 1 ? Code.WriteIdtr : Code.ReadIdtr) + ((exit.Index - 1) & 3), 0, 0),
         ExitKind.InterruptWindow => new(Code.VirtualInterrupt, 0, 0),
         ExitKind.TripleFault => new(Code.Shutdown, 0, 0),
-        ExitKind.Wbinvd => new(Code.Wbinvd, 0, 0),
+        ExitKind.Wbinvd => new(exit.Value == 1 ? Code.Invd : Code.Wbinvd, 0, 0),
         ExitKind.Pause => new(Code.Pause, 0, 0),
         ExitKind.Mwait => new(Code.Mwait, 0, 0),
         ExitKind.Rdtsc => new(exit.Value == 1 ? Code.Rdtscp : Code.Rdtsc, 0, 0),
@@ -92,7 +92,7 @@ internal sealed class SvmPersonality : VendorPersonality
     private static ulong MovInfo(in Exit exit) =>
         exit.Kind == ExitKind.CrRead || exit.Access is CrAccess.MovTo ? (1UL << 63) | (exit.Operand & 15u) : 0;
 
-    // Direction in bit 0, string 2, REP 3, operand size 4–6, address size 7–9 (not known here: told as 64-bit), port 16–31.
+    // Direction in bit 0, string 2, REP 3, operand size 4–6, address size 7–9, segment of a string 10–12, port 16–31.
     private static ulong IoInfo(in Exit exit)
     {
         var flags = (IoFlags)exit.Operand;
@@ -100,7 +100,8 @@ internal sealed class SvmPersonality : VendorPersonality
             | ((flags & IoFlags.String) != 0 ? 4UL : 0)
             | ((flags & IoFlags.Rep) != 0 ? 8UL : 0)
             | ((ulong)(flags & IoFlags.SizeMask) << 4)
-            | (1UL << 9)
+            | (exit.Access switch { (CrAccess)2 => 1UL << 7, (CrAccess)4 => 1UL << 8, _ => 1UL << 9 })
+            | ((flags & IoFlags.String) != 0 ? (ulong)(exit.Form & 7) << 10 : 0)
             | ((ulong)(exit.Index & 0xffff) << 16);
     }
 

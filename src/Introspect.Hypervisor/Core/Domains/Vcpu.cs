@@ -1,5 +1,6 @@
 using System.Diagnostics;
 using Introspect.Hypervisor.Core.Cpu;
+using Introspect.Hypervisor.Core.Memory;
 
 namespace Introspect.Hypervisor.Core.Domains;
 
@@ -51,11 +52,14 @@ internal sealed class Vcpu : IDisposable
     private long _entries;
     private long _enteredAt;
     private long _timeRunning;
+    private P2mTable _p2m;
 
     public Vcpu(Domain domain, uint id, IDomainPlatform platform)
     {
         Domain = domain;
         Id = id;
+        _p2m = domain.Physmap;
+        VirtualizationExceptions = new(domain);
         Runner = platform.CreateRunner(this);
         _thread = new Thread(Loop, maxStackSize: ThreadStackBytes) { IsBackground = true, Name = $"d{domain.Id.Value}v{id}" };
     }
@@ -68,6 +72,22 @@ internal sealed class Vcpu : IDisposable
 
     /// <summary>CPU and exit handling.</summary>
     public IVcpuRunner Runner { get; }
+
+    /// <summary>The altp2m view that it is in, or <see cref="AltP2m.NoView"/>.</summary>
+    public ushort View { get; private set; } = AltP2m.NoView;
+
+    /// <summary>The table that translates its guest-physical addresses: the view's, or the domain's own.</summary>
+    public P2mTable P2m => Volatile.Read(ref _p2m);
+
+    /// <summary>Puts the vCPU into a view; <see cref="Domains.AltP2m"/> keeps count. It takes the table up before its next entry.</summary>
+    public void EnterView(ushort index, P2mTable table)
+    {
+        View = index;
+        Volatile.Write(ref _p2m, table);
+    }
+
+    /// <summary>Where it tells its guest of violations.</summary>
+    public VirtualizationExceptions VirtualizationExceptions { get; }
 
     /// <summary>Flags in force.</summary>
     public VcpuPauseFlags Flags => (VcpuPauseFlags)Volatile.Read(ref _flags);

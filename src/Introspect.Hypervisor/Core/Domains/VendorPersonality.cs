@@ -29,9 +29,6 @@ internal abstract class VendorPersonality
     /// <summary>mem_access operations work (Xen 4.17 has them on VMX only).</summary>
     public abstract bool HasMemAccess { get; }
 
-    /// <summary>Every exit can be reported (Xen 4.17 tells the capability on SVM, too, and sends nothing).</summary>
-    public abstract bool HasVmExitHook { get; }
-
     /// <summary>altp2m views can be had.</summary>
     public abstract bool HasAltP2m { get; }
 

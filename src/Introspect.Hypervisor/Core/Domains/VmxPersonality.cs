@@ -1,3 +1,4 @@
+using Introspect.Hypervisor.Abi;
 using Introspect.Hypervisor.Core.Cpu;
 
 namespace Introspect.Hypervisor.Core.Domains;
@@ -14,6 +15,7 @@ internal sealed class VmxPersonality : VendorPersonality
         public const ulong InterruptWindow = 7;
         public const ulong Cpuid = 10;
         public const ulong Hlt = 12;
+        public const ulong Invd = 13;
         public const ulong Invlpg = 14;
         public const ulong Rdtsc = 16;
         public const ulong Vmcall = 18;
@@ -31,6 +33,7 @@ internal sealed class VmxPersonality : VendorPersonality
         public const ulong Rdtscp = 51;
         public const ulong Wbinvd = 54;
         public const ulong Xsetbv = 55;
+        public const ulong Vmfunc = 59;
     }
 
     /// <inheritdoc/>
@@ -41,9 +44,6 @@ internal sealed class VmxPersonality : VendorPersonality
 
     /// <inheritdoc/>
     public override bool HasMemAccess => true;
-
-    /// <inheritdoc/>
-    public override bool HasVmExitHook => true;
 
     /// <inheritdoc/>
     public override bool HasAltP2m => true;
@@ -69,17 +69,32 @@ internal sealed class VmxPersonality : VendorPersonality
         ExitKind.Exception => new(Reason.ExceptionOrNmi, ExceptionQualification(exit), 0),
         ExitKind.NestedPageFault => new(Reason.EptViolation, EptQualification(exit), 0),
         ExitKind.MonitorTrap => new(Reason.MonitorTrapFlag, 0, 0),
-        ExitKind.DescriptorAccess => new(exit.Index <= 2 ? Reason.GdtrOrIdtr : Reason.LdtrOrTr, 0, 0),
+        ExitKind.DescriptorAccess => new(exit.Index <= 2 ? Reason.GdtrOrIdtr : Reason.LdtrOrTr, exit.Displacement, 0),
         ExitKind.InterruptWindow => new(Reason.InterruptWindow, 0, 0),
         ExitKind.TripleFault => new(Reason.TripleFault, 0, 0),
-        ExitKind.Wbinvd => new(Reason.Wbinvd, 0, 0),
+        ExitKind.Wbinvd => new(exit.Value == 1 ? Reason.Invd : Reason.Wbinvd, 0, 0),
         ExitKind.Pause => new(Reason.Pause, 0, 0),
         ExitKind.Mwait => new(Reason.Mwait, 0, 0),
         ExitKind.Rdtsc => new(exit.Value == 1 ? Reason.Rdtscp : Reason.Rdtsc, 0, 0),
         ExitKind.DrAccess => new(Reason.DebugRegister, (exit.Index & 7) | (exit.Value == 0 ? 0x10u : 0) | ((ulong)(exit.Operand & 15) << 8), 0),
+        ExitKind.Vmfunc => new(Reason.Vmfunc, 0, 0),
         ExitKind.Invlpg => new(Reason.Invlpg, exit.Gla, 0),
         _ => new(~0UL, 0, 0),
     };
+
+    /// <summary>
+    /// The VM-exit instruction-information field of a descriptor access (tables 28-8 and 28-9): the operand's form, and
+    /// which instruction it is in bits 28 (IDTR or TR) and 29 (a load).
+    /// </summary>
+    public static uint InstructionInformation(in Exit exit)
+    {
+        const uint TableForm = ~(OperandForm.IsRegister | (0xFu << 3)), SelectorForm = ~OperandForm.Operand32;
+        var register = (DescriptorRegister)exit.Index;
+        var isTable = register is DescriptorRegister.Gdtr or DescriptorRegister.Idtr;
+        return (exit.Form & (isTable ? TableForm : SelectorForm))
+            | (register is DescriptorRegister.Idtr or DescriptorRegister.Tr ? 1u << 28 : 0)
+            | (exit.Value == 1 ? 1u << 29 : 0);
+    }
 
     // Table 28-3: register 0–3, access type 4–5, LMSW operand 6, general register 8–11, LMSW source 16–31.
     private static ulong CrQualification(in Exit exit)
@@ -88,7 +103,7 @@ internal sealed class VmxPersonality : VendorPersonality
         return access switch
         {
             CrAccess.Clts => 2UL << 4,
-            CrAccess.Lmsw => (3UL << 4) | ((exit.Value & 0xffff) << 16),
+            CrAccess.Lmsw => (3UL << 4) | (exit.Operand == 0xFF ? 1UL << 6 : 0) | ((ulong)(exit.Form & 0xffff) << 16),
             _ => (exit.Index & 15) | ((ulong)access << 4) | ((ulong)(exit.Operand & 15) << 8),
         };
     }

@@ -9,6 +9,8 @@ namespace Introspect.Hypervisor.Core.Execution;
 /// <summary>The exits: what each of them does (Xen's <c>vmx_vmexit_handler</c> and <c>svm_vmexit_handler</c>).</summary>
 internal sealed partial class VcpuRunner
 {
+    private bool _emulating;
+
     private const int Rax = 0, Rcx = 1, Rdx = 2, Rbx = 3, Rbp = 5, Rsi = 6, Rdi = 7;
 
     /// <summary>Xen's debug console port (<c>XEN_HVM_DEBUGCONS_IOPORT</c>).</summary>
@@ -21,11 +23,23 @@ internal sealed partial class VcpuRunner
             return; // nothing of the guest's
         }
 
-        if (_domain.Monitor.VmExit && _domain.Personality.HasVmExitHook && MonitorVmExit(in exit))
+        if ((exit.Kind == ExitKind.Vmfunc && TrySwitchView(in exit))
+            || (exit.Kind == ExitKind.NestedPageFault && TryVirtualizationException(in exit)))
+        {
+            return; // the processor does these without an exit
+        }
+
+        if (_domain.Monitor.VmExit && MonitorVmExit(in exit))
         {
             return; // sync: the exit is not handled
         }
 
+        Dispatch(in exit);
+    }
+
+    /// <summary>Does what an exit asks for. Those of emulated instructions come here directly: the processor sees none of them.</summary>
+    private void Dispatch(in Exit exit)
+    {
         switch (exit.Kind)
         {
             case ExitKind.Cpuid:
@@ -48,7 +62,11 @@ internal sealed partial class VcpuRunner
                 WriteXcr0(in exit);
                 break;
             case ExitKind.Io:
-                PortAccess(in exit);
+                if (!MonitorPortAccess(in exit))
+                {
+                    PortAccess(in exit);
+                }
+
                 break;
             case ExitKind.Hypercall:
                 Hypercall(in exit);
@@ -71,6 +89,9 @@ internal sealed partial class VcpuRunner
                 break;
             case ExitKind.TripleFault:
                 _domain.Shutdown((ShutdownReason)_domain.GetParam(HvmParam.TripleFaultReason));
+                break;
+            case ExitKind.Vmfunc:
+                _cpu.Raise(Vector.InvalidOpcode);
                 break;
             case ExitKind.InterruptWindow:
                 break; // the upcall is offered before the next entry
@@ -108,7 +129,7 @@ internal sealed partial class VcpuRunner
         _cpu.Gpr(Rdx) = result.Edx;
 
         // A sync event leaves RIP where it is: the monitor moves it on.
-        if (!MonitorCpuid(exit.InsnLength, leaf, subleaf))
+        if (_emulating || !MonitorCpuid(exit.InsnLength, leaf, subleaf))
         {
             _cpu.Advance(exit.InsnLength);
         }
@@ -228,6 +249,11 @@ internal sealed partial class VcpuRunner
     private void InterceptedException(in Exit exit)
     {
         var vector = (byte)exit.Index;
+        if (vector == Vector.Debug)
+        {
+            LatchDebugStatus(exit.Value);
+        }
+
         var reported = vector switch
         {
             Vector.Breakpoint => MonitorDebug(MonitorDebugKind.SoftwareBreakpoint, exit.Operand, exit.InsnLength, 0),
@@ -251,10 +277,21 @@ internal sealed partial class VcpuRunner
         });
     }
 
+    /// <summary>DR6 tells of a #DB when it is intercepted, whether or not it is delivered afterwards.</summary>
+    private void LatchDebugStatus(ulong conditions)
+    {
+        const ulong Breakpoints = 0xF, ActiveLow = (1 << 11) | (1 << 16);
+        ref var state = ref _cpu.Registers;
+        if (conditions != 0)
+        {
+            state.Dr6 = ((state.Dr6 & ~Breakpoints) | ActiveLow | conditions) ^ (conditions & ActiveLow);
+        }
+    }
+
     private void MonitorTrap()
     {
         _cpu.Registers.MonitorTrap = false;
-        if (_singleStep)
+        if (_singleStep && !TryEndFastStep())
         {
             MonitorDebug(MonitorDebugKind.Singlestep, 0, 0, 0);
         }
@@ -268,33 +305,59 @@ internal sealed partial class VcpuRunner
             return;
         }
 
-        EmulateDescriptorAccess(AccessOverride.None);
+        Emulate(AccessOverride.None, null);
     }
 
-    /// <summary>Runs the instruction with its intercept out of the way.</summary>
-    private void EmulateDescriptorAccess(AccessOverride how)
-    {
-        ref var state = ref _cpu.Registers;
-        var intercepts = state.Intercepts;
-        state.Intercepts &= ~Intercepts.DescriptorTables;
-        Emulate(how, null);
-        state.Intercepts |= intercepts & Intercepts.DescriptorTables;
-    }
-
-    /// <summary>Emulates one instruction; an exit of its own is handled like any other.</summary>
+    /// <summary>
+    /// Emulates one instruction. What it asks of the hypervisor is done; events go out for register writes and memory
+    /// accesses, and not for what only the processor would have told: vmexits, CPUID, ports, descriptor tables.
+    /// </summary>
     private void Emulate(AccessOverride how, byte[]? instruction)
     {
-        var exit = _cpu.EmulateOne(how, instruction);
-        if (exit.Kind != ExitKind.Budget)
+        ref var state = ref _cpu.Registers;
+        var intercepts = state.Intercepts & Intercepts.DescriptorTables;
+        state.Intercepts &= ~Intercepts.DescriptorTables;
+        var exit = EmulateOnHostTable(how, instruction);
+        state.Intercepts |= intercepts;
+        if (exit.Kind == ExitKind.Budget)
         {
-            HandleExit(in exit);
+            return;
+        }
+
+        _emulating = true;
+        Dispatch(in exit);
+        _emulating = false;
+    }
+
+    /// <summary>Emulates one instruction for the monitor (<c>hvm_emulate_one_vm_event</c>): what nothing here implements is told, or #UD.</summary>
+    private void EmulateForMonitor(AccessOverride how, byte[]? instruction)
+    {
+        Emulate(how, instruction);
+        if (!_cpu.EmulationUnimplemented)
+        {
+            return;
+        }
+
+        ref var state = ref _cpu.Registers;
+        var invalidOpcode = state.Pending;
+        state.Pending = default;
+        if (!MonitorEmulUnimplemented())
+        {
+            state.Pending = invalidOpcode;
         }
     }
 
     private void NestedPageFault(in Exit exit)
     {
         var flags = (NpfFlags)exit.Value;
-        var entry = _domain.Physmap[exit.Gpa >> 12];
+        var gfn = exit.Gpa >> 12;
+        var table = _vcpu.P2m;
+        var entry = table[gfn];
+        if (!entry.IsPresent && table is Memory.P2mView view && view.CopyFromHost(gfn))
+        {
+            return; // tried again with the host's entry
+        }
+
         if (!entry.IsPresent)
         {
             if ((flags & NpfFlags.Execute) != 0)

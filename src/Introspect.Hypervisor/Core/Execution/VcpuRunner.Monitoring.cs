@@ -1,5 +1,6 @@
 using Introspect.Hypervisor.Abi;
 using Introspect.Hypervisor.Core.Cpu;
+using Introspect.Hypervisor.Core.Domains;
 using Introspect.Hypervisor.Core.Monitoring;
 
 namespace Introspect.Hypervisor.Core.Execution;
@@ -25,6 +26,12 @@ internal sealed partial class VcpuRunner
             | (monitor.DebugException ? Intercepts.Debug : 0)
             | (monitor.DescriptorAccess ? Intercepts.DescriptorTables : 0);
         const Intercepts Ours = Intercepts.Cr3Write | Intercepts.Breakpoint | Intercepts.Debug | Intercepts.DescriptorTables;
+        if (((state.Intercepts ^ wanted) & Intercepts.Cr3Write) != 0)
+        {
+            // What the engine took from the CR3 writes that it saw, or did not see, up to now.
+            _cpu.RequestTlbFlush();
+        }
+
         state.Intercepts = (state.Intercepts & ~Ours) | wanted;
     }
 
@@ -106,8 +113,8 @@ internal sealed partial class VcpuRunner
         };
         if (_domain.Personality.Vendor == CpuVendor.Vmx)
         {
-            var vendor = _domain.Personality.Translate(in exit, _cpu.Registers.Rip);
-            request.DescAccess.ExitQualification = vendor.Qualification;
+            request.DescAccess.InstrInfo = VmxPersonality.InstructionInformation(in exit);
+            request.DescAccess.ExitQualification = exit.Displacement;
         }
 
         MonitorTraps.Send(_vcpu, true, ref request);
@@ -118,8 +125,69 @@ internal sealed partial class VcpuRunner
     {
         var vendor = _domain.Personality.Translate(in exit, _cpu.Registers.Rip);
         var request = NewRequest(VmEventReason.VmExit);
-        request.VmExit = new VmEventVmExit { ExitReason = vendor.Reason, Qualification = vendor.Qualification };
+        if (_domain.Personality.Vendor == CpuVendor.Svm)
+        {
+            request.VmExitSvm = new VmEventSvmExit { ExitCode = vendor.Reason, ExitInfo1 = vendor.Qualification, ExitInfo2 = vendor.Info2 };
+        }
+        else
+        {
+            request.VmExitVmx = new VmEventVmxExit { Reason = vendor.Reason, Qualification = vendor.Qualification };
+        }
+
         return MonitorTraps.Send(_vcpu, _domain.Monitor.VmExitSync, ref request) > 0;
+    }
+
+    /// <summary>A port access. True: the vCPU waits, and the access is not done.</summary>
+    private bool MonitorPortAccess(in Exit exit)
+    {
+        if (!_domain.Monitor.IoInstruction || _emulating)
+        {
+            return false;
+        }
+
+        var flags = (IoFlags)exit.Operand;
+        var request = NewRequest(VmEventReason.IoInstruction);
+        request.Io = new VmEventIo
+        {
+            Bytes = (uint)(flags & IoFlags.SizeMask),
+            Port = (ushort)exit.Index,
+            In = (flags & IoFlags.In) != 0 ? (byte)1 : (byte)0,
+            StringOp = (flags & IoFlags.String) != 0 ? (byte)1 : (byte)0,
+        };
+        return MonitorTraps.Send(_vcpu, _domain.Monitor.IoInstructionSync, ref request) > 0;
+    }
+
+    /// <summary>An instruction that was to be emulated and that nothing here implements. True: the monitor was told and decides.</summary>
+    private bool MonitorEmulUnimplemented()
+    {
+        if (!_domain.Monitor.EmulUnimplemented)
+        {
+            return false;
+        }
+
+        var request = NewRequest(VmEventReason.EmulUnimplemented);
+        return MonitorTraps.Send(_vcpu, true, ref request) > 0;
+    }
+
+    /// <summary>The event that the guest takes next, once a response asked for it (<c>hvm_monitor_interrupt</c>).</summary>
+    private void MonitorNextInterrupt()
+    {
+        ref var state = ref _cpu.Registers;
+        if (!_nextInterrupt || !state.Pending.Valid)
+        {
+            return;
+        }
+
+        _nextInterrupt = false;
+        var request = NewRequest(VmEventReason.Interrupt);
+        request.Interrupt = new VmEventInterrupt
+        {
+            Vector = state.Pending.Vector,
+            Type = (uint)state.Pending.Type,
+            ErrorCode = state.Pending.HasErrorCode ? state.Pending.ErrorCode : TrapInjection.NoErrorCode,
+            Cr2 = state.Pending.Vector == Vector.PageFault ? state.Pending.Payload : state.Cr2,
+        };
+        MonitorTraps.Send(_vcpu, true, ref request);
     }
 
     /// <summary>HVMOP_guest_request_vm_event.</summary>
@@ -138,14 +206,14 @@ internal sealed partial class VcpuRunner
         var gfn = exit.Gpa >> 12;
         if ((flags & NpfFlags.Write) != 0 && entry.Access == MemoryAccess.Rx2Rw)
         {
-            _domain.Physmap.LiftAccess(gfn);
+            _vcpu.P2m.LiftAccess(gfn);
             return;
         }
 
         var sync = entry.Access != MemoryAccess.N2Rwx;
         if (!sync)
         {
-            _domain.Physmap.LiftAccess(gfn);
+            _vcpu.P2m.LiftAccess(gfn);
         }
 
         if (_domain.MonitorRing is null)
@@ -156,15 +224,16 @@ internal sealed partial class VcpuRunner
             }
             else if (sync)
             {
-                _domain.Physmap.LiftAccess(gfn);
+                _vcpu.P2m.LiftAccess(gfn);
             }
 
             return;
         }
 
-        if (_domain.Monitor.InguestPagefaultDisabled && (flags & NpfFlags.WithGla) == 0)
+        if (_domain.Monitor.InguestPagefaultDisabled && (flags & (NpfFlags.GlaValid | NpfFlags.WithGla)) == NpfFlags.GlaValid)
         {
-            Emulate(AccessOverride.IgnoreP2mRights, null);
+            // The instruction is done with its walks let through; what its data may not is told as ever.
+            EmulateForMonitor(AccessOverride.IgnoreWalkRights | AccessOverride.Devices | AccessOverride.RepeatInPage, null);
             return;
         }
 

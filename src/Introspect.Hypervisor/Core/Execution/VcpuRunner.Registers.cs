@@ -1,5 +1,6 @@
 using Introspect.Hypervisor.Abi;
 using Introspect.Hypervisor.Core.Cpu;
+using Introspect.Hypervisor.Core.Cpu.SystemMode;
 using Introspect.Hypervisor.Core.Platform;
 
 namespace Introspect.Hypervisor.Core.Execution;
@@ -11,7 +12,7 @@ namespace Introspect.Hypervisor.Core.Execution;
 internal sealed partial class VcpuRunner : IMsrCpu
 {
     private const ulong Cr0Pe = 1, Cr0Et = 1 << 4, Cr0Ts = 1 << 3, Cr0Pg = 1UL << 31;
-    private const ulong Cr4Pcide = 1 << 17, Cr4Pae = 1 << 5, Cr3NoFlush = 1UL << 63;
+    private const ulong Cr4Pcide = 1 << 17, Cr4Pae = 1 << 5, Cr3NoFlush = 1UL << 63, Cr3Pcid = 0xFFF;
 
     bool IMsrCpu.PagingEnabled => (_cpu.Registers.Cr0 & Cr0Pg) != 0;
 
@@ -112,13 +113,14 @@ internal sealed partial class VcpuRunner : IMsrCpu
 
     private bool SetCr0(ulong value, bool mayDefer)
     {
-        value |= Cr0Et;
         if (value >> 32 != 0 || (value & (Cr0Pe | Cr0Pg)) == Cr0Pg)
         {
             _cpu.Raise(Vector.GeneralProtection, 0);
             return false;
         }
 
+        // Bits that CR0 does not have are dropped before anybody sees them.
+        value = ControlRegisters.DefinedCr0(value);
         if (mayDefer && MonitorControlRegister(ControlRegisterIndex.Cr0, value, _cpu.Registers.Cr0))
         {
             (_deferred.HasCr0, _deferred.Cr0) = (true, value);
@@ -133,6 +135,12 @@ internal sealed partial class VcpuRunner : IMsrCpu
         // The no-flush bit is an instruction to the processor, not part of the value.
         var flushBit = (_cpu.Registers.Cr4 & Cr4Pcide) != 0 ? value & Cr3NoFlush : 0;
         value &= ~flushBit;
+        if (value >> Mmu.PhysicalBits != 0)
+        {
+            _cpu.Raise(Vector.GeneralProtection, 0);
+            return false;
+        }
+
         if (mayDefer && MonitorControlRegister(ControlRegisterIndex.Cr3, value, _cpu.Registers.Cr3))
         {
             (_deferred.HasCr3, _deferred.Cr3) = (true, value | flushBit);
@@ -144,7 +152,10 @@ internal sealed partial class VcpuRunner : IMsrCpu
 
     private bool SetCr4(ulong value, bool mayDefer)
     {
-        if ((value & ~_limits.Cr4) != 0 || ((value & Cr4Pae) == 0 && IsLongMode))
+        var enablesPcid = (value & ~_cpu.Registers.Cr4 & Cr4Pcide) != 0;
+        if ((value & ~_limits.Cr4) != 0
+            || ((value & Cr4Pae) == 0 && IsLongMode)
+            || (enablesPcid && (!IsLongMode || (_cpu.Registers.Cr3 & Cr3Pcid) != 0)))
         {
             _cpu.Raise(Vector.GeneralProtection, 0);
             return false;
@@ -162,7 +173,11 @@ internal sealed partial class VcpuRunner : IMsrCpu
     private void WriteXcr0(in Exit exit)
     {
         // Reported before the value is checked, and not deniable.
-        MonitorControlRegister(ControlRegisterIndex.Xcr0, exit.Value, _cpu.Registers.Xcr0);
+        if (exit.Index == 0)
+        {
+            MonitorControlRegister(ControlRegisterIndex.Xcr0, exit.Value, _cpu.Registers.Xcr0);
+        }
+
         if (_cpu.WriteXcr0(exit.Index, exit.Value, in _limits))
         {
             _cpu.Advance(exit.InsnLength);

@@ -1,6 +1,7 @@
 using System.Runtime.InteropServices;
 using Introspect.Hypervisor.Abi;
 using Introspect.Hypervisor.Core.Cpu;
+using Introspect.Hypervisor.Core.Monitoring;
 
 namespace Introspect.Hypervisor.Core.Execution;
 
@@ -20,9 +21,10 @@ internal sealed partial class VcpuRunner
 
     private DeferredWrites _deferred;
     private VmEventFlags _emulate;
-    private VmEventReason _emulateReason;
-    private byte[] _emulatedInsn = [];
+    private readonly byte[] _emulatedInsn = new byte[VmEvent.MaxEmulInsnBytes];
+    private readonly byte[] _emulatedRead = new byte[VmEvent.MaxEmulReadBytes];
     private bool _singleStep;
+    private bool _nextInterrupt;
 
     /// <inheritdoc/>
     public void MonitorAttached()
@@ -35,20 +37,32 @@ internal sealed partial class VcpuRunner
         // Xen frees the buffers and so loses writes that wait; here they are done, which is a named difference.
         _emulate = VmEventFlags.None;
         _singleStep = false;
+        _stepsToView = null;
+        _nextInterrupt = false;
     }
 
     /// <inheritdoc/>
     public void ApplyResponse(in VmEvent response)
     {
-        CheckEmulation(in response);
         if (_vcpu.VmEventPauseCount == 0)
         {
-            return; // the rest is for vCPUs that wait
+            return; // all of this is for vCPUs that wait
         }
+
+        if (AnswerCheck.Meaningless(in response, HasMonitorTrap) != VmEventFlags.None)
+        {
+            _domain.Monitor.Answers.Count(AnswerFault.MeaninglessFlags);
+        }
+
+        CheckEmulation(in response);
 
         if ((response.Flags & VmEventFlags.ToggleSinglestep) != 0 && HasMonitorTrap)
         {
             _singleStep = !_singleStep;
+        }
+        else if ((response.Flags & VmEventFlags.FastSinglestep) != 0 && HasMonitorTrap)
+        {
+            StartFastStep(response.FastSinglestepView);
         }
 
         if ((response.Flags & VmEventFlags.Deny) != 0)
@@ -56,10 +70,17 @@ internal sealed partial class VcpuRunner
             Deny(in response);
         }
 
+        if ((response.Flags & VmEventFlags.AlternateP2m) != 0)
+        {
+            _domain.AltP2m.Switch(_vcpu, response.AltP2mIndex, visibleOnly: false);
+        }
+
         if ((response.Flags & VmEventFlags.SetRegisters) != 0)
         {
             SetRegisters(in response.Registers);
         }
+
+        _nextInterrupt |= (response.Flags & VmEventFlags.GetNextInterrupt) != 0;
     }
 
     private bool HasMonitorTrap => (_domain.Personality.Capabilities & MonitorCapabilities.Singlestep) != 0;
@@ -78,68 +99,72 @@ internal sealed partial class VcpuRunner
             case VmEventReason.MemAccess:
                 if (StillViolates(in response))
                 {
-                    _emulate = response.Flags;
+                    TakeReadData(in response);
+
+                    // Instruction bytes are a breakpoint's only: Xen would run what an earlier response left.
+                    _emulate = response.Flags & ~VmEventFlags.SetEmulInsnData;
                 }
 
-                TakeReadData(in response);
                 break;
             case VmEventReason.DescriptorAccess:
                 TakeReadData(in response);
-                _emulate = response.Flags;
+                _emulate = response.Flags & ~VmEventFlags.SetEmulInsnData;
                 break;
             case VmEventReason.SoftwareBreakpoint when (response.Flags & VmEventFlags.SetEmulInsnData) != 0:
-                _emulatedInsn = InsnBytes(in response);
+                EventData(in response)[..VmEvent.MaxEmulInsnBytes].CopyTo(_emulatedInsn);
                 _emulate = response.Flags;
                 break;
             default:
                 break;
         }
-
-        _emulateReason = response.Reason;
     }
 
     /// <summary>True while the access that was reported is still not allowed (<c>p2m_mem_access_emulate_check</c>).</summary>
     private bool StillViolates(in VmEvent response)
     {
         var needed = (ulong)(uint)(response.MemAccess.Flags & (MemAccessFlags.Read | MemAccessFlags.Write | MemAccessFlags.Execute));
-        var entry = _domain.Physmap[response.MemAccess.Gfn];
-        return entry.IsPresent && (entry.Raw & needed) != needed;
+        var entry = _vcpu.P2m[response.MemAccess.Gfn];
+        return !entry.IsPresent || !IsAllowedByAccess(entry, needed);
     }
 
     private void TakeReadData(in VmEvent response)
     {
         if ((response.Flags & VmEventFlags.SetEmulReadData) != 0)
         {
-            _cpu.EmulatedRead = EventData(in response)
-                .Slice(4, (int)Math.Min(response.EmulReadSize, VmEvent.MaxEmulReadBytes)).ToArray();
+            var size = (int)Math.Min(response.EmulReadSize, VmEvent.MaxEmulReadBytes);
+            EventData(in response).Slice(sizeof(uint), size).CopyTo(_emulatedRead);
+            _cpu.EmulatedRead = _emulatedRead.AsMemory(0, size);
         }
     }
-
-    private static byte[] InsnBytes(in VmEvent response) => EventData(in response)[..VmEvent.MaxEmulInsnBytes].ToArray();
 
     private static ReadOnlySpan<byte> EventData(in VmEvent response) =>
         MemoryMarshal.AsBytes(new ReadOnlySpan<VmEvent>(in response))[56..];
 
     private void Deny(in VmEvent response)
     {
-        switch (response.Reason)
+        var denied = response.Reason switch
         {
-            case VmEventReason.MovToMsr:
-                _deferred.HasMsr = false;
-                break;
-            case VmEventReason.WriteCtrlreg:
-                switch (response.WriteCtrlreg.Index)
-                {
-                    case ControlRegisterIndex.Cr0: _deferred.HasCr0 = false; break;
-                    case ControlRegisterIndex.Cr3: _deferred.HasCr3 = false; break;
-                    case ControlRegisterIndex.Cr4: _deferred.HasCr4 = false; break;
-                    default: break;
-                }
-
-                break;
-            default:
-                break;
+            VmEventReason.MovToMsr => Take(ref _deferred.HasMsr),
+            VmEventReason.WriteCtrlreg => response.WriteCtrlreg.Index switch
+            {
+                ControlRegisterIndex.Cr0 => Take(ref _deferred.HasCr0),
+                ControlRegisterIndex.Cr3 => Take(ref _deferred.HasCr3),
+                ControlRegisterIndex.Cr4 => Take(ref _deferred.HasCr4),
+                _ => false,
+            },
+            _ => false,
+        };
+        if (!denied)
+        {
+            _domain.Monitor.Answers.Count(AnswerFault.IgnoredDeny);
         }
+    }
+
+    private static bool Take(ref bool waiting)
+    {
+        var was = waiting;
+        waiting = false;
+        return was;
     }
 
     /// <summary>SET_REGISTERS: the general registers, RFLAGS and RIP, and nothing else.</summary>
@@ -175,34 +200,31 @@ internal sealed partial class VcpuRunner
             ResumeEmulation(flags);
         }
 
-        if (_deferred.HasCr0)
+        if (Take(ref _deferred.HasCr0))
         {
-            _deferred.HasCr0 = false;
             SetCr0(_deferred.Cr0, mayDefer: false);
         }
 
-        if (_deferred.HasCr4)
+        if (Take(ref _deferred.HasCr4))
         {
-            _deferred.HasCr4 = false;
             SetCr4(_deferred.Cr4, mayDefer: false);
         }
 
-        if (_deferred.HasCr3)
+        if (Take(ref _deferred.HasCr3))
         {
-            _deferred.HasCr3 = false;
             SetCr3(_deferred.Cr3, mayDefer: false);
         }
 
-        if (_deferred.HasMsr)
+        if (Take(ref _deferred.HasMsr))
         {
-            _deferred.HasMsr = false;
             SetMsr(_deferred.Msr, _deferred.MsrValue, mayDefer: false);
         }
     }
 
     private void ResumeEmulation(VmEventFlags flags)
     {
-        var how = AccessOverride.IgnoreP2mRights | AccessOverride.Devices;
+        var how = AccessOverride.IgnoreP2mRights | AccessOverride.Devices
+            | (_domain.Monitor.EmulateEachRep ? AccessOverride.None : AccessOverride.RepeatInPage);
         byte[]? instruction = null;
         if ((flags & VmEventFlags.SetEmulReadData) != 0)
         {
@@ -217,13 +239,6 @@ internal sealed partial class VcpuRunner
             instruction = _emulatedInsn;
         }
 
-        if (_emulateReason == VmEventReason.DescriptorAccess)
-        {
-            EmulateDescriptorAccess(how);
-        }
-        else
-        {
-            Emulate(how, instruction);
-        }
+        EmulateForMonitor(how, instruction);
     }
 }

@@ -41,6 +41,7 @@ internal sealed partial class VcpuRunner : IVcpuRunner, ICpuHost
         _limits = LimitsOf(platform.Policy);
         _msrs = MsrState.AtReset(platform.Policy, vcpu.Id);
         _guest = new GuestContext(this);
+        MonitorStateChanged();
     }
 
     /// <inheritdoc/>
@@ -85,11 +86,21 @@ internal sealed partial class VcpuRunner : IVcpuRunner, ICpuHost
     public void BeforeEntry()
     {
         _runstate.Set(RunstateKind.Running);
+
+        // What is done for the monitor is no step of the guest's.
+        _cpu.Registers.MonitorTrap = false;
         ResumeFromEvent();
+        if (_vcpu.VmEventPauseCount != 0)
+        {
+            return; // that sent an event: nothing is injected before its response
+        }
+
         TakeInjectedEvent();
         RefreshTime();
         OfferUpcall();
+        MonitorNextInterrupt();
         _cpu.Registers.MonitorTrap = _singleStep;
+        TakeUpView();
     }
 
     /// <inheritdoc/>
@@ -116,6 +127,7 @@ internal sealed partial class VcpuRunner : IVcpuRunner, ICpuHost
             : (state.FlagsOther & RFlags.Vm) != 0 ? 3
             : _cpu.Segment(SegmentIndex.Ss).Dpl;
         state.Shadow = CpuShadow.None;
+        state.DueDebug = 0;
         _cpu.StateChanged();
     }
 
@@ -215,6 +227,12 @@ internal sealed partial class VcpuRunner : IVcpuRunner, ICpuHost
 
         lock (_injectLock)
         {
+            if (_injected.Vector == Vector.Debug)
+            {
+                // An injected #DB finds DR6 as it is.
+                _injected.Payload = _cpu.Registers.Dr6 & 0xF;
+            }
+
             _cpu.Inject(in _injected);
             _injected = default;
         }

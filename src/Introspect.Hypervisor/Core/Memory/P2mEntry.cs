@@ -21,7 +21,8 @@ internal enum P2mType : byte
 /// <summary>
 /// A physmap entry in 64 bits: machine address of the page in bits 12–51, access (<see cref="MemoryAccess"/>) in
 /// bits 4–7, type in bits 8–11, and in bits 0–2 the rights that follow from both (read 1, write 2, execute 4),
-/// so that the CPU's TLB fill needs no table. 0 is an absent entry.
+/// so that the CPU's TLB fill needs no table. Bit 63 allows #VE for the page; it is EPT's suppress bit turned round,
+/// so that 0 is an absent entry that suppresses it.
 /// </summary>
 internal readonly record struct P2mEntry(ulong Raw)
 {
@@ -29,6 +30,7 @@ internal readonly record struct P2mEntry(ulong Raw)
     public const ulong Writable = 2;
     public const ulong Executable = 4;
     public const ulong RightsMask = 7;
+    public const ulong AllowsVe = 1UL << 63;
     public const ulong AddressMask = 0x000F_FFFF_FFFF_F000;
 
     public P2mType Type => (P2mType)((Raw >> 8) & 15);
@@ -38,6 +40,12 @@ internal readonly record struct P2mEntry(ulong Raw)
     public ulong MachineAddress => Raw & AddressMask;
 
     public bool IsPresent => Type != P2mType.Invalid;
+
+    /// <summary>Violations are never told to the guest itself.</summary>
+    public bool SuppressesVe => (Raw & AllowsVe) == 0;
+
+    /// <summary>The entry with #VE suppressed, as a new one has it.</summary>
+    public P2mEntry Suppressed => new(Raw & ~AllowsVe);
 
     /// <summary>Builds an entry and its rights.</summary>
     public static P2mEntry Make(ulong machineAddress, P2mType type, MemoryAccess access)
@@ -57,12 +65,15 @@ internal readonly record struct P2mEntry(ulong Raw)
     }
 
     /// <summary>The same page with other rights.</summary>
-    public P2mEntry With(MemoryAccess access) => Make(MachineAddress, Type, access);
+    public P2mEntry With(MemoryAccess access) => new(Make(MachineAddress, Type, access).Raw | (Raw & AllowsVe));
+
+    /// <summary>The same page with #VE suppressed or not.</summary>
+    public P2mEntry WithSuppressVe(bool suppress) => suppress ? Suppressed : new(Raw | AllowsVe);
 
     private static ulong RightsOf(MemoryAccess access) => access switch
     {
         MemoryAccess.N or MemoryAccess.N2Rwx => 0,
-        MemoryAccess.R => Readable,
+        MemoryAccess.R or MemoryAccess.RPw => Readable,
         MemoryAccess.W => Writable,
         MemoryAccess.Rw => Readable | Writable,
         MemoryAccess.X => Executable,

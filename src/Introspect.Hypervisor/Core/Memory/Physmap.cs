@@ -1,47 +1,34 @@
 using Introspect.Hypervisor.Abi;
-using Introspect.Hypervisor.Linux;
 
 namespace Introspect.Hypervisor.Core.Memory;
 
-/// <summary>
-/// A domain's p2m: one <see cref="P2mEntry"/> a guest frame, in a native array which the CPU reads without a lock.
-/// The array is reserved for the whole guest-physical space and takes host memory where it is written.
-/// </summary>
-internal sealed unsafe class Physmap : IDisposable
+/// <summary>A domain's p2m (the host p2m, where there are altp2m views).</summary>
+internal sealed class Physmap : P2mTable
 {
     /// <summary>Guest frames unless asked otherwise: 256 GiB of guest-physical space.</summary>
     public const ulong DefaultEntryCount = 1UL << 26;
 
-    private readonly MappedMemory _entries;
-    private readonly Lock _lock = new();
     private readonly Action _changed;
 
     /// <param name="changed">Called after rights were taken or a mapping was changed, outside the physmap's lock: translations must be flushed before it returns.</param>
     /// <param name="entryCount">Guest frames.</param>
     public Physmap(Action changed, ulong entryCount = DefaultEntryCount)
-    {
-        _changed = changed;
-        _entries = MappedMemory.AllocatePrivate((long)entryCount * sizeof(ulong));
-        EntryCount = entryCount;
-    }
+        : base(entryCount) => _changed = changed;
 
-    /// <summary>The entries, see <see cref="P2mEntry"/>.</summary>
-    public ulong* Entries => (ulong*)_entries.Address;
+    /// <summary>Held while entries change, those of views too.</summary>
+    public Lock Lock { get; } = new();
 
-    /// <summary>Entries in <see cref="Entries"/>: frames beyond do not exist.</summary>
-    public ulong EntryCount { get; }
+    /// <summary>Told of each entry that changes (frame, old, new), under the lock. True: a view lost rights by it and must be flushed.</summary>
+    public Func<ulong, P2mEntry, P2mEntry, bool>? EntryChanged { get; set; }
 
     /// <summary>Highest frame that was ever mapped (<c>p2m->max_mapped_pfn</c>).</summary>
     public ulong MaxMappedGfn { get; private set; }
 
-    /// <summary>Rights that newly mapped pages get.</summary>
-    public MemoryAccess DefaultAccess { get; private set; } = MemoryAccess.Rwx;
-
     /// <summary>A violation that no monitor listens to crashes the domain instead of lifting the rights.</summary>
     public bool AccessRequired { get; set; }
 
-    /// <summary>The entry of a frame; absent beyond the end.</summary>
-    public P2mEntry this[ulong gfn] => gfn < EntryCount ? new(Volatile.Read(ref Entries[gfn])) : default;
+    /// <summary>Pages can be read-only to all but page-table walks (<see cref="MemoryAccess.RPw"/>).</summary>
+    public bool HasPagingWrites { get; init; }
 
     /// <summary>Maps a frame with the default rights. Whoever mapped something there before has it back as the result.</summary>
     /// <returns>The entry that was there, or absent.</returns>
@@ -49,7 +36,8 @@ internal sealed unsafe class Physmap : IDisposable
     public P2mEntry Map(ulong gfn, ulong machineAddress, P2mType type)
     {
         P2mEntry old;
-        lock (_lock)
+        bool viewsChanged;
+        lock (Lock)
         {
             if (gfn >= EntryCount)
             {
@@ -57,15 +45,11 @@ internal sealed unsafe class Physmap : IDisposable
             }
 
             old = this[gfn];
-            Store(gfn, P2mEntry.Make(machineAddress, type, DefaultAccess));
+            viewsChanged = Store(gfn, P2mEntry.Make(machineAddress, type, DefaultAccess));
             MaxMappedGfn = Math.Max(MaxMappedGfn, gfn);
         }
 
-        if (old.IsPresent)
-        {
-            _changed();
-        }
-
+        Flush(old.IsPresent || viewsChanged);
         return old;
     }
 
@@ -74,7 +58,7 @@ internal sealed unsafe class Physmap : IDisposable
     public P2mEntry Unmap(ulong gfn)
     {
         P2mEntry old;
-        lock (_lock)
+        lock (Lock)
         {
             old = this[gfn];
             if (!old.IsPresent)
@@ -99,7 +83,7 @@ internal sealed unsafe class Physmap : IDisposable
         }
 
         var changed = false;
-        lock (_lock)
+        lock (Lock)
         {
             for (var gfn = first; gfn - first < count && gfn < EntryCount; gfn++)
             {
@@ -116,7 +100,7 @@ internal sealed unsafe class Physmap : IDisposable
     {
         var changed = false;
         var result = Errno.None;
-        lock (_lock)
+        lock (Lock)
         {
             for (var i = 0; i < gfns.Length; i++)
             {
@@ -135,15 +119,6 @@ internal sealed unsafe class Physmap : IDisposable
         return result;
     }
 
-    /// <summary>Reads the rights of a frame.</summary>
-    /// <returns>ESRCH: no page there.</returns>
-    public Errno GetAccess(ulong gfn, out MemoryAccess access)
-    {
-        var entry = this[gfn];
-        access = entry.Access;
-        return entry.IsPresent ? Errno.None : Errno.ESRCH;
-    }
-
     /// <summary>Sets the rights that pages mapped from now on get.</summary>
     /// <returns>EINVAL: no such access.</returns>
     public Errno SetDefaultAccess(MemoryAccess access)
@@ -157,32 +132,41 @@ internal sealed unsafe class Physmap : IDisposable
         return Errno.None;
     }
 
-    /// <summary>
-    /// Lifts the rights that change at the first violation: rx2rw becomes rw, n2rwx becomes rwx, and anything else
-    /// (a violation that nobody listens to) becomes rwx.
-    /// </summary>
-    public void LiftAccess(ulong gfn)
+    /// <inheritdoc/>
+    public override void LiftAccess(ulong gfn)
     {
         bool changed;
-        lock (_lock)
+        lock (Lock)
         {
-            changed = ReplaceAccess(gfn, this[gfn].Access == MemoryAccess.Rx2Rw ? MemoryAccess.Rw : MemoryAccess.Rwx);
+            changed = ReplaceAccess(gfn, Lifted(this[gfn].Access));
         }
 
         Flush(changed);
     }
 
-    /// <inheritdoc/>
-    public void Dispose() => _entries.Dispose();
+    /// <summary>Sets whether violations of a frame can be told to the guest itself. A frame without a page takes none.</summary>
+    public void SetSuppressVe(ulong gfn, bool suppress)
+    {
+        lock (Lock)
+        {
+            var entry = this[gfn];
+            if (entry.IsPresent)
+            {
+                Write(gfn, entry.WithSuppressVe(suppress));
+            }
+        }
+    }
 
-    private bool Resolve(ref MemoryAccess access)
+    /// <summary>What a wire's access means, <see cref="MemoryAccess.Default"/> being the default for new pages.</summary>
+    /// <returns>False: no such access.</returns>
+    public bool Resolve(ref MemoryAccess access)
     {
         if (access == MemoryAccess.Default)
         {
             access = DefaultAccess;
         }
 
-        return access <= MemoryAccess.N2Rwx;
+        return access <= MemoryAccess.N2Rwx || (access == MemoryAccess.RPw && HasPagingWrites);
     }
 
     private bool ReplaceAccess(ulong gfn, MemoryAccess access)
@@ -194,10 +178,10 @@ internal sealed unsafe class Physmap : IDisposable
         }
 
         var replaced = old.With(access);
-        Store(gfn, replaced);
+        var viewsChanged = Store(gfn, replaced);
 
         // A TLB holds what is allowed, so only rights that went away are worth a flush.
-        return (old.Raw & ~replaced.Raw & P2mEntry.RightsMask) != 0;
+        return viewsChanged || (old.Raw & ~replaced.Raw & P2mEntry.RightsMask) != 0;
     }
 
     private void Flush(bool changed)
@@ -208,6 +192,10 @@ internal sealed unsafe class Physmap : IDisposable
         }
     }
 
-    // SAFETY: callers checked that the frame is below EntryCount. One aligned store: the CPU sees the old entry or the new.
-    private void Store(ulong gfn, P2mEntry entry) => Volatile.Write(ref Entries[gfn], entry.Raw);
+    private bool Store(ulong gfn, P2mEntry entry)
+    {
+        var old = this[gfn];
+        Write(gfn, entry);
+        return EntryChanged?.Invoke(gfn, old, entry) ?? false;
+    }
 }

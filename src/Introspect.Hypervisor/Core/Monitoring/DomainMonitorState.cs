@@ -18,7 +18,22 @@ internal sealed class DomainMonitorState
     private uint _controlRegisterOnChange;
     private MsrMonitorBitmap? _msrs;
 
-    public DomainMonitorState(Domain domain) => _domain = domain;
+    public DomainMonitorState(Domain domain, MonitoringOptions options)
+    {
+        _domain = domain;
+        Options = options;
+        Answers = new AnswerFaults($"domain {domain.Id}", options);
+    }
+
+    /// <summary>Where it differs from Xen 4.17's.</summary>
+    public MonitoringOptions Options { get; }
+
+    /// <summary>Responses that were wrong or meant nothing, counted.</summary>
+    public AnswerFaults Answers { get; }
+
+    /// <summary>What can be monitored on the domain.</summary>
+    public MonitorCapabilities Capabilities =>
+        _domain.Personality.Capabilities | (Options.IoInstructions ? MonitorCapabilities.IoInstruction : MonitorCapabilities.None);
 
     /// <summary>Single-step events are reported.</summary>
     public bool Singlestep { get; private set; }
@@ -59,6 +74,12 @@ internal sealed class DomainMonitorState
     /// <summary>A reported vmexit is not handled, and the vCPU waits.</summary>
     public bool VmExitSync { get; private set; }
 
+    /// <summary>Port input and output are reported.</summary>
+    public bool IoInstruction { get; private set; }
+
+    /// <summary>The vCPU waits for the response to a port access; Xen always waits.</summary>
+    public bool IoInstructionSync { get; private set; }
+
     /// <summary>DENY is honoured, for which register writes are put off until the vCPU goes on.</summary>
     public bool ControlRegisterValues { get; private set; }
 
@@ -75,13 +96,20 @@ internal sealed class DomainMonitorState
     public bool IsSync(ControlRegisterIndex index) => (_controlRegisterSync & Bit(index)) != 0;
 
     /// <summary>
-    /// Whether a write is to be reported: it is monitored, it is not the same value where only changes are asked
-    /// for, and a bit that matters changes.
+    /// Whether a write is to be reported: it is monitored, and a bit that matters changes. A write that changes
+    /// nothing is reported where the option says so and not only changes are asked for.
     /// </summary>
-    public bool Wants(ControlRegisterIndex index, ulong newValue, ulong oldValue) =>
-        IsMonitored(index)
-        && ((_controlRegisterOnChange & Bit(index)) == 0 || newValue != oldValue)
-        && ((newValue ^ oldValue) & ~_controlRegisterMask[(int)index]) != 0;
+    public bool Wants(ControlRegisterIndex index, ulong newValue, ulong oldValue)
+    {
+        if (!IsMonitored(index))
+        {
+            return false;
+        }
+
+        return newValue == oldValue
+            ? Options.ReportUnchanged && (_controlRegisterOnChange & Bit(index)) == 0
+            : ((newValue ^ oldValue) & ~_controlRegisterMask[(int)index]) != 0;
+    }
 
     /// <summary>Writes of the MSR are monitored.</summary>
     public bool IsMsrMonitored(uint msr) => _msrs is { } msrs && msrs.IsMonitored(msr);
@@ -101,7 +129,7 @@ internal sealed class DomainMonitorState
         Singlestep = SoftwareBreakpoint = DebugException = DebugExceptionSync = Cpuid = false;
         GuestRequest = GuestRequestSync = GuestRequestUserspace = false;
         DescriptorAccess = EmulUnimplemented = InguestPagefaultDisabled = false;
-        VmExit = VmExitSync = ControlRegisterValues = false;
+        VmExit = VmExitSync = ControlRegisterValues = IoInstruction = IoInstructionSync = false;
         Changed();
     }
 
@@ -116,12 +144,12 @@ internal sealed class DomainMonitorState
                     return Errno.EINVAL;
                 }
 
-                return ((uint)_domain.Personality.Capabilities & (1u << (int)operation.Event)) == 0
+                return ((uint)Capabilities & (1u << (int)operation.Event)) == 0
                     ? Errno.EOPNOTSUPP
                     : Switch(operation, operation.Op == MonitorOperation.Enable);
 
             case MonitorOperation.GetCapabilities:
-                operation.Event = (uint)_domain.Personality.Capabilities;
+                operation.Event = (uint)Capabilities;
                 return Errno.None;
 
             case MonitorOperation.EmulateEachRep:
@@ -170,6 +198,12 @@ internal sealed class DomainMonitorState
         {
             VmExit = on;
             VmExitSync = operation.VmExitSync != 0;
+            _domain.MonitorRing?.VmExitKindChanged();
+        }),
+        MonitorEventKind.Io => Toggle(IoInstruction, on, () =>
+        {
+            IoInstruction = on;
+            IoInstructionSync = operation.IoAsync == 0;
         }),
 
         // INTERRUPT is among the capabilities, and only a response arms it.

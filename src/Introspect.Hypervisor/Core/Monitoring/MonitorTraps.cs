@@ -39,6 +39,12 @@ internal static class MonitorTraps
             vcpu.VmEventPause();
         }
 
+        if (vcpu.Domain.AltP2m.IsActive)
+        {
+            request.Flags |= VmEventFlags.AlternateP2m;
+            request.AltP2mIndex = vcpu.View;
+        }
+
         CpuRecords.FillEvent(ref vcpu.Runner.State, vcpu.Runner.Rflags, ref request.Registers);
         if (ring.PutRequest(vcpu, ref request))
         {

@@ -25,6 +25,8 @@ internal sealed class VmEventRing
     private int _waiting;
     private int _blocked;
     private uint _lastWokenUp;
+    private int _vmExitsOut;
+    private int _vmExitsStale;
     private bool _closed;
     private bool _released;
 
@@ -161,6 +163,7 @@ internal sealed class VmEventRing
             _ring.Put(request);
             _ring.Push();
             _reserved--;
+            _vmExitsOut += request.Reason == VmEventReason.VmExit ? 1 : 0;
             Wake();
             if (FreeSlots() < _domain.Vcpus.Count && current.VmEventPauseCount == 0 && !current.SetFlag(VcpuPauseFlags.RingFull))
             {
@@ -202,6 +205,15 @@ internal sealed class VmEventRing
 
                 Apply(response);
             }
+        }
+    }
+
+    /// <summary>vmexit events were switched on, off or to the other kind: those in the ring are of a kind that is no more.</summary>
+    public void VmExitKindChanged()
+    {
+        lock (_lock)
+        {
+            _vmExitsStale = _vmExitsOut;
         }
     }
 
@@ -293,8 +305,28 @@ internal sealed class VmEventRing
 
     private void Apply(in VmEvent response)
     {
-        if (response.Version != VmEvent.InterfaceVersion || _domain.FindVcpu(response.VcpuId) is not { } vcpu || vcpu.VmEventPauseCount == 0)
+        var faults = _domain.Monitor.Answers;
+        if (response.Reason == VmEventReason.VmExit && TakeStale())
         {
+            faults.Count(AnswerFault.Stale);
+        }
+
+        if (response.Version != VmEvent.InterfaceVersion)
+        {
+            faults.Count(AnswerFault.WrongVersion);
+            return;
+        }
+
+        if (_domain.FindVcpu(response.VcpuId) is not { } vcpu)
+        {
+            faults.Count(AnswerFault.UnknownVcpu);
+            return;
+        }
+
+        AnswerCheck.CountUnknown(faults, in response);
+        if (vcpu.VmEventPauseCount == 0)
+        {
+            AnswerCheck.CountNotWaiting(faults, in response);
             return;
         }
 
@@ -305,6 +337,21 @@ internal sealed class VmEventRing
         if ((response.Flags & VmEventFlags.VcpuPaused) != 0)
         {
             vcpu.VmEventUnpause();
+        }
+    }
+
+    private bool TakeStale()
+    {
+        lock (_lock)
+        {
+            _vmExitsOut -= _vmExitsOut > 0 ? 1 : 0;
+            if (_vmExitsStale == 0)
+            {
+                return false;
+            }
+
+            _vmExitsStale--;
+            return true;
         }
     }
 

@@ -180,13 +180,14 @@ public sealed unsafe class FarReturnTests
     }
 
     [Fact]
-    public void A_refused_iret_keeps_nmis_blocked_and_the_stack_pointer()
+    public void A_refused_iret_opens_nmis_all_the_same_and_keeps_the_stack_pointer()
     {
         using var m = M.Protected(0);
         m.State->Shadow = CpuShadow.Nmi;
         Push(m, 4, 0x100, 0, RFlags.Fixed1);
         m.Faults(13, 0, s => InterruptReturn.Return(s, 4, 1));
-        Assert.Equal(CpuShadow.Nmi, m.State->Shadow);
+        Assert.Equal(CpuShadow.None, m.State->Shadow);
+        Assert.Equal((ulong)M.OuterStack, m.State->Gpr[4]);
     }
 
     private static void Push(SystemMachine m, int size, params ulong[] words)

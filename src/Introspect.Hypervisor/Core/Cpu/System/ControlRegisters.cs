@@ -62,6 +62,9 @@ internal static unsafe class ControlRegisters
     public static ulong LmswValue(CpuState* s, ushort source) =>
         (s->Cr0 & ~0xEUL) | (source & 0xFu);
 
+    /// <summary>A value of CR0 without the bits that it does not have, and with ET, which is always set.</summary>
+    public static ulong DefinedCr0(ulong value) => (value & Cr0Defined) | Cr0Et;
+
     /// <summary>Writes CR0; EFER.LMA follows paging and EFER.LME.</summary>
     public static bool WriteCr0(CpuState* s, ulong value, out ControlEffects effects)
     {
@@ -71,7 +74,7 @@ internal static unsafe class ControlRegisters
             return Fault.GeneralProtection(s, 0);
         }
 
-        value = (value & Cr0Defined) | Cr0Et;
+        value = DefinedCr0(value);
         var paging = (value & CpuModes.Cr0Pg) != 0;
         var protection = (value & CpuModes.Cr0Pe) != 0;
         var wasPaging = (s->Cr0 & CpuModes.Cr0Pg) != 0;

@@ -6,11 +6,11 @@ internal static unsafe class InterruptReturn
     private const uint Low16 = RFlags.Arithmetic | RFlags.Tf | RFlags.If | RFlags.Df | RFlags.Iopl | RFlags.Nt;
     private const uint Wide = RFlags.Rf | RFlags.Ac | RFlags.Id;
 
-    /// <summary>Returns from a handler. NMIs are open again afterwards.</summary>
+    /// <summary>Returns from a handler. NMIs are open again afterwards, also when it faults; not when it is to be tried again.</summary>
     public static bool Return(CpuState* s, int operandSize, int length)
     {
         var done = CpuModes.IsRealOrVm86(s) ? ReturnReal(s, operandSize) : ReturnProtected(s, operandSize, length);
-        if (done)
+        if (done || s->Stop != StopReason.Exit)
         {
             s->Shadow &= ~CpuShadow.Nmi;
         }

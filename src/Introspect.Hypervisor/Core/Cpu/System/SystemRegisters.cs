@@ -137,7 +137,7 @@ internal static unsafe class SystemRegisters
     }
 
     /// <summary>CR4.UMIP keeps descriptor table addresses from programs: #GP(0) above CPL 0.</summary>
-    private static bool CheckUmip(CpuState* s) =>
+    public static bool CheckUmip(CpuState* s) =>
         s->Cpl == 0 || (s->Cr4 & Cr4Umip) == 0 || Fault.GeneralProtection(s, 0);
 
     /// <summary>LLDT and LTR before their operand is read: #UD without protection, #GP(0) above CPL 0.</summary>

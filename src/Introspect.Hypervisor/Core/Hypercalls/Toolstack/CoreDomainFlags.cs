@@ -1,4 +1,5 @@
 using Introspect.Hypervisor.Abi;
+using Introspect.Hypervisor.Core.Domains;
 
 namespace Introspect.Hypervisor.Core.Hypercalls.Toolstack;
 
@@ -13,6 +14,18 @@ internal static class CoreDomainFlags
 
     /// <summary>The domain's virtualisation plays AMD-V; else Intel VT-x.</summary>
     public const uint Svm = 1u << 31;
+
+    /// <summary>Where the number of altp2m views is (10 bits); 0 is Xen's 10.</summary>
+    public const int AltP2mViewsShift = 16;
+
+    private const uint AltP2mViewsMask = 0x3ff;
+
+    /// <summary>The bits that mean something.</summary>
+    public const uint Known = MsrRelaxed | Svm | (AltP2mViewsMask << AltP2mViewsShift);
+
+    /// <summary>How many altp2m views flags ask for.</summary>
+    public static int AltP2mViewsOf(uint miscFlags) =>
+        ((miscFlags >> AltP2mViewsShift) & AltP2mViewsMask) is not 0 and var views ? (int)views : AltP2m.DefaultViews;
 
     /// <summary>The vendor that flags ask for.</summary>
     public static CpuVendor VendorOf(uint miscFlags) => (miscFlags & Svm) != 0 ? CpuVendor.Svm : CpuVendor.Vmx;

@@ -62,7 +62,7 @@ internal sealed class DomainOperations(Machine machine)
                 domain.Physmap.AccessRequired = domctl.AccessRequired.AccessRequired != 0;
                 domain.Unpause();
                 return Errno.None;
-            case DomctlCommand.SetAddressSize or DomctlCommand.GetAddressSize:
+            case DomctlCommand.SetAddressSize or DomctlCommand.GetAddressSize or DomctlCommand.VmtraceOp:
                 return Errno.EOPNOTSUPP;
             default:
                 return Errno.ENOSYS;
@@ -73,11 +73,12 @@ internal sealed class DomainOperations(Machine machine)
     {
         ref var config = ref domctl.CreateDomain;
         const CreateDomainFlags Possible = CreateDomainFlags.Hvm | CreateDomainFlags.Hap | CreateDomainFlags.XsDomain;
-        var misc = config.Arch.MiscFlags & ~(CoreDomainFlags.MsrRelaxed | CoreDomainFlags.Svm);
+        var views = CoreDomainFlags.AltP2mViewsOf(config.Arch.MiscFlags);
         if ((config.Flags & ~Possible) != 0
             || (config.Flags & CreateDomainFlags.Hvm) == 0
             || config.MaxVcpus is 0 or > MaxVcpus
-            || misc != 0)
+            || (config.Arch.MiscFlags & ~CoreDomainFlags.Known) != 0
+            || views > AltP2m.MaxViews)
         {
             return Errno.EINVAL;
         }
@@ -88,7 +89,7 @@ internal sealed class DomainOperations(Machine machine)
             return Errno.EOPNOTSUPP;
         }
 
-        var created = machine.CreateDomain(domctl.Domain, config, CoreDomainFlags.VendorOf(config.Arch.MiscFlags));
+        var created = machine.CreateDomain(domctl.Domain, config, CoreDomainFlags.VendorOf(config.Arch.MiscFlags), views);
         domctl.Domain = created.Id.Value;
         return Errno.None;
     }

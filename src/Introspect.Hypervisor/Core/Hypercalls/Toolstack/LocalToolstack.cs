@@ -113,7 +113,7 @@ internal sealed class LocalToolstack : IToolstack, IDescriptorSource
             Abi.HvmOp.SetParam => ParameterOperations.Set(_machine, _caller, argument),
             Abi.HvmOp.GetParam => ParameterOperations.Get(_machine, _caller, argument),
             Abi.HvmOp.GetMemType => ParameterOperations.GetMemType(_machine, _caller, argument),
-            Abi.HvmOp.AltP2m => ParameterOperations.AltP2m(_machine, _caller, argument),
+            Abi.HvmOp.AltP2m => ViewOperations.Operate(_machine, _caller, argument, buffer0, buffer1),
             _ => Negated(Errno.ENOSYS),
         };
     }

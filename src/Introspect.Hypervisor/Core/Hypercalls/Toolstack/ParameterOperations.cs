@@ -75,27 +75,6 @@ internal static class ParameterOperations
         return 0;
     }
 
-    /// <summary><c>HVMOP_altp2m</c>: a domain has no views unless <see cref="HvmParam.AltP2m"/> says so.</summary>
-    public static int AltP2m(Machine machine, ToolstackCaller caller, Span<byte> bytes)
-    {
-        if (!MemoryMarshal.TryRead<HvmAltP2mOp>(bytes, out var argument))
-        {
-            return LocalToolstack.Negated(Errno.EFAULT);
-        }
-
-        if (argument.Version != AltP2mCommand.InterfaceVersion)
-        {
-            return LocalToolstack.Negated(Errno.EINVAL);
-        }
-
-        if (machine.Find(argument.Domain) is null)
-        {
-            return LocalToolstack.Negated(Errno.ESRCH);
-        }
-
-        return LocalToolstack.Negated(caller.IsControl ? Errno.EOPNOTSUPP : Errno.EPERM);
-    }
-
     private static Errno Check(Machine machine, ToolstackCaller caller, in HvmParamArgument argument, out Domain? domain)
     {
         domain = null;
@@ -134,10 +113,6 @@ internal static class ParameterOperations
             case HvmParam.Vm86Tss when value > uint.MaxValue:
             case HvmParam.Vm86TssSized when HvmParamRights.CheckGuestWrite(index, value) != 0:
                 return Errno.EINVAL;
-
-            // Views would need a p2m each, which this machine does not have: better refused than ignored.
-            case HvmParam.AltP2m when value != 0:
-                return Errno.EOPNOTSUPP;
         }
 
         var (storedAt, stored) = HvmParamRights.Store(index, value);

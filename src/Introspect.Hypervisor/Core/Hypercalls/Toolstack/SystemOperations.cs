@@ -72,6 +72,7 @@ internal static class SystemOperations
             MaxPages = (ulong)domain.Ram.MaxPages,
             SharedInfoFrame = domain.SharedInfoAddress / MachineMemory.PageSize,
             GpaddrBits = 38,
+            PauseCount = (byte)domain.ControllerPauseCount,
             ArchConfig = domain.Config.Arch,
         };
         var flags = DomainInfoFlags.Blocked;
