@@ -210,6 +210,38 @@ public sealed class VmExitEventTests
     }
 
     [Fact]
+    public void The_view_in_the_event_is_the_current_one()
+    {
+        using var lab = new EventLab(code =>
+        {
+            code.cpuid();
+            code.cpuid();
+            code.hlt();
+        });
+        lab.Monitor.Views.Allow(AltP2mUse.External);
+        lab.Monitor.Views.SetActive(true);
+        var view = lab.Monitor.Views.Create();
+        lab.Monitor.Enable(new MonitorEvent.VmExit());
+        lab.Monitor.Enable(new MonitorEvent.Cpuid());
+        lab.Run((int number, in VmEvent request, ref VmEvent response) =>
+        {
+            MoveOn(number, in request, ref response);
+            if (request.Reason == VmEventReason.Cpuid)
+            {
+                response.Flags |= VmEventFlags.AlternateP2m;
+                response.AltP2mIndex = view.Value;
+            }
+        });
+        Assert.All(lab.Events, static e => Assert.Equal(VmEventFlags.AlternateP2m, e.Flags & VmEventFlags.AlternateP2m));
+
+        // Views are filled as they are met, which are exits, too.
+        var cpuids = lab.Events.Where(static e => e.Reason == VmEventReason.Cpuid || e.VmExit.ExitReason == 10);
+        Assert.Equal([0, 0, view.Value, view.Value], cpuids.Select(static e => e.AltP2mIndex));
+        Assert.Equal(view.Value, lab.Events[^1].AltP2mIndex);
+        Assert.Equal(0, lab.Faults.Total);
+    }
+
+    [Fact]
     public void An_emulated_instruction_is_no_exit()
     {
         // The store to the watched page is one; its emulation, with all that it does, is none.
