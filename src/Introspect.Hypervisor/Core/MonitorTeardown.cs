@@ -54,7 +54,7 @@ internal sealed class MonitorTeardown(ToolstackCalls calls, CoreDomain domain, C
 
             if (changedAccess)
             {
-                MemoryRights.Reset(calls, Number);
+                ResetRights();
             }
 
             views.Undo();
@@ -65,6 +65,18 @@ internal sealed class MonitorTeardown(ToolstackCalls calls, CoreDomain domain, C
         finally
         {
             domain.Unpause();
+        }
+    }
+
+    private void ResetRights()
+    {
+        try
+        {
+            MemoryRights.Reset(calls, Number);
+        }
+        catch (HypervisorException gone) when (gone.Error == Errno.ENODEV)
+        {
+            // Somebody recovered the domain from us: without a ring, what is left of rights is lifted when it is met.
         }
     }
 

@@ -24,7 +24,7 @@ public sealed class SubscriptionBuilder
     /// <param name="register">The register.</param>
     /// <param name="watchMask">Bits whose change matters.</param>
     /// <param name="sync">The vCPU waits.</param>
-    /// <param name="mayDeny">The handler may deny the write: makes the hypervisor hold it back. Sync only; XCR0 cannot be denied.</param>
+    /// <param name="mayDeny">The handler may deny the write: makes the hypervisor hold it back. Sync only; XCR0 cannot be denied, nor on VMX the CLTS among the writes of CR0, which the pump tells when it starts.</param>
     /// <param name="optional">Leave it out where it is unsupported.</param>
     public SubscriptionBuilder ControlRegister(ControlRegisterIndex register, ulong watchMask = ~0UL, bool sync = true, bool mayDeny = false, bool optional = false)
     {

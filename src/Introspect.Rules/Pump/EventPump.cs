@@ -152,7 +152,7 @@ public sealed class EventPump : IDisposable
             PumpSession? session = null;
             try
             {
-                var plan = SubscriptionPlan.Make([.. _slots.Select(slot => (slot.Name, slot.Subscription))], monitor.Capabilities);
+                var plan = SubscriptionPlan.Make([.. _slots.Select(slot => (slot.Name, slot.Subscription))], monitor.Capabilities, _domain.GetInfo().Vendor);
                 foreach (var note in plan.Notes)
                 {
                     _reporter.Tell(PumpDiagnosticKind.SubscriptionMerged, note);

@@ -11,18 +11,22 @@ namespace Introspect.Rules.Pump;
 /// </summary>
 internal sealed class SubscriptionPlan
 {
+    private const ulong TaskSwitched = 1 << 3;
+
     private readonly List<(string Name, HandlerSubscription Wishes)> _handlers;
     private readonly MonitorCapabilities _capabilities;
+    private readonly CpuVendor _vendor;
     private readonly List<MonitorEvent> _events = [];
     private readonly HashSet<MonitorEvent> _optional = [];
     private readonly List<string> _problems = [];
     private readonly List<string> _notes = [];
     private readonly List<string> _missing = [];
 
-    private SubscriptionPlan(List<(string Name, HandlerSubscription Wishes)> handlers, MonitorCapabilities capabilities)
+    private SubscriptionPlan(List<(string Name, HandlerSubscription Wishes)> handlers, MonitorCapabilities capabilities, CpuVendor vendor)
     {
         _handlers = handlers;
         _capabilities = capabilities;
+        _vendor = vendor;
         Rights = new(handlers.SelectMany(handler => handler.Wishes.Ranges));
     }
 
@@ -59,9 +63,9 @@ internal sealed class SubscriptionPlan
     public IReadOnlyList<string> Missing => _missing;
 
     /// <exception cref="PumpStartException">With all problems.</exception>
-    public static SubscriptionPlan Make(List<(string Name, HandlerSubscription Wishes)> handlers, MonitorCapabilities capabilities)
+    public static SubscriptionPlan Make(List<(string Name, HandlerSubscription Wishes)> handlers, MonitorCapabilities capabilities, CpuVendor vendor = CpuVendor.Vmx)
     {
-        var plan = new SubscriptionPlan(handlers, capabilities);
+        var plan = new SubscriptionPlan(handlers, capabilities, vendor);
         plan.MergeSteps();
         plan.MergeControlRegisters();
         plan.MergeMsrs();
@@ -98,7 +102,16 @@ internal sealed class SubscriptionPlan
             var sync = group.Any(entry => entry.Wish.Sync);
             NoteMixedSync(what, group.Select(entry => (entry.Name, entry.Wish.Sync)));
             MayDeny |= group.Any(entry => entry.Wish.MayDeny);
+            NoteClts(group.Key, group.Where(entry => entry.Wish.MayDeny && (entry.Wish.WatchMask & TaskSwitched) != 0).Select(entry => entry.Name).ToList());
             Add(new MonitorEvent.ControlRegister(group.Key, sync, false, mask), group.All(entry => entry.Wish.Optional));
+        }
+    }
+
+    private void NoteClts(ControlRegisterIndex register, List<string> deniers)
+    {
+        if (register == ControlRegisterIndex.Cr0 && _vendor == CpuVendor.Vmx && deniers.Count > 0)
+        {
+            _notes.Add($"handler {Names(deniers)} may deny writes of CR0.TS, but on VMX a CLTS is done whatever the answer; leave bit 3 out of the watch mask, or deny by the other bits");
         }
     }
 

@@ -1,4 +1,6 @@
+using Introspect.Hypervisor.Abi;
 using Introspect.Hypervisor.Core.Cpu;
+using Introspect.Hypervisor.Core.Memory;
 using static Iced.Intel.AssemblerRegisters;
 
 namespace Introspect.Hypervisor.Tests.Cpu;
@@ -44,6 +46,50 @@ public sealed unsafe class RunLoopTests
 
         Assert.Equal(ExitKind.Budget, exit.Kind);
         Assert.InRange(machine.State->Retired, 1000UL, 1100UL);
+    }
+
+    [Theory]
+    [InlineData(false)]
+    [InlineData(true)]
+    public void An_iret_that_faults_has_opened_nmis_in_blocks_and_in_steps(bool stepped)
+    {
+        // Zeroes on the stack: the null selector is refused, and there is no table to deliver that by.
+        using var machine = new BareMachine().EnterLongMode();
+        machine.Code(0x100000, a => a.iretq());
+        machine.State->Shadow = CpuShadow.Nmi;
+        machine.State->MonitorTrap = stepped;
+
+        Assert.Equal(ExitKind.TripleFault, machine.Cpu.Run(10).Kind);
+        Assert.Equal(CpuShadow.None, machine.State->Shadow);
+    }
+
+    [Fact]
+    public void An_iret_that_is_to_be_tried_again_leaves_nmis_blocked()
+    {
+        using var machine = new BareMachine().EnterLongMode();
+        machine.Code(0x100000, a => a.iretq());
+        machine.State->Shadow = CpuShadow.Nmi;
+        machine.State->P2m[0x80] = P2mEntry.Make(0x80000, P2mType.RamRw, MemoryAccess.N).Raw;
+
+        Assert.Equal(ExitKind.NestedPageFault, machine.Cpu.Run(10).Kind);
+        Assert.Equal(CpuShadow.Nmi, machine.State->Shadow);
+    }
+
+    [Fact]
+    public void Blocked_nmis_are_no_reason_to_step_and_stay_blocked()
+    {
+        using var machine = new BareMachine().EnterLongMode();
+        machine.Code(0x100000, a =>
+        {
+            a.nop();
+            a.nop();
+            a.hlt();
+        });
+        machine.State->Shadow = CpuShadow.Nmi;
+
+        // With room for one instruction, a step would end before HLT; a block is done whole.
+        Assert.Equal(ExitKind.Hlt, machine.Cpu.Run(1).Kind);
+        Assert.Equal(CpuShadow.Nmi, machine.State->Shadow);
     }
 
     [Fact]

@@ -30,12 +30,11 @@ public sealed class VmExitEventTests
     [Fact]
     public void An_svm_domain_sends_them_with_amds_numbers()
     {
-        using var lab = new EventLab(Exits, CpuVendor.Svm);
+        using var lab = new EventLab(ExitsOfSvm, CpuVendor.Svm);
         lab.Monitor.Enable(new MonitorEvent.VmExit());
         var events = lab.Run();
         var afterIn = events[2].Registers.Rip + 1;
 
-        // vmcall is no instruction of AMD's, but it leaves the guest here before it is refused.
         Assert.Equal(
             [
                 (0x72UL, 0UL, 0UL), (0x10, (1UL << 63) | 6, 0), (0x7b, 0x00800211, afterIn), (0x7c, 1, 0), (0x7c, 0, 0), (0x76, 0, 0),
@@ -211,6 +210,38 @@ public sealed class VmExitEventTests
     }
 
     [Fact]
+    public void The_view_in_the_event_is_the_current_one()
+    {
+        using var lab = new EventLab(code =>
+        {
+            code.cpuid();
+            code.cpuid();
+            code.hlt();
+        });
+        lab.Monitor.Views.Allow(AltP2mUse.External);
+        lab.Monitor.Views.SetActive(true);
+        var view = lab.Monitor.Views.Create();
+        lab.Monitor.Enable(new MonitorEvent.VmExit());
+        lab.Monitor.Enable(new MonitorEvent.Cpuid());
+        lab.Run((int number, in VmEvent request, ref VmEvent response) =>
+        {
+            MoveOn(number, in request, ref response);
+            if (request.Reason == VmEventReason.Cpuid)
+            {
+                response.Flags |= VmEventFlags.AlternateP2m;
+                response.AltP2mIndex = view.Value;
+            }
+        });
+        Assert.All(lab.Events, static e => Assert.Equal(VmEventFlags.AlternateP2m, e.Flags & VmEventFlags.AlternateP2m));
+
+        // Views are filled as they are met, which are exits, too.
+        var cpuids = lab.Events.Where(static e => e.Reason == VmEventReason.Cpuid || e.VmExit.ExitReason == 10);
+        Assert.Equal([0, 0, view.Value, view.Value], cpuids.Select(static e => e.AltP2mIndex));
+        Assert.Equal(view.Value, lab.Events[^1].AltP2mIndex);
+        Assert.Equal(0, lab.Faults.Total);
+    }
+
+    [Fact]
     public void An_emulated_instruction_is_no_exit()
     {
         // The store to the watched page is one; its emulation, with all that it does, is none.
@@ -231,6 +262,31 @@ public sealed class VmExitEventTests
         });
         Assert.Equal([48UL, 0, 12], lab.Events.Select(static e => e.Reason == VmEventReason.VmExit ? e.VmExit.ExitReason : 0));
         Assert.Equal(7UL, lab.Read(LabMemory.Watched));
+    }
+
+    [Theory]
+    [InlineData(CpuVendor.Vmx)]
+    [InlineData(CpuVendor.Svm)]
+    public void The_other_vendors_hypercall_is_no_exit_but_an_invalid_opcode(CpuVendor vendor)
+    {
+        using var lab = new EventLab(
+            code =>
+            {
+                if (vendor == CpuVendor.Vmx)
+                {
+                    code.vmmcall();
+                }
+                else
+                {
+                    code.vmcall();
+                }
+
+                code.hlt();
+            },
+            vendor);
+        lab.Monitor.Enable(new MonitorEvent.VmExit());
+        Assert.Equal(vendor == CpuVendor.Vmx ? 12UL : 0x78, Assert.Single(lab.Run()).VmExit.ExitReason); // the handler's HLT
+        Assert.Equal(1UL, lab.Taken(6));
     }
 
     private static void MoveOn(int number, in VmEvent request, ref VmEvent response)
@@ -258,7 +314,11 @@ public sealed class VmExitEventTests
         code.hlt();
     }
 
-    private static void Exits(Assembler code)
+    private static void Exits(Assembler code) => Exits(code, code.vmcall);
+
+    private static void ExitsOfSvm(Assembler code) => Exits(code, code.vmmcall);
+
+    private static void Exits(Assembler code, Action hypercall)
     {
         code.xor(eax, eax);
         code.cpuid();
@@ -274,9 +334,9 @@ public sealed class VmExitEventTests
         code.rdmsr();
         code.invd();
 
-        // A hypercall that does not exist; on AMD's processors the instruction does not, and its handler halts.
+        // A hypercall that does not exist.
         code.mov(eax, 60);
-        code.vmcall();
+        hypercall();
         code.hlt();
     }
 }

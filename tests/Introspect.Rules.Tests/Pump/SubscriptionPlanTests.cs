@@ -27,6 +27,21 @@ public class SubscriptionPlanTests
         Assert.Contains("writes of CR4 are sync for all, because b wants so", Assert.Single(plan.Notes), StringComparison.Ordinal);
     }
 
+    [Theory]
+    [InlineData(CpuVendor.Vmx, ~0UL, true, true)]
+    [InlineData(CpuVendor.Vmx, 8UL, true, true)]
+    [InlineData(CpuVendor.Vmx, ~8UL, true, false)]
+    [InlineData(CpuVendor.Vmx, ~0UL, false, false)]
+    [InlineData(CpuVendor.Svm, ~0UL, true, false)]
+    public void A_handler_that_may_deny_CR0_is_told_of_the_CLTS_that_it_cannot(CpuVendor vendor, ulong mask, bool mayDeny, bool told)
+    {
+        var builder = new SubscriptionBuilder("a");
+        builder.ControlRegister(ControlRegisterIndex.Cr0, mask, mayDeny: mayDeny);
+        var plan = SubscriptionPlan.Make([("a", builder.Build())], All, vendor);
+        Assert.Equal(told, plan.Notes.Any(static note => note.StartsWith("handler a may deny writes of CR0.TS, but on VMX a CLTS is done", StringComparison.Ordinal)));
+        Assert.Equal(told ? 1 : 0, plan.Notes.Count);
+    }
+
     [Fact]
     public void Nothing_is_enabled_that_nobody_wants()
     {

@@ -38,7 +38,7 @@ internal enum ExitKind : byte
     /// <summary>IN, OUT, INS, OUTS, permitted by IOPL and the I/O bitmap. Index: port; Operand: size | <see cref="IoFlags"/>; Value: data of OUT; Gla: address of the string operand; Access: address size in bytes; Form: <see cref="SegmentIndex"/> of the string operand.</summary>
     Io,
 
-    /// <summary>VMCALL or VMMCALL (any CPL). Value: 0 for VMCALL, 1 for VMMCALL.</summary>
+    /// <summary>VMCALL or VMMCALL, whichever the vendor has (any CPL). Value: 0 for VMCALL, 1 for VMMCALL.</summary>
     Hypercall,
 
     /// <summary>XSETBV (CPL 0, after its #UD and CPL checks). Index: ECX; Value: EDX:EAX.</summary>

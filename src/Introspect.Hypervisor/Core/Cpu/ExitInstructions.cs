@@ -47,9 +47,9 @@ internal static unsafe class ExitInstructions
         return SlowOutcome.Next;
     }
 
-    public static SlowOutcome Vmcall(CpuState* s, Insn* i) => Leave(s, new Exit { Kind = ExitKind.Hypercall, Value = 0 });
+    public static SlowOutcome Vmcall(CpuState* s, Insn* i) => Hypercall(s, CpuVendor.Vmx, 0);
 
-    public static SlowOutcome Vmmcall(CpuState* s, Insn* i) => Leave(s, new Exit { Kind = ExitKind.Hypercall, Value = 1 });
+    public static SlowOutcome Vmmcall(CpuState* s, Insn* i) => Hypercall(s, CpuVendor.Svm, 1);
 
     public static SlowOutcome Vmfunc(CpuState* s, Insn* i) =>
         Leave(s, new Exit { Kind = ExitKind.Vmfunc, Index = (uint)s->Gpr[0], Value = (uint)s->Gpr[1] });
@@ -212,6 +212,18 @@ internal static unsafe class ExitInstructions
         }
 
         return SlowOutcome.Next;
+    }
+
+    // The other vendor's instruction does not exist.
+    private static SlowOutcome Hypercall(CpuState* s, CpuVendor vendor, ulong value)
+    {
+        if (Cpu.Of(s).Vendor != vendor)
+        {
+            Fault.InvalidOpcode(s);
+            return SlowOutcome.Stopped;
+        }
+
+        return Leave(s, new Exit { Kind = ExitKind.Hypercall, Value = value });
     }
 
     private static ulong EdxEax(CpuState* s) => ((ulong)(uint)s->Gpr[2] << 32) | (uint)s->Gpr[0];

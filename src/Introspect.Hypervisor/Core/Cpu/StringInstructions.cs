@@ -40,6 +40,7 @@ internal static unsafe class StringInstructions
         var mask = AddressMask(i);
         var whileEqual = (i->Flags & InsnFlags.Repne) == 0;
         var limit = s->OneIteration ? 1 : (s->Override & AccessOverride.RepeatInPage) != 0 ? InPage(s, i, run != null) : IterationsAtOnce;
+        var mayBreak = !s->OneIteration && (s->SlowAccess & SlowAccessReasons.Emulation) == 0;
         while (true)
         {
             var count = s->Gpr[Rcx] & mask;
@@ -48,7 +49,8 @@ internal static unsafe class StringInstructions
                 return SlowOutcome.Next;
             }
 
-            if (limit == 0 || s->Async != 0)
+            // A step and an emulation have one iteration at least, whoever wants the vCPU.
+            if (limit == 0 || (s->Async != 0 && mayBreak))
             {
                 return SlowOutcome.Again;
             }

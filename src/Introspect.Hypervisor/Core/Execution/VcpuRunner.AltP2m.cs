@@ -25,7 +25,8 @@ internal sealed partial class VcpuRunner
     // As on Xen an emulated instruction is fetched, and reads and writes, past the view that is in force.
     private Exit EmulateOnHostTable(AccessOverride how, byte[]? instruction)
     {
-        var inView = !ReferenceEquals(_vcpu.P2m, _domain.Physmap);
+        // Where rights apply to the data, they are the view's.
+        var inView = !ReferenceEquals(_vcpu.P2m, _domain.Physmap) && (how & AccessOverride.IgnoreWalkRights) == 0;
         if (inView)
         {
             _cpu.UseTable(_domain.Physmap);

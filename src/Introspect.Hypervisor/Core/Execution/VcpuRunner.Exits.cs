@@ -152,13 +152,6 @@ internal sealed partial class VcpuRunner
 
     private void Hypercall(in Exit exit)
     {
-        // The other vendor's instruction does not exist here.
-        if ((exit.Value == 0) != (_domain.Personality.Vendor == CpuVendor.Vmx))
-        {
-            _cpu.Raise(Vector.InvalidOpcode);
-            return;
-        }
-
         var arguments = _cpu.Is64
             ? new HypercallArguments
             {

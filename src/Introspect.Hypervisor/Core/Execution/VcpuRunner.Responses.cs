@@ -198,6 +198,10 @@ internal sealed partial class VcpuRunner
             var flags = _emulate;
             _emulate = VmEventFlags.None;
             ResumeEmulation(flags);
+            if (_vcpu.VmEventPauseCount != 0)
+            {
+                return; // a write of the emulated instruction waits for a response of its own
+            }
         }
 
         if (Take(ref _deferred.HasCr0))

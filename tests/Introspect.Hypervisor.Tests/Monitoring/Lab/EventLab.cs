@@ -160,6 +160,9 @@ internal sealed class EventLab : IDisposable
         return new ToolstackCalls(Toolstack).TryCall(ref domctl, default);
     }
 
+    /// <summary>Gives the guest a page more.</summary>
+    public void Populate(ulong gfn) => new ToolstackCalls(Toolstack).Populate(_built.Id.Value, [gfn]);
+
     /// <summary>An operation on the ring as a tool makes it.</summary>
     public Errno Ring(VmEventOperation operation) => new ToolstackCalls(Toolstack).TryRing(_built.Id.Value, operation, out _);
 

@@ -16,7 +16,7 @@ internal static class LabMemory
     /// <summary>A page that programs use as they like.</summary>
     public const ulong Data = 0xC000;
 
-    /// <summary>A page that tests take rights from.</summary>
+    /// <summary>A page that tests take rights from. Its entry is not dirty yet; at 0x10 there is a HLT.</summary>
     public const ulong Watched = 0xD000;
 
     /// <summary>A second top-level table with the same contents.</summary>
@@ -36,13 +36,21 @@ internal static class LabMemory
     /// <summary>Where a vector is written down: how often, RIP, error code, DR6.</summary>
     public static ulong Record(int vector) => Records + ((ulong)vector * RecordBytes);
 
+    private static readonly ulong[] HandlerAddresses = new ulong[0x42];
+
+    /// <summary>Where a vector's handler begins.</summary>
+    public static ulong HandlerOf(int vector) => HandlerAddresses[vector];
+
     public static void Fill(DomainUnderConstruction guest, Action<Assembler> program)
     {
         WriteWords(guest, Pml4, Pdpt | 7);
         WriteWords(guest, OtherPml4, Pdpt | 7);
         WriteWords(guest, Pdpt, Directory | 7);
         WriteWords(guest, Directory, Table | 7);
-        WriteWords(guest, Table, [.. Enumerable.Range(0, 512).Select(static page => ((ulong)page << 12) | 0x67)]);
+        WriteWords(guest, Table, [.. Enumerable.Range(0, 512).Select(static page => ((ulong)page << 12) | ((ulong)page == Watched >> 12 ? 0x27UL : 0x67))]);
+
+        // A program that runs into the watched page halts there.
+        guest.WritePhysical(Watched + 0x10, [0xF4]);
         WriteWords(
             guest,
             Gdt,
@@ -62,6 +70,7 @@ internal static class LabMemory
         {
             var bytes = Assemble(handler, code => Handler(code, vector));
             guest.WritePhysical(handler, bytes);
+            HandlerAddresses[vector] = handler;
             WriteWords(guest, Idt + ((ulong)vector * 16), (handler & 0xFFFF) | ((ulong)KernelCode << 16) | (0xEEUL << 40) | ((handler >> 16) << 48), handler >> 32);
             handler += (ulong)bytes.Length;
         }
