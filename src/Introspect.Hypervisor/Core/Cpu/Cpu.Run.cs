@@ -341,6 +341,18 @@ internal sealed unsafe partial class Cpu
         var block = _code.Find(machine, mode);
         if (block == null)
         {
+            if (!ClaimCode(s, machine >> 12))
+            {
+                return DecodeStep(s); // others store to the page all the time
+            }
+
+            if (s->Async != 0)
+            {
+                s->LinkFrom = from;
+                s->Stop = StopReason.NextBlock;
+                return null; // the claim may have waited, and the translation is old
+            }
+
             block = _decoder.DecodeBlock(s, _code, machine, mode);
             if (block == null)
             {
@@ -356,6 +368,21 @@ internal sealed unsafe partial class Cpu
         var entry = s->JumpCache + ((rip ^ (rip >> 12)) & (ControlHandlers.JumpCacheEntries - 1));
         *entry = new JumpEntry { Rip = rip, Key = s->JumpKey, First = block->First };
         return block;
+    }
+
+    /// <summary>
+    /// Makes sure that a store to the page is seen from now on, whoever makes it. False: that cannot be had, so that
+    /// nothing decoded of the page may be kept.
+    /// </summary>
+    private bool ClaimCode(CpuState* s, ulong page)
+    {
+        if (!Host.ClaimCodePage(s->PageInfo + page))
+        {
+            return false;
+        }
+
+        Tlb.RevokeWrites(s, s->MachineBase + (page << 12));
+        return true;
     }
 
     /// <summary>Decodes one instruction at RIP into the step block. Null with a fault or exit in the state.</summary>

@@ -35,6 +35,7 @@ internal sealed class Domain
         Ram = new DomainRam(machine.Memory, $"d{id.Value}");
         Monitor = new DomainMonitorState(this, machine.Options.Monitoring);
         ForeignWriters = new ForeignWriters(this);
+        Rendezvous = new VcpuRendezvous(this);
         ContextSections = [new CpuContextSection(this), new XsaveContextSection(this)];
         _ownPages = machine.Memory.AllocateExtent(1, $"d{id.Value} shared_info");
         _ = _ownPages.TryTakePage(out var sharedInfo);
@@ -74,6 +75,9 @@ internal sealed class Domain
 
     /// <summary>Pages that are written from outside the guest.</summary>
     public ForeignWriters ForeignWriters { get; }
+
+    /// <summary>Where its vCPUs have each other leave the guest.</summary>
+    public VcpuRendezvous Rendezvous { get; }
 
     /// <summary>The records of the domain's saved context, in the order in which they are saved. A platform adds its own.</summary>
     public IList<IHvmContextSection> ContextSections { get; }
@@ -290,7 +294,7 @@ internal sealed class Domain
         {
             if (current is not null)
             {
-                current.WaitsForOthers = false;
+                Rendezvous.Return(current);
             }
         }
     }
@@ -304,17 +308,39 @@ internal sealed class Domain
             return Errno.EINVAL;
         }
 
-        lock (_lock)
+        // Not under the lock: taking a page away waits for vCPUs, of which one may be about to shut the domain down.
+        Rendezvous.Enter(CurrentVcpu);
+        try
         {
             if (_sharedInfoGfn is { } before && Physmap[before].MachineAddress == SharedInfoAddress)
             {
                 Physmap.Unmap(before);
             }
 
-            Ram.TryDepopulate(Physmap, gfn);
-            Physmap.Map(gfn, SharedInfoAddress, P2mType.RamRw);
+            Ram.Place(Physmap, gfn, SharedInfoAddress, P2mType.RamRw);
             _sharedInfoGfn = gfn;
             return Errno.None;
+        }
+        finally
+        {
+            Rendezvous.Leave();
+        }
+    }
+
+    /// <summary>The vCPU on whose thread this runs, or null.</summary>
+    public Vcpu? CurrentVcpu
+    {
+        get
+        {
+            foreach (var vcpu in _vcpus)
+            {
+                if (vcpu.IsOwnThread)
+                {
+                    return vcpu;
+                }
+            }
+
+            return null;
         }
     }
 

@@ -127,7 +127,8 @@ internal sealed class Vcpu : IDisposable
 
     /// <summary>True when nothing keeps the vCPU from running.</summary>
     public bool IsRunnable =>
-        Volatile.Read(ref _flags) == 0 && Volatile.Read(ref _pauseCount) == 0 && Domain.PauseCount == 0;
+        Volatile.Read(ref _flags) == 0 && Volatile.Read(ref _pauseCount) == 0 && Domain.PauseCount == 0
+        && !Domain.Rendezvous.KeepsOut(this);
 
     /// <summary>True on the thread that runs this vCPU.</summary>
     public bool IsOwnThread => Thread.CurrentThread == _thread;

@@ -91,8 +91,8 @@ internal sealed class DomainPlatform : IDomainPlatform, ISharedPages, IEventChan
     /// <summary>Runstate areas tell when they change.</summary>
     public bool RunstateUpdateFlag { get; set; }
 
-    /// <summary>Frame at which the shared_info page is mapped, or all ones.</summary>
-    public ulong SharedInfoGfn { get; set; } = ~0UL;
+    /// <summary>Held while a vCPU is given its first state.</summary>
+    public Lock BringUpLock { get; } = new();
 
     uint IEventChannelHost.VcpuCount => Domain.MaxVcpus;
 

@@ -42,6 +42,10 @@ internal sealed partial class VcpuRunner : IVcpuRunner, ICpuHost
         _msrs = MsrState.AtReset(platform.Policy, vcpu.Id);
         _guest = new GuestContext(this);
         MonitorStateChanged();
+        if (_domain.MaxVcpus > 1)
+        {
+            _cpu.Registers.Intercepts |= Intercepts.Pause;
+        }
     }
 
     /// <inheritdoc/>
@@ -86,6 +90,11 @@ internal sealed partial class VcpuRunner : IVcpuRunner, ICpuHost
     public void BeforeEntry()
     {
         _runstate.Set(RunstateKind.Running);
+        if ((_vcpu.Flags & VcpuPauseFlags.Down) != 0)
+        {
+            _runstate.Set(RunstateKind.Offline); // taken down by another vCPU, which said so before this one ran
+        }
+
 
         // What is done for the monitor is no step of the guest's.
         _cpu.Registers.MonitorTrap = false;
