@@ -11,12 +11,15 @@ void spinlock_run(unsigned vcpu)
 {
     (void)vcpu;
     for (uint64_t n = 0; n < rounds; n++) {
-        uint32_t taken = 1;
-        while (__asm__ volatile("xchgl %0, %1" : "+r"(taken), "+m"(lock) : : "memory"), taken != 0) {
+        for (;;) {
+            uint32_t taken = 1;
+            __asm__ volatile("xchgl %0, %1" : "+r"(taken), "+m"(lock) : : "memory");
+            if (taken == 0) {
+                break;
+            }
             while (lock != 0) {
                 pause();
             }
-            taken = 1;
         }
         counter = counter + 1;
         lock = 0;
