@@ -31,7 +31,7 @@ void requests_run(unsigned vcpu)
         if (n % 2 == vcpu % 2) {
             register uint64_t r12 __asm__("r12") = vcpu;
             register uint64_t r13 __asm__("r13") = n;
-            uint32_t a = 0x40000000, b, c = 0, d;
+            uint32_t a = 0x40000001, b, c = 0, d;
             __asm__ volatile("cpuid" : "+a"(a), "=b"(b), "+c"(c), "=d"(d) : "r"(r12), "r"(r13) : "memory");
         }
         vcpu_counters[vcpu]++;
