@@ -155,7 +155,14 @@ internal sealed unsafe class FakeRunner : IVcpuRunner
 
     public void MonitorDetached() => HasMonitor = false;
 
-    public void ApplyResponse(in VmEvent response) => Responses.Add(response);
+    public void ApplyResponse(in VmEvent response)
+    {
+        Responses.Add(response);
+        if ((response.Flags & VmEventFlags.SetRegisters) != 0)
+        {
+            Rflags = response.Registers.Rflags;
+        }
+    }
 
     public void Dispose() => NativeMemory.Free(_state);
 }

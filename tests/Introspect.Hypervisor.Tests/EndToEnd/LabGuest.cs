@@ -59,6 +59,9 @@ internal sealed class LabGuest : IDisposable
     /// <summary>The hypervisor's own view.</summary>
     public Domain Inside => _machine.Find(_built.Id.Value)!;
 
+    /// <summary>Path of the host's socket.</summary>
+    public string Socket => _socket ?? throw new InvalidOperationException("This guest has no host.");
+
     /// <summary>Another client of the host.</summary>
     public CoreHypervisor Connect() => CoreHypervisor.Connect(_socket!);
 
