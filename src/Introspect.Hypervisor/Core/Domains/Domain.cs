@@ -18,6 +18,7 @@ internal sealed class Domain
     private int _pauseCount;
     private int _controllerPauseCount;
     private IDomainPlatform? _platform;
+    private VcpuInterleaver? _interleaver;
     private VmEventRing? _monitorRing;
     private bool _shutDown;
     private ulong? _sharedInfoGfn;
@@ -135,14 +136,24 @@ internal sealed class Domain
         lock (_lock)
         {
             var vcpus = new List<Vcpu>(_vcpus);
+            var first = vcpus.Count == 0;
+            if (first && Platform.Turns is { } order)
+            {
+                _interleaver = new VcpuInterleaver(this, order);
+            }
+
             while (vcpus.Count < MaxVcpus)
             {
-                var vcpu = new Vcpu(this, (uint)vcpus.Count, Platform);
+                var vcpu = new Vcpu(this, (uint)vcpus.Count, Platform, _interleaver);
                 vcpus.Add(vcpu);
                 vcpu.Start();
             }
 
             _vcpus = [.. vcpus];
+            if (first)
+            {
+                _interleaver?.Start();
+            }
         }
     }
 
@@ -364,6 +375,8 @@ internal sealed class Domain
         {
             vcpu.Stop();
         }
+
+        _interleaver?.Stop();
 
         // From here on nobody finds a vCPU, so that what follows cannot reach into memory that is freed.
         var vcpus = _vcpus;

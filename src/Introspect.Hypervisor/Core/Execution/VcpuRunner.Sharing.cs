@@ -9,6 +9,7 @@ internal sealed partial class VcpuRunner
     private const int ClaimTries = 2;
 
     private bool _holdsOthers;
+    private bool _yielded;
 
     private bool IsAlone => _domain.Vcpus.Count <= 1;
 
@@ -79,7 +80,10 @@ internal sealed partial class VcpuRunner
     /// <summary>The vCPU has nothing to do before another has done something.</summary>
     public void YieldToOthers()
     {
-        _ = _vcpu;
-        Thread.Yield();
+        _yielded = true;
+        if (!_platform.IsInterleaved)
+        {
+            Thread.Yield();
+        }
     }
 }
