@@ -82,7 +82,7 @@ internal sealed unsafe class CodeCache : IDisposable
     public static void Stored(CpuState* s, byte* host)
     {
         var page = (ulong)(host - s->MachineBase) >> 12;
-        if ((PageNotes.AboutToStore(s->PageInfo + page) & PageInfoBits.HasCode) != 0)
+        if ((PageNotes.AboutToStore(ref s->PageInfo[page]) & PageInfoBits.HasCode) != 0)
         {
             Cpu.Of(s).CodePageStored(page);
         }

@@ -385,7 +385,7 @@ internal sealed unsafe partial class Cpu
     /// </summary>
     private bool ClaimCode(CpuState* s, ulong page)
     {
-        if (!Host.ClaimCodePage(s->PageInfo + page))
+        if (!Host.ClaimCodePage(ref s->PageInfo[page]))
         {
             return false;
         }

@@ -195,7 +195,7 @@ internal sealed unsafe partial class Cpu : IDisposable
         _code.InvalidatePage(page);
 
         // In this order: who decodes the page after it was told to drop it finds it unclaimed.
-        PageNotes.Change(State->PageInfo + page, PageInfoBits.HasCode, PageInfoBits.None);
+        PageNotes.Change(ref State->PageInfo[page], PageInfoBits.HasCode, PageInfoBits.None);
         CodePageInvalidated?.Invoke(page);
     }
 

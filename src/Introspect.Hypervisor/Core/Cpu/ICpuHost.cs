@@ -20,9 +20,9 @@ internal interface ICpuHost
     /// when no other CPU can store to the page any more without a look at that.
     /// </summary>
     /// <returns>False: somebody goes on storing to it, and nothing of it may be kept.</returns>
-    unsafe bool ClaimCodePage(byte* note)
+    bool ClaimCodePage(ref byte note)
     {
-        PageNotes.Change(note, PageInfoBits.None, PageInfoBits.HasCode);
+        PageNotes.Change(ref note, PageInfoBits.None, PageInfoBits.HasCode);
         return true;
     }
 

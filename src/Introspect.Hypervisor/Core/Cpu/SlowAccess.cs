@@ -278,7 +278,7 @@ internal static unsafe class SlowAccess
         var host = s->MachineBase + page.P2m.MachineAddress;
         var readable = (page.P2m.Raw & Memory.P2mEntry.Readable) != 0;
         var writable = page.StoreReady && readable && (page.P2m.Raw & Memory.P2mEntry.Writable) != 0
-            && (PageNotes.AboutToStore(s->PageInfo + (page.P2m.MachineAddress >> 12)) & PageInfoBits.HasCode) == 0;
+            && (PageNotes.AboutToStore(ref s->PageInfo[page.P2m.MachineAddress >> 12]) & PageInfoBits.HasCode) == 0;
         if (slot->Read == invalid && slot->Write == invalid)
         {
             Tlb.NoteFill(s, slot);

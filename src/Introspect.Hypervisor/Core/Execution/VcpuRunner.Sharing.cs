@@ -14,11 +14,11 @@ internal sealed partial class VcpuRunner
     private bool IsAlone => _domain.Vcpus.Count <= 1;
 
     /// <inheritdoc/>
-    public unsafe bool ClaimCodePage(byte* note)
+    public bool ClaimCodePage(ref byte note)
     {
         if (IsAlone)
         {
-            PageNotes.Change(note, PageInfoBits.None, PageInfoBits.HasCode);
+            PageNotes.Change(ref note, PageInfoBits.None, PageInfoBits.HasCode);
             return true;
         }
 
@@ -29,13 +29,13 @@ internal sealed partial class VcpuRunner
             for (var n = 0; n < ClaimTries; n++)
             {
                 // Behind the turn of whoever set the bit, and so of his waiting, too.
-                var before = PageNotes.Change(note, PageInfoBits.None, PageInfoBits.HasCode);
+                var before = PageNotes.Change(ref note, PageInfoBits.None, PageInfoBits.HasCode);
                 if ((before & PageInfoBits.HasCode) != 0)
                 {
                     return true;
                 }
 
-                PageNotes.Change(note, PageInfoBits.Stored, PageInfoBits.None);
+                PageNotes.Change(ref note, PageInfoBits.Stored, PageInfoBits.None);
                 if ((before & PageInfoBits.Stored) == 0)
                 {
                     return true; // nobody can be storing to it
@@ -43,7 +43,7 @@ internal sealed partial class VcpuRunner
 
                 // TLB entries that allow stores go, and a store under way is finished when its vCPU leaves.
                 rendezvous.MakeOthersLeave(_vcpu, AsyncEvents.FlushTlb | AsyncEvents.Kick);
-                if ((Volatile.Read(ref *note) & (byte)PageInfoBits.HasCode) != 0)
+                if ((Volatile.Read(ref note) & (byte)PageInfoBits.HasCode) != 0)
                 {
                     return true;
                 }
