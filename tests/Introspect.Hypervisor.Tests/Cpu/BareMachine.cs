@@ -81,7 +81,14 @@ internal sealed unsafe class BareMachine : ICpuHost, IDisposable
         return this;
     }
 
-    public ulong ReadTimestamp(ulong retiredInstructions) => retiredInstructions;
+    /// <summary>Called when the guest reads the time: what comes from outside in the middle of a block.</summary>
+    public Action? TimestampRead { get; set; }
+
+    public ulong ReadTimestamp(ulong retiredInstructions)
+    {
+        TimestampRead?.Invoke();
+        return retiredInstructions;
+    }
 
     /// <summary>What RDRAND and RDSEED give; nothing when null.</summary>
     public ulong? Random { get; set; }
