@@ -81,20 +81,17 @@ internal sealed unsafe class BareMachine : ICpuHost, IDisposable
         return this;
     }
 
-    /// <summary>Called when the guest reads the time: what comes from outside in the middle of a block.</summary>
-    public Action? TimestampRead { get; set; }
-
-    public ulong ReadTimestamp(ulong retiredInstructions)
-    {
-        TimestampRead?.Invoke();
-        return retiredInstructions;
-    }
+    public ulong ReadTimestamp(ulong retiredInstructions) => retiredInstructions;
 
     /// <summary>What RDRAND and RDSEED give; nothing when null.</summary>
     public ulong? Random { get; set; }
 
+    /// <summary>Called when the guest asks for a random number: what comes from outside in the middle of a block.</summary>
+    public Action? RandomRead { get; set; }
+
     public bool TryGetRandom(out ulong value)
     {
+        RandomRead?.Invoke();
         value = Random ?? 0;
         return Random != null;
     }

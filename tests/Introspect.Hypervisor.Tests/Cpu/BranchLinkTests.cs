@@ -17,7 +17,7 @@ public sealed unsafe class BranchLinkTests
         {
             var again = a.CreateLabel();
             a.Label(ref again);
-            a.rdtsc();
+            a.rdrand(rax);
             a.inc(rbx);
             a.jmp(again);
         });
@@ -28,7 +28,7 @@ public sealed unsafe class BranchLinkTests
         });
 
         // The kick comes when the block runs, so that its branch leaves before it knows its target.
-        machine.TimestampRead = machine.Cpu.Kick;
+        machine.RandomRead = machine.Cpu.Kick;
         Assert.Equal(ExitKind.Kick, machine.Cpu.Run(1000).Kind);
         Assert.Equal(Loop, machine.State->Rip);
         machine.State->Rip = Elsewhere;
@@ -37,7 +37,7 @@ public sealed unsafe class BranchLinkTests
         var before = machine.State->Gpr[3];
         machine.State->Rip = Loop;
         var turns = 0;
-        machine.TimestampRead = () =>
+        machine.RandomRead = () =>
         {
             if (++turns == 5)
             {
