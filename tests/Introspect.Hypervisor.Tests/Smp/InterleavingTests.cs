@@ -46,7 +46,7 @@ public sealed class InterleavingTests
     [InlineData("stack", 4, 200)]
     [InlineData("code", 4, 20)]
     [InlineData("shootdown", 4, 20)]
-    [InlineData("marks", 3, 200)]
+    [InlineData("marks", 3, 10)]
     public void Acts_of_several_vcpus_come_to_their_end_by_turns_too(string act, uint vcpus, long rounds)
     {
         using var guest = SmpGuest.Create(act, vcpus, rounds, platform: Options(1000));
