@@ -64,8 +64,8 @@ internal sealed class Commands(IHypervisorFactory factory, Stream output, bool i
         using var session = factory.Open(hypervisor);
         using var opened = Open(session, domain);
         var report = opened.Recover();
-        _text.WriteLine(report.WasEnabled
-            ? string.Create(CultureInfo.InvariantCulture, $"domain {opened.Id}: {report.UnansweredRequests} requests answered, {report.ReleasedVcpus} vCPUs released, {report.UndonePauses} pauses undone; monitoring is off")
+        _text.WriteLine(report.WasEnabled || report.ReleasedVcpus > 0
+            ? string.Create(CultureInfo.InvariantCulture, $"domain {opened.Id}: {report.ReleasedVcpus} vCPUs were held by {report.UnansweredRequests} unanswered requests and go on, {report.UndonePauses} pauses undone; monitoring is off")
             : string.Create(CultureInfo.InvariantCulture, $"domain {opened.Id}: no monitor was left, {report.UndonePauses} pauses undone"));
         _text.Flush();
         return ExitCode.Ok;

@@ -68,8 +68,11 @@ public interface IDomain : IDisposable
 
 /// <summary>What <see cref="IDomain.Recover"/> found and did.</summary>
 /// <param name="WasEnabled">A monitor ring was still enabled.</param>
-/// <param name="UnansweredRequests">Requests found in the dead monitor's ring.</param>
-/// <param name="ReleasedVcpus">vCPUs that were told to go on.</param>
+/// <param name="UnansweredRequests">
+/// Requests that the dead monitor had not answered and that held a vCPU. Async ones hold nobody, and nobody can count them: their
+/// ring page is out of reach.
+/// </param>
+/// <param name="ReleasedVcpus">vCPUs that those requests held, and that go on now. One that is down is released uncounted.</param>
 /// <param name="UndonePauses">Control-tool pauses of the domain that were undone.</param>
 public sealed record RecoveryReport(bool WasEnabled, int UnansweredRequests, int ReleasedVcpus, int UndonePauses);
 

@@ -1,3 +1,4 @@
+using Introspect.Benchmarks.Agent;
 using Introspect.Benchmarks.Interpreter;
 using Introspect.Benchmarks.Measuring;
 using Introspect.Benchmarks.Pump;
@@ -18,11 +19,11 @@ if (args.Contains("--list"))
     return 0;
 }
 
-string[] options = ["--json", "--quick"];
+string[] options = ["--json", "--quick", "--agent"];
 var names = args.Where(a => !a.StartsWith("--", StringComparison.Ordinal)).ToArray();
 if (args.FirstOrDefault(a => a.StartsWith("--", StringComparison.Ordinal) && !options.Contains(a)) is { } option)
 {
-    await Console.Error.WriteLineAsync($"unknown option {option}: use [name…] [--json] [--quick] or --list");
+    await Console.Error.WriteLineAsync($"unknown option {option}: use [name…] [--json] [--quick], --agent or --list");
     return Usage;
 }
 
@@ -40,6 +41,12 @@ if (budgets.Unknown(benchmarks.Select(b => b.Name)).FirstOrDefault() is { } unkn
 
 var json = args.Contains("--json");
 var effort = args.Contains("--quick") ? Effort.Quick : Effort.Full;
+if (args.Contains("--agent"))
+{
+    Report.WriteMachine(Console.Out);
+    return AgentBenchmarks.Compare(Console.Out, effort) ? 0 : Usage;
+}
+
 var results = new List<Result>();
 if (!json)
 {

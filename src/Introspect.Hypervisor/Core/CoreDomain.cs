@@ -53,14 +53,24 @@ internal sealed class CoreDomain : IDomain
     /// <inheritdoc/>
     public VcpuState ReadVcpu(VcpuId vcpu)
     {
+        ToolstackCalls.Check(ReadVcpu(vcpu, out var state), $"reading vCPU {vcpu} of domain {Id}");
+        return state;
+    }
+
+    /// <summary>Reads a vCPU's registers. False: it has none now, since it is down.</summary>
+    internal bool TryReadVcpu(VcpuId vcpu, out VcpuState state) => ReadVcpu(vcpu, out state) == Errno.None;
+
+    private Errno ReadVcpu(VcpuId vcpu, out VcpuState state)
+    {
         var domctl = ToolstackCalls.Domctl(DomctlCommand.GetHvmContextPartial, Number);
         var record = default(HvmHwCpu);
         domctl.HvmContextPartial.Type = HvmSaveCode.Cpu;
         domctl.HvmContextPartial.Instance = vcpu.Value;
         domctl.HvmContextPartial.BufferSize = (ulong)Marshal.SizeOf<HvmHwCpu>();
         domctl.HvmContextPartial.Buffer = 1;
-        _calls.Call(ref domctl, MemoryMarshal.AsBytes(new Span<HvmHwCpu>(ref record)), $"reading vCPU {vcpu} of domain {Id}");
-        return VcpuRecord.ToState(record);
+        var result = _calls.TryCall(ref domctl, MemoryMarshal.AsBytes(new Span<HvmHwCpu>(ref record)));
+        state = VcpuRecord.ToState(record);
+        return result;
     }
 
     /// <inheritdoc/>
@@ -107,11 +117,10 @@ internal sealed class CoreDomain : IDomain
     public RecoveryReport Recover()
     {
         Pause();
-        int released;
-        bool wasEnabled;
+        MonitorRecovery.Found found;
         try
         {
-            (wasEnabled, released) = MonitorRecovery.Run(_calls, this);
+            found = MonitorRecovery.Run(_calls, this);
         }
         finally
         {
@@ -125,8 +134,7 @@ internal sealed class CoreDomain : IDomain
             undone++;
         }
 
-        // Xen took the dead monitor's ring page out of the guest, so that nobody can count what is in it.
-        return new RecoveryReport(wasEnabled, 0, released, undone);
+        return new RecoveryReport(found.WasEnabled, found.Unanswered, found.Released, undone);
     }
 
     /// <inheritdoc/>

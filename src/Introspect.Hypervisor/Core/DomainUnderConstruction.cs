@@ -31,6 +31,9 @@ internal sealed record DomainConfig
     /// <summary>altp2m views that there may be, up to 512; 0 for the hypervisor's default.</summary>
     public uint AltP2mViews { get; init; }
 
+    /// <summary>vCPUs run on one thread by turns and time follows instructions, so that every run is the same.</summary>
+    public bool Interleaved { get; init; }
+
     /// <summary>Viridian enlightenments; none unless given.</summary>
     public ViridianFeatures Viridian { get; init; }
 }
@@ -78,7 +81,8 @@ internal sealed class DomainUnderConstruction : IGuestLoader, IDisposable
         create.CreateDomain.GrantOpts = 1;
         create.CreateDomain.Arch.EmulationFlags = X86EmulationFlags.Lapic;
         create.CreateDomain.Arch.MiscFlags = (config.Vendor == CpuVendor.Svm ? CoreDomainFlags.Svm : 0)
-            | (config.AltP2mViews << CoreDomainFlags.AltP2mViewsShift);
+            | (config.AltP2mViews << CoreDomainFlags.AltP2mViewsShift)
+            | (config.Interleaved ? CoreDomainFlags.Interleaved : 0);
         DomainHandle.Write(ref create.CreateDomain, config.Uuid);
         calls.Call(ref create, default, $"creating domain '{config.Name}'");
 

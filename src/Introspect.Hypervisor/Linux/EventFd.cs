@@ -44,6 +44,10 @@ internal sealed class EventFd : IDisposable
     public unsafe void Signal()
     {
         ulong one = 1;
+        if (TrySignal(&one))
+        {
+            return;
+        }
 
         // SAFETY: the kernel reads 8 bytes of a local. EAGAIN means that the counter is full, so a wake-up is certain.
         while (Libc.Write(Handle, &one, sizeof(ulong)) < 0)
@@ -56,6 +60,27 @@ internal sealed class EventFd : IDisposable
             if (Libc.LastError != Errno.EINTR)
             {
                 throw Libc.Failure("signalling an eventfd failed");
+            }
+        }
+    }
+
+    // Every response of a monitor is signalled, so the way there is the short one. The descriptor never blocks, and
+    // whatever goes wrong is looked at by the long way, which tries again.
+    private unsafe bool TrySignal(ulong* one)
+    {
+        var held = false;
+        try
+        {
+            Handle.DangerousAddRef(ref held);
+
+            // SAFETY: the kernel reads 8 bytes of the caller's local, and the descriptor is held open.
+            return Libc.WriteQuick((int)Handle.DangerousGetHandle(), one, sizeof(ulong)) == sizeof(ulong);
+        }
+        finally
+        {
+            if (held)
+            {
+                Handle.DangerousRelease();
             }
         }
     }

@@ -164,6 +164,11 @@ internal static unsafe partial class Libc
     [LibraryImport(Library, EntryPoint = "write", SetLastError = true)]
     public static partial nint Write(SafeHandle fd, void* buffer, nuint count);
 
+    /// <summary>A write to a descriptor that never blocks, without leaving managed code's world; the error number is lost.</summary>
+    [LibraryImport(Library, EntryPoint = "write")]
+    [SuppressGCTransition]
+    public static partial nint WriteQuick(int fd, void* buffer, nuint count);
+
     [LibraryImport(Library, EntryPoint = "ppoll", SetLastError = true)]
     public static partial int Ppoll(PollFd* fds, nuint count, TimeSpec* timeout, void* signalMask);
 

@@ -1,3 +1,4 @@
+using System.Runtime.CompilerServices;
 using System.Runtime.InteropServices;
 using Introspect.Hypervisor.Abi;
 
@@ -85,8 +86,15 @@ internal sealed class HypervisorRing : SharedRing
     /// <summary>Copies the next response out of the page, once, in the shape of version 7.</summary>
     public RingStatus Take(out VmEvent response)
     {
-        response = default;
-        return Take(MemoryMarshal.AsBytes(new Span<VmEvent>(ref response)));
+        // Not cleared first: the copy fills all of it.
+        Unsafe.SkipInit(out response);
+        var status = Take(MemoryMarshal.AsBytes(new Span<VmEvent>(ref response)));
+        if (status != RingStatus.Taken)
+        {
+            response = default;
+        }
+
+        return status;
     }
 
     /// <summary>Asks for a signal at the next response and looks once more (<c>RING_FINAL_CHECK_FOR_RESPONSES</c>).</summary>

@@ -1,3 +1,4 @@
+using System.Runtime.CompilerServices;
 using System.Runtime.InteropServices;
 using Introspect.Hypervisor.Abi;
 
@@ -75,8 +76,15 @@ internal sealed class MonitorRing : SharedRing
     /// <summary>Copies the next request out of the page, once, in the shape of version 7.</summary>
     public RingStatus Take(out VmEvent request)
     {
-        request = default;
-        return Take(MemoryMarshal.AsBytes(new Span<VmEvent>(ref request)));
+        // Not cleared first: the copy fills all of it.
+        Unsafe.SkipInit(out request);
+        var status = Take(MemoryMarshal.AsBytes(new Span<VmEvent>(ref request)));
+        if (status != RingStatus.Taken)
+        {
+            request = default;
+        }
+
+        return status;
     }
 
     /// <summary>Requests of a reason that were pushed and not taken yet. They stay where they are.</summary>

@@ -26,7 +26,13 @@ internal static class RingBenchmarks
         .. Both("ring-cpuid", CpuidLoop, new MonitorEvent.Cpuid()),
         .. Both("ring-cr0-sync", Cr0Loop, new MonitorEvent.ControlRegister(ControlRegisterIndex.Cr0)),
         .. Both("ring-cr0-async", Cr0Loop, new MonitorEvent.ControlRegister(ControlRegisterIndex.Cr0, Sync: false)),
+        .. Several("ring-cr0-sync", new MonitorEvent.ControlRegister(ControlRegisterIndex.Cr0)),
+        .. Several("ring-cr0-async", new MonitorEvent.ControlRegister(ControlRegisterIndex.Cr0, Sync: false)),
     ];
+
+    private static IEnumerable<Benchmark> Several(string name, MonitorEvent monitored) =>
+        from vcpus in (uint[])[4, 16]
+        select new Benchmark($"{name}-{vcpus}", "event", TimeBase.Wall, effort => Measure(Cr0Loop, monitored, overSocket: false, effort, vcpus));
 
     private static Benchmark[] Both(string name, Action<Assembler> guest, MonitorEvent monitored) =>
     [
@@ -34,9 +40,9 @@ internal static class RingBenchmarks
         new($"{name}-socket", "event", TimeBase.Wall, effort => Measure(guest, monitored, overSocket: true, effort)),
     ];
 
-    private static Sample[] Measure(Action<Assembler> write, MonitorEvent monitored, bool overSocket, Effort effort)
+    private static Sample[] Measure(Action<Assembler> write, MonitorEvent monitored, bool overSocket, Effort effort, uint vcpus = 1)
     {
-        using var guest = new RingGuest(write, overSocket);
+        using var guest = new RingGuest(write, overSocket, vcpus);
         using var monitor = guest.Domain.EnableMonitor();
         monitor.Enable(monitored);
         guest.Start();

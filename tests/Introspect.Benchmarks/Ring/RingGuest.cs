@@ -1,5 +1,6 @@
 using Iced.Intel;
 using Introspect.Hypervisor;
+using Introspect.Hypervisor.Abi;
 using Introspect.Hypervisor.Core;
 using Introspect.Hypervisor.Core.Building;
 using Introspect.Hypervisor.Core.Building.Demo;
@@ -25,11 +26,12 @@ internal sealed class RingGuest : IDisposable
 
     /// <param name="write">The guest's code, 32-bit, flat, without paging.</param>
     /// <param name="overSocket">Reach it as a monitor in another process does.</param>
-    public RingGuest(Action<Assembler> write, bool overSocket)
+    /// <param name="vcpus">vCPUs, which all run the same code.</param>
+    public RingGuest(Action<Assembler> write, bool overSocket, uint vcpus = 1)
     {
         _machine = new Machine(new MachineOptions(static d => new DomainPlatform(d, new PlatformOptions())));
         _toolstack = new LocalToolstack(_machine, ToolstackCaller.Control);
-        _built = DomainUnderConstruction.Create(_toolstack, new DomainConfig { Name = "benchmark", MemoryBytes = MemoryBytes, Vendor = CpuVendor.Vmx });
+        _built = DomainUnderConstruction.Create(_toolstack, new DomainConfig { Name = "benchmark", MemoryBytes = MemoryBytes, Vcpus = vcpus, Vendor = CpuVendor.Vmx });
         if (!ElfImage.TryParse(Assemble(write), out var elf, out var error)
             || !PvhLoader.TryLoad(elf, new PvhBootOptions(), _built, out var entry, out error))
         {
@@ -37,6 +39,11 @@ internal sealed class RingGuest : IDisposable
         }
 
         _built.Start(entry.ToVcpuState());
+        for (var vcpu = 1; vcpu < vcpus; vcpu++)
+        {
+            BringUp(_machine.Find(_built.Id.Value)!, vcpu);
+        }
+
         if (overSocket)
         {
             _socket = Path.Combine(Path.GetTempPath(), $"introspect-{Guid.NewGuid():N}.sock");
@@ -66,6 +73,37 @@ internal sealed class RingGuest : IDisposable
         {
             File.Delete(_socket);
         }
+    }
+
+    // As VCPUOP_initialise does, with the entry's state: these guests make no hypercalls.
+    private static void BringUp(Domain domain, int number)
+    {
+        var vcpu = domain.Vcpus[number];
+        var runner = (VcpuRunner)vcpu.Runner;
+        const uint Flat = ~0u;
+        const ushort Code = 0xC9B, Data = 0xC93, Task = 0x8B;
+        VcpuInitialState.Load(runner.Cpu, new VcpuHvmContext
+        {
+            X86_32 = new VcpuHvmX86_32
+            {
+                Eip = (uint)LoadAddress,
+                Eflags = 2,
+                Cr0 = 0x11,
+                CsLimit = Flat,
+                DsLimit = Flat,
+                SsLimit = Flat,
+                EsLimit = Flat,
+                TrLimit = 0x67,
+                CsAr = Code,
+                DsAr = Data,
+                SsAr = Data,
+                EsAr = Data,
+                TrAr = Task,
+            },
+        });
+        runner.StateReplaced();
+        vcpu.IsInitialised = true;
+        vcpu.ClearFlag(VcpuPauseFlags.Down);
     }
 
     private static byte[] Assemble(Action<Assembler> write)

@@ -32,6 +32,29 @@ internal static class CGuestBuilder
         "-mgeneral-regs-only", "-mno-sse", "-Wl,--build-id=none", "-Wl,-z,max-page-size=4096", "-Wl,-z,noexecstack",
     ];
 
+    /// <summary>Builds the guest with several vCPUs.</summary>
+    public static byte[] BuildSmp()
+    {
+        string common = Path.Combine(AppContext.BaseDirectory, "Building", "CGuest");
+        string sources = Path.Combine(AppContext.BaseDirectory, "Smp", "Guest");
+        DirectoryInfo directory = Directory.CreateTempSubdirectory("introspect-smp-");
+        try
+        {
+            string image = Path.Combine(directory.FullName, "guest.elf");
+            Run(Compiler,
+            [
+                .. Flags, .. ModeFlags(CGuestKind.LongMode), "-O2", "-I", common, "-T", Path.Combine(common, "guest.lds"), "-o", image,
+                .. new[] { "start.S", "platform.c", "text.c" }.Select(s => Path.Combine(common, s)),
+                .. new[] { "smp.c", "interrupts.c", "locks.c", "memory.c", "events.c" }.Select(s => Path.Combine(sources, s)),
+            ]);
+            return File.ReadAllBytes(image);
+        }
+        finally
+        {
+            directory.Delete(true);
+        }
+    }
+
     /// <summary>Builds an image at an optimisation level of gcc's (0–3).</summary>
     public static byte[] Build(CGuestKind kind, int optimisation)
     {

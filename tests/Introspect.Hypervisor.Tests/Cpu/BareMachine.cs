@@ -86,8 +86,12 @@ internal sealed unsafe class BareMachine : ICpuHost, IDisposable
     /// <summary>What RDRAND and RDSEED give; nothing when null.</summary>
     public ulong? Random { get; set; }
 
+    /// <summary>Called when the guest asks for a random number: what comes from outside in the middle of a block.</summary>
+    public Action? RandomRead { get; set; }
+
     public bool TryGetRandom(out ulong value)
     {
+        RandomRead?.Invoke();
         value = Random ?? 0;
         return Random != null;
     }

@@ -115,19 +115,24 @@ internal sealed unsafe class FakeRunner : IVcpuRunner
     {
     }
 
-    public void Run()
+    public ulong Retired => 0;
+
+    public bool TakeYield() => false;
+
+    public bool Run(long instructions)
     {
         while ((Volatile.Read(ref _state->Async) & (uint)AsyncEvents.Kick) == 0)
         {
             if (_commands.TryTake(out var command, millisecondsTimeout: 1))
             {
                 command(Vcpu);
-                return;
+                return true;
             }
         }
 
         var seen = (AsyncEvents)Interlocked.Exchange(ref _state->Async, 0);
         FlushesSeen += (seen & AsyncEvents.FlushTlb) != 0 ? 1 : 0;
+        return false;
     }
 
     public void StateReplaced() => StateReplacements++;
@@ -155,7 +160,14 @@ internal sealed unsafe class FakeRunner : IVcpuRunner
 
     public void MonitorDetached() => HasMonitor = false;
 
-    public void ApplyResponse(in VmEvent response) => Responses.Add(response);
+    public void ApplyResponse(in VmEvent response)
+    {
+        Responses.Add(response);
+        if ((response.Flags & VmEventFlags.SetRegisters) != 0)
+        {
+            Rflags = response.Registers.Rflags;
+        }
+    }
 
     public void Dispose() => NativeMemory.Free(_state);
 }

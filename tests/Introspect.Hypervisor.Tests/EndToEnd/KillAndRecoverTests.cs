@@ -34,6 +34,7 @@ public sealed class KillAndRecoverTests
 
         Assert.True(report.WasEnabled);
         Assert.Equal(1, report.ReleasedVcpus);
+        Assert.Equal(1, report.UnansweredRequests);
         Assert.True(guest.CounterGoesOn(counter));
         Assert.Equal(0, guest.Inside.Vcpus[0].VmEventPauseCount);
 

@@ -17,18 +17,26 @@ internal sealed class LabGuest : IDisposable
     private readonly DomainUnderConstruction _built;
     private readonly string? _socket;
 
-    public LabGuest(byte[] image, CpuVendor vendor = CpuVendor.Vmx, bool overSocket = false, int megabytes = 16)
+    public LabGuest(
+        byte[] image,
+        CpuVendor vendor = CpuVendor.Vmx,
+        bool overSocket = false,
+        int megabytes = 16,
+        uint vcpus = 1,
+        string? commandLine = null,
+        PlatformOptions? platform = null)
     {
-        _machine = new Machine(new MachineOptions(static d => new DomainPlatform(d, new PlatformOptions())));
+        _machine = new Machine(new MachineOptions(d => new DomainPlatform(d, platform ?? new PlatformOptions())));
         _toolstack = new LocalToolstack(_machine, ToolstackCaller.Control);
         _built = DomainUnderConstruction.Create(_toolstack, new DomainConfig
         {
             Name = "guest",
             MemoryBytes = (ulong)megabytes << 20,
             Vendor = vendor,
+            Vcpus = vcpus,
         });
         Assert.True(ElfImage.TryParse(image, out var elf, out var error), error?.Message);
-        Assert.True(PvhLoader.TryLoad(elf, new PvhBootOptions(), _built, out var entry, out error), error?.Message);
+        Assert.True(PvhLoader.TryLoad(elf, new PvhBootOptions(commandLine), _built, out var entry, out error), error?.Message);
         _built.Start(entry.ToVcpuState());
         if (overSocket)
         {
@@ -50,6 +58,9 @@ internal sealed class LabGuest : IDisposable
 
     /// <summary>The hypervisor's own view.</summary>
     public Domain Inside => _machine.Find(_built.Id.Value)!;
+
+    /// <summary>Path of the host's socket.</summary>
+    public string Socket => _socket ?? throw new InvalidOperationException("This guest has no host.");
 
     /// <summary>Another client of the host.</summary>
     public CoreHypervisor Connect() => CoreHypervisor.Connect(_socket!);

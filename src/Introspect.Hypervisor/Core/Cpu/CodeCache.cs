@@ -75,21 +75,14 @@ internal sealed unsafe class CodeCache : IDisposable
         }
 
         _pages[page] = (nint)block;
-        ref var info = ref s->PageInfo[page];
-        if ((info & (byte)PageInfoBits.HasCode) == 0)
-        {
-            info |= (byte)PageInfoBits.HasCode;
-            Tlb.RevokeWrites(s, s->MachineBase + (page << 12));
-        }
-
         BlocksDecoded++;
     }
 
-    /// <summary>Tells of a store to a host address. Cheap when the page has no code.</summary>
+    /// <summary>Tells of a store to a host address, before it is made. Cheap when the page has no code.</summary>
     public static void Stored(CpuState* s, byte* host)
     {
         var page = (ulong)(host - s->MachineBase) >> 12;
-        if ((s->PageInfo[page] & (byte)PageInfoBits.HasCode) != 0)
+        if ((PageNotes.AboutToStore(ref s->PageInfo[page]) & PageInfoBits.HasCode) != 0)
         {
             Cpu.Of(s).CodePageStored(page);
         }

@@ -78,16 +78,28 @@ internal sealed unsafe partial class Cpu
 
     private void Loop(CpuState* s)
     {
+        s->LinkFrom = null;
         while (true)
         {
-            if (s->Async != 0 && TakeAsync(s))
+            // A branch is linked to what follows it at once; whatever comes in between goes elsewhere.
+            var from = s->LinkFrom;
+            s->LinkFrom = null;
+            if (s->Async != 0)
             {
-                return;
+                from = null;
+                if (TakeAsync(s))
+                {
+                    return;
+                }
             }
 
-            if (s->Pending.Valid && !DeliverPending(s))
+            if (s->Pending.Valid)
             {
-                return;
+                from = null;
+                if (!DeliverPending(s))
+                {
+                    return;
+                }
             }
 
             if (s->Budget <= 0)
@@ -111,10 +123,9 @@ internal sealed unsafe partial class Cpu
                 continue;
             }
 
-            var block = NextBlock(s);
+            var block = NextBlock(s, from);
             if (block != null)
             {
-                s->LinkFrom = null;
                 s->BlockRip = s->Rip;
                 s->Stop = StopReason.None;
                 block->First->Handler(s, block->First);
@@ -315,7 +326,7 @@ internal sealed unsafe partial class Cpu
     }
 
     /// <summary>The block at RIP: found, decoded, or null with a fault or exit in the state.</summary>
-    private Block* NextBlock(CpuState* s)
+    private Block* NextBlock(CpuState* s, Insn* from)
     {
         var rip = s->Rip;
         var linear = s->CodeBase + rip;
@@ -324,7 +335,6 @@ internal sealed unsafe partial class Cpu
             linear = (uint)linear;
         }
 
-        var from = s->LinkFrom;
         s->Stop = StopReason.None;
         if (!FetchPage(s, linear, out var machine))
         {
@@ -341,6 +351,17 @@ internal sealed unsafe partial class Cpu
         var block = _code.Find(machine, mode);
         if (block == null)
         {
+            if (!ClaimCode(s, machine >> 12))
+            {
+                return DecodeStep(s); // others store to the page all the time
+            }
+
+            if (s->Async != 0)
+            {
+                s->Stop = StopReason.NextBlock;
+                return null; // the claim may have waited, and the translation is old
+            }
+
             block = _decoder.DecodeBlock(s, _code, machine, mode);
             if (block == null)
             {
@@ -356,6 +377,21 @@ internal sealed unsafe partial class Cpu
         var entry = s->JumpCache + ((rip ^ (rip >> 12)) & (ControlHandlers.JumpCacheEntries - 1));
         *entry = new JumpEntry { Rip = rip, Key = s->JumpKey, First = block->First };
         return block;
+    }
+
+    /// <summary>
+    /// Makes sure that a store to the page is seen from now on, whoever makes it. False: that cannot be had, so that
+    /// nothing decoded of the page may be kept.
+    /// </summary>
+    private bool ClaimCode(CpuState* s, ulong page)
+    {
+        if (!Host.ClaimCodePage(ref s->PageInfo[page]))
+        {
+            return false;
+        }
+
+        Tlb.RevokeWrites(s, s->MachineBase + (page << 12));
+        return true;
     }
 
     /// <summary>Decodes one instruction at RIP into the step block. Null with a fault or exit in the state.</summary>

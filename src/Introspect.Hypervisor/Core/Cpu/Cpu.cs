@@ -18,6 +18,7 @@ internal sealed unsafe partial class Cpu : IDisposable
     // The domain's own table, in force or not: what is done for the guest rather than by it is done on this one.
     private readonly ulong* _hostP2m;
     private readonly ConcurrentQueue<ulong> _codeDrops = new();
+    private bool _exclusive;
     private bool _disposed;
 
     public Cpu(ICpuHost host, CpuMemoryMap memory, CpuVendor vendor)
@@ -148,6 +149,23 @@ internal sealed unsafe partial class Cpu : IDisposable
         }
     }
 
+    /// <summary>Keeps other CPUs out of the guest until <see cref="EndExclusive"/>.</summary>
+    internal void BeginExclusive()
+    {
+        Host.BeginExclusive();
+        _exclusive = true;
+    }
+
+    /// <summary>Lets other CPUs go on, if they were kept out.</summary>
+    internal void EndExclusive()
+    {
+        if (_exclusive)
+        {
+            _exclusive = false;
+            Host.EndExclusive();
+        }
+    }
+
     /// <summary>Bytes that data reads give under <see cref="AccessOverride.ReadData"/>.</summary>
     public ReadOnlyMemory<byte> EmulatedRead { get; set; }
 
@@ -175,7 +193,9 @@ internal sealed unsafe partial class Cpu : IDisposable
     internal void CodePageStored(ulong page)
     {
         _code.InvalidatePage(page);
-        State->PageInfo[page] &= unchecked((byte)~PageInfoBits.HasCode);
+
+        // In this order: who decodes the page after it was told to drop it finds it unclaimed.
+        PageNotes.Change(ref State->PageInfo[page], PageInfoBits.HasCode, PageInfoBits.None);
         CodePageInvalidated?.Invoke(page);
     }
 

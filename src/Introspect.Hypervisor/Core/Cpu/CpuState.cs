@@ -282,6 +282,9 @@ internal enum PageInfoBits : byte
 
     /// <summary>Instructions of the page are in a decode cache: a store must tell it.</summary>
     HasCode = 1,
+
+    /// <summary>Somebody may be storing to the page without a look at these notes: by a TLB entry, or in this moment.</summary>
+    Stored = 2,
 }
 
 /// <summary>Why an instruction boundary is not interruptible.</summary>

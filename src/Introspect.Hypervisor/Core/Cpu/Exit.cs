@@ -188,7 +188,7 @@ internal enum Intercepts : uint
     /// <summary>MOV DR.</summary>
     DebugRegisters = 1 << 6,
 
-    /// <summary>PAUSE.</summary>
+    /// <summary>PAUSE, when it is done over and over within few instructions (pause-loop exiting).</summary>
     Pause = 1 << 7,
 
     /// <summary>INVLPG.</summary>

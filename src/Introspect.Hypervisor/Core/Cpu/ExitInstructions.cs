@@ -55,7 +55,7 @@ internal static unsafe class ExitInstructions
         Leave(s, new Exit { Kind = ExitKind.Vmfunc, Index = (uint)s->Gpr[0], Value = (uint)s->Gpr[1] });
 
     public static SlowOutcome Pause(CpuState* s, Insn* i) =>
-        (s->Intercepts & Intercepts.Pause) != 0 ? Leave(s, new Exit { Kind = ExitKind.Pause }) : SlowOutcome.Next;
+        (s->Intercepts & Intercepts.Pause) != 0 && Cpu.Of(s).IsPauseLoop() ? Leave(s, new Exit { Kind = ExitKind.Pause }) : SlowOutcome.Next;
 
     public static SlowOutcome Rdtsc(CpuState* s, Insn* i) => ReadTsc(s, withAux: false);
 

@@ -14,4 +14,25 @@ internal interface ICpuHost
 
     /// <summary>Device memory is written, while an instruction is emulated. False: no device there.</summary>
     bool WriteDevice(ulong gpa, int size, ulong value);
+
+    /// <summary>
+    /// Code is about to be decoded of a machine page, which is noted by <see cref="PageInfoBits.HasCode"/>. Returns
+    /// when no other CPU can store to the page any more without a look at that.
+    /// </summary>
+    /// <returns>False: somebody goes on storing to it, and nothing of it may be kept.</returns>
+    bool ClaimCodePage(ref byte note)
+    {
+        PageNotes.Change(ref note, PageInfoBits.None, PageInfoBits.HasCode);
+        return true;
+    }
+
+    /// <summary>Keeps the other CPUs on this memory out of the guest, for an atomic access that the host cannot make in one piece.</summary>
+    void BeginExclusive()
+    {
+    }
+
+    /// <summary>Ends <see cref="BeginExclusive"/>.</summary>
+    void EndExclusive()
+    {
+    }
 }

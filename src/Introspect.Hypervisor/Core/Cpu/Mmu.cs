@@ -80,9 +80,19 @@ internal static unsafe class Mmu
             result.Gpa = linear & 0xFFFFFFFF;
             result.StoreReady = true;
         }
-        else if (!Walk(s, linear, kind, rights, ref result))
+        else
         {
-            return false;
+            WalkResult walked;
+            do
+            {
+                walked = Walk(s, linear, kind, rights, ref result);
+            }
+            while (walked == WalkResult.Again);
+
+            if (walked == WalkResult.Stopped)
+            {
+                return false;
+            }
         }
 
         return CheckP2m(s, result.Gpa, linear, kind, NpfFlags.GlaValid | NpfFlags.WithGla, out result.P2m);
@@ -122,7 +132,7 @@ internal static unsafe class Mmu
     private static bool IsPagingWrite(P2mEntry entry, AccessKind kind, NpfFlags context) =>
         kind == AccessKind.Write && (context & NpfFlags.WithGla) == 0 && entry.Access == Abi.MemoryAccess.RPw && entry.Type == P2mType.RamRw;
 
-    private static bool Walk(CpuState* s, ulong linear, AccessKind kind, AccessRights rights, ref Translation result)
+    private static WalkResult Walk(CpuState* s, ulong linear, AccessKind kind, AccessRights rights, ref Translation result)
     {
         var user = rights == AccessRights.User || (rights == AccessRights.Current && s->Cpl == 3);
         var nxe = (s->Efer & CpuModes.EferNxe) != 0;
@@ -144,7 +154,7 @@ internal static unsafe class Mmu
             var pdpte = s->Pdpte[(linear >> 30) & 3];
             if ((pdpte & Present) == 0)
             {
-                return Fault.PageFault(s, linear, error);
+                return Stop(s, linear, error);
             }
 
             level = 2;
@@ -166,13 +176,13 @@ internal static unsafe class Mmu
             var entryAddress = table + (index * 8);
             if (!Entry(s, entryAddress, linear, out var host))
             {
-                return false;
+                return WalkResult.Stopped;
             }
 
-            var entry = *(ulong*)host;
+            var entry = Volatile.Read(ref *(ulong*)host);
             if ((entry & Present) == 0)
             {
-                return Fault.PageFault(s, linear, error);
+                return Stop(s, linear, error);
             }
 
             var large = level is 2 or 3 && (entry & PageSize) != 0;
@@ -194,7 +204,7 @@ internal static unsafe class Mmu
 
             if ((entry & mustBeZero) != 0)
             {
-                return Fault.PageFault(s, linear, error | ErrorPresent | ErrorReserved);
+                return Stop(s, linear, error | ErrorPresent | ErrorReserved);
             }
 
             allowWrite &= (entry & Writable) != 0;
@@ -203,9 +213,9 @@ internal static unsafe class Mmu
             var leaf = large || level == 1;
             if (!leaf)
             {
-                if ((entry & Accessed) == 0 && !SetBits(s, entryAddress, linear, host, Accessed, wide: true))
+                if ((entry & Accessed) == 0 && SetBits(s, entryAddress, linear, host, entry, Accessed, wide: true) is var middle and not WalkResult.Done)
                 {
-                    return false;
+                    return middle;
                 }
 
                 table = entry & AddressBits;
@@ -214,33 +224,33 @@ internal static unsafe class Mmu
 
             if (!Permitted(s, kind, rights, user, allowWrite, allowUser, noExecute))
             {
-                return Fault.PageFault(s, linear, error | ErrorPresent);
+                return Stop(s, linear, error | ErrorPresent);
             }
 
             var bits = Accessed | (kind == AccessKind.Write ? Dirty : 0);
-            if ((entry & bits) != bits && !SetBits(s, entryAddress, linear, host, bits, wide: true))
+            if ((entry & bits) != bits && SetBits(s, entryAddress, linear, host, entry, bits, wide: true) is var last and not WalkResult.Done)
             {
-                return false;
+                return last;
             }
 
             var offsetMask = (1UL << (12 + ((level - 1) * 9))) - 1;
             Finish(s, ref result, (entry & AddressBits & ~offsetMask) | (linear & offsetMask), entry | bits, large, user, allowWrite);
-            return true;
+            return WalkResult.Done;
         }
     }
 
-    private static bool WalkLegacy(CpuState* s, ulong linear, AccessKind kind, bool user, AccessRights rights, uint error, ref Translation result)
+    private static WalkResult WalkLegacy(CpuState* s, ulong linear, AccessKind kind, bool user, AccessRights rights, uint error, ref Translation result)
     {
         var directoryAddress = (s->Cr3 & 0xFFFFF000) + ((linear >> 22) * 4);
         if (!Entry(s, directoryAddress, linear, out var host))
         {
-            return false;
+            return WalkResult.Stopped;
         }
 
-        ulong entry = *(uint*)host;
+        ulong entry = Volatile.Read(ref *(uint*)host);
         if ((entry & Present) == 0)
         {
-            return Fault.PageFault(s, linear, error);
+            return Stop(s, linear, error);
         }
 
         var allowWrite = (entry & Writable) != 0;
@@ -253,28 +263,28 @@ internal static unsafe class Mmu
             // PSE-36: bits 13–20 carry address bits 32–39; bit 21 is reserved.
             if ((entry & (1 << 21)) != 0)
             {
-                return Fault.PageFault(s, linear, error | ErrorPresent | ErrorReserved);
+                return Stop(s, linear, error | ErrorPresent | ErrorReserved);
             }
 
             page = (entry & 0xFFC00000) | (((entry >> 13) & 0xFF) << 32) | (linear & 0x3FF000);
         }
         else
         {
-            if ((entry & Accessed) == 0 && !SetBits(s, directoryAddress, linear, host, Accessed, wide: false))
+            if ((entry & Accessed) == 0 && SetBits(s, directoryAddress, linear, host, entry, Accessed, wide: false) is var upper and not WalkResult.Done)
             {
-                return false;
+                return upper;
             }
 
             entryAddress = (entry & 0xFFFFF000) + (((linear >> 12) & 1023) * 4);
             if (!Entry(s, entryAddress, linear, out host))
             {
-                return false;
+                return WalkResult.Stopped;
             }
 
-            entry = *(uint*)host;
+            entry = Volatile.Read(ref *(uint*)host);
             if ((entry & Present) == 0)
             {
-                return Fault.PageFault(s, linear, error);
+                return Stop(s, linear, error);
             }
 
             allowWrite &= (entry & Writable) != 0;
@@ -284,17 +294,17 @@ internal static unsafe class Mmu
 
         if (!Permitted(s, kind, rights, user, allowWrite, allowUser, noExecute: false))
         {
-            return Fault.PageFault(s, linear, error | ErrorPresent);
+            return Stop(s, linear, error | ErrorPresent);
         }
 
         var bits = Accessed | (kind == AccessKind.Write ? Dirty : 0);
-        if ((entry & bits) != bits && !SetBits(s, entryAddress, linear, host, bits, wide: false))
+        if ((entry & bits) != bits && SetBits(s, entryAddress, linear, host, entry, bits, wide: false) is var last and not WalkResult.Done)
         {
-            return false;
+            return last;
         }
 
         Finish(s, ref result, page | (linear & 0xFFF), entry | bits, large, user, allowWrite);
-        return true;
+        return WalkResult.Done;
     }
 
     private static bool Permitted(CpuState* s, AccessKind kind, AccessRights rights, bool user, bool allowWrite, bool allowUser, bool noExecute)
@@ -344,29 +354,43 @@ internal static unsafe class Mmu
         return true;
     }
 
-    /// <summary>Sets accessed and dirty bits in a page-table entry, which needs the right to write its page.</summary>
-    private static bool SetBits(CpuState* s, ulong gpa, ulong linear, byte* host, ulong bits, bool wide)
+    /// <summary>
+    /// Sets accessed and dirty bits in a page-table entry, which needs the right to write its page. Another CPU may
+    /// have changed the entry since it was read: then nothing is set, and the walk starts again.
+    /// </summary>
+    private static WalkResult SetBits(CpuState* s, ulong gpa, ulong linear, byte* host, ulong entry, ulong bits, bool wide)
     {
         if (!CheckP2m(s, gpa, linear, AccessKind.Write, NpfFlags.GlaValid, out _))
         {
-            return false;
+            return WalkResult.Stopped;
         }
 
         if ((s->Override & AccessOverride.DiscardWrites) != 0)
         {
-            return true;
-        }
-
-        if (wide)
-        {
-            Interlocked.Or(ref *(ulong*)host, bits);
-        }
-        else
-        {
-            Interlocked.Or(ref *(uint*)host, (uint)bits);
+            return WalkResult.Done;
         }
 
         CodeCache.Stored(s, host);
-        return true;
+        var unchanged = wide
+            ? Interlocked.CompareExchange(ref *(ulong*)host, entry | bits, entry) == entry
+            : Interlocked.CompareExchange(ref *(uint*)host, (uint)(entry | bits), (uint)entry) == (uint)entry;
+        return unchanged ? WalkResult.Done : WalkResult.Again;
+    }
+
+    private static WalkResult Stop(CpuState* s, ulong linear, uint error)
+    {
+        Fault.PageFault(s, linear, error);
+        return WalkResult.Stopped;
+    }
+
+    private enum WalkResult
+    {
+        Done,
+
+        /// <summary>A fault or exit is in the state.</summary>
+        Stopped,
+
+        /// <summary>An entry changed under the walk.</summary>
+        Again,
     }
 }

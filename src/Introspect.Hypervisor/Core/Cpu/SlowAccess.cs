@@ -105,7 +105,9 @@ internal static unsafe class SlowAccess
             return null;
         }
 
-        if (size <= 4096 - (int)(linear & 0xFFF) && s->Override == AccessOverride.None)
+        const AccessOverride Redirected = AccessOverride.DiscardWrites | AccessOverride.ReadData;
+        var crosses = size > 4096 - (int)(linear & 0xFFF);
+        if (!crosses && (s->Override & Redirected) == 0)
         {
             if (!Mmu.Translate(s, linear, AccessKind.Write, AccessRights.Current, out var page)
                 || !Mmu.CheckP2m(s, page.Gpa, linear, AccessKind.Read, NpfFlags.GlaValid | NpfFlags.WithGla, out _))
@@ -113,21 +115,29 @@ internal static unsafe class SlowAccess
                 return null;
             }
 
-            var host = s->MachineBase + page.P2m.MachineAddress + (linear & 0xFFF);
-            CodeCache.Stored(s, host);
-            Fill(s, linear, in page, AccessRights.Current);
-            DataBreakpoint(s, linear, size, write: true);
-            return host;
+            // In place also when the instruction is emulated, so that a locked one stays atomic.
+            if (page.P2m.IsPresent && page.P2m.Type != Memory.P2mType.RamRo)
+            {
+                var host = s->MachineBase + page.P2m.MachineAddress + (linear & 0xFFF);
+                CodeCache.Stored(s, host);
+                Fill(s, linear, in page, AccessRights.Current);
+                DataBreakpoint(s, linear, size, write: true);
+                return host;
+            }
         }
 
-        if (!Probe(s, segment, linear, size, AccessKind.Write, AccessRights.Current))
+        // Two pages cannot be changed in one piece: the change has the memory for itself until it is committed.
+        if (crosses)
         {
-            return null;
+            Cpu.Of(s).BeginExclusive();
         }
 
-        var bytes = ReadAs(s, segment, linear, size, AccessRights.Current);
+        var bytes = Probe(s, segment, linear, size, AccessKind.Write, AccessRights.Current)
+            ? ReadAs(s, segment, linear, size, AccessRights.Current)
+            : null;
         if (bytes == null)
         {
+            Cpu.Of(s).EndExclusive();
             return null;
         }
 
@@ -146,7 +156,9 @@ internal static unsafe class SlowAccess
     {
         var copy = stackalloc byte[MaxBytes];
         Buffer.MemoryCopy(s->Bounce, copy, MaxBytes, size);
-        return WriteBytes(s, (SegmentIndex)i->Seg, linear, copy, size, AccessRights.Current);
+        var done = WriteBytes(s, (SegmentIndex)i->Seg, linear, copy, size, AccessRights.Current);
+        Cpu.Of(s).EndExclusive();
+        return done;
     }
 
     /// <summary>Little-endian load of 1, 2, 4 or 8 bytes.</summary>
@@ -265,9 +277,8 @@ internal static unsafe class SlowAccess
         var invalid = Tlb.InvalidTag((int)(slot - s->Tlb));
         var host = s->MachineBase + page.P2m.MachineAddress;
         var readable = (page.P2m.Raw & Memory.P2mEntry.Readable) != 0;
-        var info = (PageInfoBits)s->PageInfo[page.P2m.MachineAddress >> 12];
         var writable = page.StoreReady && readable && (page.P2m.Raw & Memory.P2mEntry.Writable) != 0
-            && (info & PageInfoBits.HasCode) == 0;
+            && (PageNotes.AboutToStore(ref s->PageInfo[page.P2m.MachineAddress >> 12]) & PageInfoBits.HasCode) == 0;
         if (slot->Read == invalid && slot->Write == invalid)
         {
             Tlb.NoteFill(s, slot);

@@ -18,6 +18,7 @@ internal sealed class Domain
     private int _pauseCount;
     private int _controllerPauseCount;
     private IDomainPlatform? _platform;
+    private VcpuInterleaver? _interleaver;
     private VmEventRing? _monitorRing;
     private bool _shutDown;
     private ulong? _sharedInfoGfn;
@@ -35,6 +36,7 @@ internal sealed class Domain
         Ram = new DomainRam(machine.Memory, $"d{id.Value}");
         Monitor = new DomainMonitorState(this, machine.Options.Monitoring);
         ForeignWriters = new ForeignWriters(this);
+        Rendezvous = new VcpuRendezvous(this);
         ContextSections = [new CpuContextSection(this), new XsaveContextSection(this)];
         _ownPages = machine.Memory.AllocateExtent(1, $"d{id.Value} shared_info");
         _ = _ownPages.TryTakePage(out var sharedInfo);
@@ -74,6 +76,9 @@ internal sealed class Domain
 
     /// <summary>Pages that are written from outside the guest.</summary>
     public ForeignWriters ForeignWriters { get; }
+
+    /// <summary>Where its vCPUs have each other leave the guest.</summary>
+    public VcpuRendezvous Rendezvous { get; }
 
     /// <summary>The records of the domain's saved context, in the order in which they are saved. A platform adds its own.</summary>
     public IList<IHvmContextSection> ContextSections { get; }
@@ -131,14 +136,24 @@ internal sealed class Domain
         lock (_lock)
         {
             var vcpus = new List<Vcpu>(_vcpus);
+            var first = vcpus.Count == 0;
+            if (first && Platform.Turns is { } order)
+            {
+                _interleaver = new VcpuInterleaver(this, order);
+            }
+
             while (vcpus.Count < MaxVcpus)
             {
-                var vcpu = new Vcpu(this, (uint)vcpus.Count, Platform);
+                var vcpu = new Vcpu(this, (uint)vcpus.Count, Platform, _interleaver);
                 vcpus.Add(vcpu);
                 vcpu.Start();
             }
 
             _vcpus = [.. vcpus];
+            if (first)
+            {
+                _interleaver?.Start();
+            }
         }
     }
 
@@ -290,7 +305,7 @@ internal sealed class Domain
         {
             if (current is not null)
             {
-                current.WaitsForOthers = false;
+                Rendezvous.Return(current);
             }
         }
     }
@@ -304,17 +319,39 @@ internal sealed class Domain
             return Errno.EINVAL;
         }
 
-        lock (_lock)
+        // Not under the lock: taking a page away waits for vCPUs, of which one may be about to shut the domain down.
+        Rendezvous.Enter(CurrentVcpu);
+        try
         {
             if (_sharedInfoGfn is { } before && Physmap[before].MachineAddress == SharedInfoAddress)
             {
                 Physmap.Unmap(before);
             }
 
-            Ram.TryDepopulate(Physmap, gfn);
-            Physmap.Map(gfn, SharedInfoAddress, P2mType.RamRw);
+            Ram.Place(Physmap, gfn, SharedInfoAddress, P2mType.RamRw);
             _sharedInfoGfn = gfn;
             return Errno.None;
+        }
+        finally
+        {
+            Rendezvous.Leave();
+        }
+    }
+
+    /// <summary>The vCPU on whose thread this runs, or null.</summary>
+    public Vcpu? CurrentVcpu
+    {
+        get
+        {
+            foreach (var vcpu in _vcpus)
+            {
+                if (vcpu.IsOwnThread)
+                {
+                    return vcpu;
+                }
+            }
+
+            return null;
         }
     }
 
@@ -338,6 +375,8 @@ internal sealed class Domain
         {
             vcpu.Stop();
         }
+
+        _interleaver?.Stop();
 
         // From here on nobody finds a vCPU, so that what follows cannot reach into memory that is freed.
         var vcpus = _vcpus;

@@ -103,13 +103,23 @@ internal sealed class DomainRam
         }
 
         var page = physmap.Unmap(from);
-        var old = physmap.Map(to, page.MachineAddress, page.Type);
+        if (!page.IsPresent)
+        {
+            return Errno.EINVAL; // somebody else took it meanwhile
+        }
+
+        Place(physmap, to, page.MachineAddress, page.Type);
+        return Errno.None;
+    }
+
+    /// <summary>Maps a page in the place of what was at the frame, which is given back when it was the domain's.</summary>
+    public void Place(Physmap physmap, ulong gfn, ulong machineAddress, P2mType type)
+    {
+        var old = physmap.Map(gfn, machineAddress, type);
         if (old.IsPresent)
         {
             Drop(old);
         }
-
-        return Errno.None;
     }
 
     /// <summary>The extent that a page of the domain's is in, or null when it is not the domain's.</summary>

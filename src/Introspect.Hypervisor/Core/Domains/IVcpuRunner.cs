@@ -26,7 +26,15 @@ internal interface IVcpuRunner : IDisposable
     /// Runs the guest and handles its exits, until the scheduler is to look again: an exit was handled that may
     /// have paused, blocked or stopped the vCPU, the budget is used up, or <see cref="AsyncEvents.Kick"/> was set.
     /// </summary>
-    void Run();
+    /// <param name="instructions">Instructions to run at most.</param>
+    /// <returns>False when the guest did nothing that ended the run: the budget was used up, or somebody kicked.</returns>
+    bool Run(long instructions);
+
+    /// <summary>Instructions that the vCPU retired.</summary>
+    ulong Retired { get; }
+
+    /// <summary>True once after the guest gave its turn away, by SCHEDOP_yield or by PAUSE in a loop.</summary>
+    bool TakeYield();
 
     /// <summary>
     /// <see cref="State"/> was written from outside (hvm context, a monitor's registers): what is derived from it
@@ -86,6 +94,9 @@ internal interface IDomainPlatform : IDisposable
 
     /// <summary>Takes what the guest wrote to its console since <paramref name="position"/>, and moves the position on.</summary>
     int ReadConsole(ref ulong position, Span<byte> destination);
+
+    /// <summary>Who decides on the turns of vCPUs which run on one thread; null when each has a thread of its own.</summary>
+    ITurnOrder? Turns => null;
 
     /// <summary>Stops what runs by itself (timers). The vCPUs have stopped.</summary>
     void Stop();

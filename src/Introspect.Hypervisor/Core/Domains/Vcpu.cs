@@ -29,11 +29,15 @@ internal sealed class Vcpu : IDisposable
 {
     private const int MaxSpins = 512;
 
+    // Instructions between two looks at timers and pauses.
+    private const long Budget = 200_000;
+
     // Reserved, not used: room for a chain of handlers even if the JIT gave one of them no tail call.
     private const int ThreadStackBytes = 64 << 20;
 
     private readonly object _gate = new();
-    private readonly Thread _thread;
+    private readonly Thread? _thread;
+    private readonly VcpuInterleaver? _interleaver;
     private int _flags = (int)VcpuPauseFlags.Down;
     private int _pauseCount;
     private int _vmEventPauseCount;
@@ -54,14 +58,22 @@ internal sealed class Vcpu : IDisposable
     private long _timeRunning;
     private P2mTable _p2m;
 
-    public Vcpu(Domain domain, uint id, IDomainPlatform platform)
+    /// <param name="domain">The domain.</param>
+    /// <param name="id">Number in the domain.</param>
+    /// <param name="platform">Makes what runs behind it.</param>
+    /// <param name="interleaver">Runs it by turns; null gives it a thread of its own.</param>
+    public Vcpu(Domain domain, uint id, IDomainPlatform platform, VcpuInterleaver? interleaver = null)
     {
         Domain = domain;
         Id = id;
         _p2m = domain.Physmap;
         VirtualizationExceptions = new(domain);
         Runner = platform.CreateRunner(this);
-        _thread = new Thread(Loop, maxStackSize: ThreadStackBytes) { IsBackground = true, Name = $"d{domain.Id.Value}v{id}" };
+        _interleaver = interleaver;
+        if (interleaver is null)
+        {
+            _thread = new Thread(Loop, maxStackSize: ThreadStackBytes) { IsBackground = true, Name = $"d{domain.Id.Value}v{id}" };
+        }
     }
 
     /// <summary>The domain.</summary>
@@ -127,10 +139,14 @@ internal sealed class Vcpu : IDisposable
 
     /// <summary>True when nothing keeps the vCPU from running.</summary>
     public bool IsRunnable =>
-        Volatile.Read(ref _flags) == 0 && Volatile.Read(ref _pauseCount) == 0 && Domain.PauseCount == 0;
+        Volatile.Read(ref _flags) == 0 && Volatile.Read(ref _pauseCount) == 0 && Domain.PauseCount == 0
+        && !Domain.Rendezvous.KeepsOut(this);
 
     /// <summary>True on the thread that runs this vCPU.</summary>
-    public bool IsOwnThread => Thread.CurrentThread == _thread;
+    public bool IsOwnThread => _interleaver is null ? Thread.CurrentThread == _thread : _interleaver.IsTurnOf(this);
+
+    /// <summary>True when it is up and does not wait for an event of its guest's, whoever else may hold it.</summary>
+    public bool HasSomethingToDo => (Flags & (VcpuPauseFlags.Down | VcpuPauseFlags.Blocked)) == 0 && Volatile.Read(ref _stopped) == 0;
 
     /// <summary>
     /// Set while the vCPU's own thread waits for other vCPUs to leave the guest: it is not in the guest itself, and
@@ -150,7 +166,7 @@ internal sealed class Vcpu : IDisposable
     public void Start()
     {
         _started = true;
-        _thread.Start();
+        _thread?.Start();
     }
 
     /// <summary>Pauses without waiting (<c>vcpu_pause_nosync</c>).</summary>
@@ -267,6 +283,8 @@ internal sealed class Vcpu : IDisposable
                 Monitor.PulseAll(_gate);
             }
         }
+
+        _interleaver?.Wake();
     }
 
     /// <summary>Returns when the vCPU is out of the guest, or at once on its own thread. Something must keep it out.</summary>
@@ -345,7 +363,7 @@ internal sealed class Vcpu : IDisposable
 
         if (_started && !IsOwnThread)
         {
-            _thread.Join();
+            _thread?.Join();
         }
     }
 
@@ -372,28 +390,72 @@ internal sealed class Vcpu : IDisposable
         {
             while (EnterGuest())
             {
-                if (Volatile.Read(ref _hasWritten) != 0)
-                {
-                    DropWrittenCode();
-                }
-
-                Runner.BeforeEntry();
-                if (IsRunnable)
-                {
-                    Runner.Run();
-                }
-
-                LeaveGuest();
+                RunOnce(Budget);
             }
         }
 #pragma warning disable CA1031 // Whatever the core's own fault is, it must end one guest and not the process.
         catch (Exception failure)
         {
-            Failure = failure;
-            Domain.Shutdown(Abi.ShutdownReason.Crash);
-            LeaveGuest();
+            Fail(failure);
         }
 #pragma warning restore CA1031
+    }
+
+    /// <summary>
+    /// Runs for a turn, on the interleaver's thread: until so many instructions and exits are done, or the guest has
+    /// nothing to do. Where something else holds the vCPU, it waits.
+    /// </summary>
+    /// <returns>False when the domain is being destroyed.</returns>
+    public bool TakeTurn(long instructions, ITurnOrder order)
+    {
+        try
+        {
+            var end = (long)Runner.Retired + instructions;
+            do
+            {
+                if (!EnterGuest())
+                {
+                    return false;
+                }
+
+                // A kick from outside may end a run anywhere; only what the guest does counts, or the order would be the kicker's.
+                if (RunOnce(Math.Max(Math.Min(end - (long)Runner.Retired, order.UntilDeadline), 1)))
+                {
+                    end--;
+                }
+
+                order.TimePassed();
+            }
+            while (HasSomethingToDo && (long)Runner.Retired < end && !Runner.TakeYield());
+        }
+#pragma warning disable CA1031 // As in Loop.
+        catch (Exception failure)
+        {
+            Fail(failure);
+        }
+#pragma warning restore CA1031
+
+        return Volatile.Read(ref _stopped) == 0;
+    }
+
+    private bool RunOnce(long instructions)
+    {
+        if (Volatile.Read(ref _hasWritten) != 0)
+        {
+            DropWrittenCode();
+        }
+
+        Runner.BeforeEntry();
+        var exited = IsRunnable && Runner.Run(instructions);
+        LeaveGuest();
+        return exited;
+    }
+
+    private void Fail(Exception failure)
+    {
+        Failure = failure;
+        Domain.Shutdown(Abi.ShutdownReason.Crash);
+        LeaveGuest();
     }
 
     private void DropWrittenCode()

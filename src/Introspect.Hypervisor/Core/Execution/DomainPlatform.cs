@@ -1,5 +1,6 @@
 using Introspect.Hypervisor.Abi;
 using Introspect.Hypervisor.Core.Domains;
+using Introspect.Hypervisor.Core.Hypercalls.Toolstack;
 using Introspect.Hypervisor.Core.Platform;
 
 namespace Introspect.Hypervisor.Core.Execution;
@@ -21,12 +22,19 @@ internal sealed record PlatformOptions
 
     /// <summary>Where time and chance come from.</summary>
     public IOutsideWorld World { get; init; } = HostWorld.Instance;
+
+    /// <summary>The vCPUs run on one thread by turns, and time follows their instructions. A domain can ask for it by itself.</summary>
+    public bool Interleaved { get; init; }
 }
 
 /// <summary>A domain's devices: CPU policy, clock, console, event channels, timers, shared pages.</summary>
-internal sealed class DomainPlatform : IDomainPlatform, ISharedPages, IEventChannelHost, IDomainTimerHost
+internal sealed partial class DomainPlatform : IDomainPlatform, ISharedPages, IEventChannelHost, IDomainTimerHost
 {
     private const int VcpuInfoBytes = 64;
+
+    // What a domain finds that is to be the same in every run: a date and a seed.
+    private const ulong RepeatableStart = 1_700_000_000_000_000_000;
+    private const ulong RepeatableSeed = 1;
 
     private readonly ulong[] _registeredInfo;
     private readonly object _timerGate = new();
@@ -48,7 +56,9 @@ internal sealed class DomainPlatform : IDomainPlatform, ISharedPages, IEventChan
             PhysicalAddressBits = Cpu.Mmu.PhysicalBits,
         });
         Msrs = new MsrFile(Policy);
-        Clock = new VirtualClock(options.Clock, options.TscFrequency, options.World);
+        IsInterleaved = options.Interleaved || (domain.Config.Arch.MiscFlags & CoreDomainFlags.Interleaved) != 0;
+        World = IsInterleaved && ReferenceEquals(options.World, HostWorld.Instance) ? new RepeatableWorld(RepeatableStart, RepeatableSeed) : options.World;
+        Clock = new VirtualClock(IsInterleaved ? ClockSource.Instructions : options.Clock, options.TscFrequency, World);
         Console = new GuestConsole();
         Shared = new SharedInfoPage(this);
         Events = new EventChannelTable(domain.Id.Value, Shared, this);
@@ -59,12 +69,18 @@ internal sealed class DomainPlatform : IDomainPlatform, ISharedPages, IEventChan
         ConnectConsole();
         domain.SetParam(HvmParam.TripleFaultReason, (ulong)ShutdownReason.Reboot);
         _timerThread = new Thread(RunTimers) { IsBackground = true, Name = $"d{domain.Id.Value} timers" };
-        _timerThread.Start();
+        if (!IsInterleaved)
+        {
+            _timerThread.Start();
+        }
     }
 
     public Domain Domain { get; }
 
     public PlatformOptions Options { get; }
+
+    /// <summary>Where its time, its chance and its turns come from.</summary>
+    public IOutsideWorld World { get; }
 
     public CpuidPolicy Policy { get; }
 
@@ -91,8 +107,8 @@ internal sealed class DomainPlatform : IDomainPlatform, ISharedPages, IEventChan
     /// <summary>Runstate areas tell when they change.</summary>
     public bool RunstateUpdateFlag { get; set; }
 
-    /// <summary>Frame at which the shared_info page is mapped, or all ones.</summary>
-    public ulong SharedInfoGfn { get; set; } = ~0UL;
+    /// <summary>Held while a vCPU is given its first state.</summary>
+    public Lock BringUpLock { get; } = new();
 
     uint IEventChannelHost.VcpuCount => Domain.MaxVcpus;
 
@@ -198,7 +214,10 @@ internal sealed class DomainPlatform : IDomainPlatform, ISharedPages, IEventChan
             Monitor.PulseAll(_timerGate);
         }
 
-        _timerThread.Join();
+        if (!IsInterleaved)
+        {
+            _timerThread.Join();
+        }
     }
 
     /// <inheritdoc/>

@@ -82,8 +82,7 @@ internal sealed class GrantFrames(Domain domain) : IDisposable
             domain.Physmap.Unmap(old);
         }
 
-        domain.Ram.TryDepopulate(domain.Physmap, gfn);
-        domain.Physmap.Map(gfn, address, P2mType.RamRw);
+        domain.Ram.Place(domain.Physmap, gfn, address, P2mType.RamRw);
         return 0;
     }
 

@@ -45,18 +45,7 @@ internal sealed partial class GuestContext
     };
 
     /// <inheritdoc/>
-    public int MapSharedInfo(ulong gfn)
-    {
-        if (_platform.SharedInfoGfn != ~0UL)
-        {
-            _domain.Physmap.Unmap(_platform.SharedInfoGfn);
-        }
-
-        _domain.Ram.TryDepopulate(_domain.Physmap, gfn);
-        _domain.Physmap.Map(gfn, _domain.SharedInfoAddress, P2mType.RamRw);
-        _platform.SharedInfoGfn = gfn;
-        return 0;
-    }
+    public int MapSharedInfo(ulong gfn) => -(int)_domain.MapSharedInfo(gfn);
 
     /// <inheritdoc/>
     public int MapGrantFrame(ulong index, ulong gfn) =>
@@ -65,20 +54,19 @@ internal sealed partial class GuestContext
     /// <inheritdoc/>
     public int MoveFrame(ulong fromGfn, ulong toGfn)
     {
-        var entry = _domain.Physmap[fromGfn];
+        if (fromGfn == toGfn)
+        {
+            return _domain.Physmap[fromGfn].IsPresent ? 0 : -(int)Errno.EINVAL;
+        }
+
+        // Two vCPUs may move the same frame: it is the one's who took it out.
+        var entry = _domain.Physmap.Unmap(fromGfn);
         if (!entry.IsPresent)
         {
             return -(int)Errno.EINVAL;
         }
 
-        if (fromGfn == toGfn)
-        {
-            return 0;
-        }
-
-        _domain.Physmap.Unmap(fromGfn);
-        _domain.Ram.TryDepopulate(_domain.Physmap, toGfn);
-        _domain.Physmap.Map(toGfn, entry.MachineAddress, entry.Type);
+        _domain.Ram.Place(_domain.Physmap, toGfn, entry.MachineAddress, entry.Type);
         return 0;
     }
 

@@ -29,7 +29,7 @@ internal sealed partial class GuestContext
     }
 
     /// <inheritdoc/>
-    public void Yield() => Thread.Yield();
+    public void Yield() => _runner.YieldToOthers();
 
     /// <inheritdoc/>
     public void Block() => _runner.Block();
@@ -49,15 +49,19 @@ internal sealed partial class GuestContext
             return -(int)Errno.ENOENT;
         }
 
-        if (vcpu.IsInitialised)
+        // Two vCPUs may bring up the same one.
+        lock (_platform.BringUpLock)
         {
-            return -(int)Errno.EEXIST;
-        }
+            if (vcpu.IsInitialised)
+            {
+                return -(int)Errno.EEXIST;
+            }
 
-        VcpuInitialState.Load(runner.Cpu, in context);
-        runner.StateReplaced();
-        vcpu.IsInitialised = true;
-        return 0;
+            VcpuInitialState.Load(runner.Cpu, in context);
+            runner.StateReplaced();
+            vcpu.IsInitialised = true;
+            return 0;
+        }
     }
 
     /// <inheritdoc/>

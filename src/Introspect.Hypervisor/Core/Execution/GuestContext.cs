@@ -56,7 +56,7 @@ internal sealed partial class GuestContext : IGuestHypercallContext
     public bool GuestRequestFromUserspace => _domain.Monitor.GuestRequestUserspace;
 
     /// <inheritdoc/>
-    public ulong SystemTime => _platform.Clock.ToNanoseconds(_platform.Clock.ReadCycles(_runner.Cpu.RetiredNow));
+    public ulong SystemTime => _platform.Clock.ToNanoseconds(_platform.ReadCycles(_runner.Vcpu, _runner.Cpu.RetiredNow));
 
     /// <inheritdoc/>
     public GuestConsole Console => _platform.Console;

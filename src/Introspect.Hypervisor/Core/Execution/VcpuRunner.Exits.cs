@@ -95,8 +95,12 @@ internal sealed partial class VcpuRunner
                 break;
             case ExitKind.InterruptWindow:
                 break; // the upcall is offered before the next entry
+            case ExitKind.Pause:
+                _cpu.Advance(exit.InsnLength);
+                YieldToOthers();
+                break;
             default:
-                // WBINVD, PAUSE and what is only intercepted on request: nothing to do but to go on.
+                // WBINVD and what is only intercepted on request: nothing to do but to go on.
                 _cpu.Advance(exit.InsnLength);
                 break;
         }
@@ -231,8 +235,8 @@ internal sealed partial class VcpuRunner
     /// <summary>The vCPU is taken down; when none is left up, the domain is powered off.</summary>
     public void TakeDown()
     {
-        _runstate.Set(RunstateKind.Offline);
         _vcpu.SetFlag(VcpuPauseFlags.Down);
+        _runstate.Set(RunstateKind.Offline);
         if (_domain.Vcpus.All(vcpu => (vcpu.Flags & VcpuPauseFlags.Down) != 0))
         {
             _domain.Shutdown(ShutdownReason.Poweroff);

@@ -13,9 +13,6 @@ namespace Introspect.Hypervisor.Core.Execution;
 /// </summary>
 internal sealed partial class VcpuRunner : IVcpuRunner, ICpuHost
 {
-    /// <summary>Instructions between two looks at timers and pauses.</summary>
-    private const long Budget = 200_000;
-
     private readonly Vcpu _vcpu;
     private readonly Domain _domain;
     private readonly DomainPlatform _platform;
@@ -42,6 +39,10 @@ internal sealed partial class VcpuRunner : IVcpuRunner, ICpuHost
         _msrs = MsrState.AtReset(platform.Policy, vcpu.Id);
         _guest = new GuestContext(this);
         MonitorStateChanged();
+        if (_domain.MaxVcpus > 1)
+        {
+            _cpu.Registers.Intercepts |= Intercepts.Pause;
+        }
     }
 
     /// <inheritdoc/>
@@ -57,8 +58,8 @@ internal sealed partial class VcpuRunner : IVcpuRunner, ICpuHost
     /// <inheritdoc/>
     public ulong Tsc
     {
-        get => _platform.Clock.ReadCycles(_cpu.RetiredNow) + _cpu.Registers.TscOffset;
-        set => _cpu.Registers.TscOffset = value - _platform.Clock.ReadCycles(_cpu.RetiredNow);
+        get => _platform.ReadCycles(_vcpu, _cpu.RetiredNow) + _cpu.Registers.TscOffset;
+        set => _cpu.Registers.TscOffset = value - _platform.ReadCycles(_vcpu, _cpu.RetiredNow);
     }
 
     /// <summary>The vCPU.</summary>
@@ -86,6 +87,11 @@ internal sealed partial class VcpuRunner : IVcpuRunner, ICpuHost
     public void BeforeEntry()
     {
         _runstate.Set(RunstateKind.Running);
+        if ((_vcpu.Flags & VcpuPauseFlags.Down) != 0)
+        {
+            _runstate.Set(RunstateKind.Offline); // taken down by another vCPU, which said so before this one ran
+        }
+
 
         // What is done for the monitor is no step of the guest's.
         _cpu.Registers.MonitorTrap = false;
@@ -104,19 +110,31 @@ internal sealed partial class VcpuRunner : IVcpuRunner, ICpuHost
     }
 
     /// <inheritdoc/>
-    public void Run()
+    public bool Run(long instructions)
     {
-        var exit = _cpu.Run(Budget);
+        var exit = _cpu.Run(instructions);
         if (_platform.Clock.Source == ClockSource.Instructions)
         {
             // Let the clock see the instructions, and whoever waits for it.
-            if (_platform.Clock.ToNanoseconds(_platform.Clock.ReadCycles(_cpu.RetiredNow)) >= _platform.Timers.NextDeadline)
+            if (_platform.Clock.ToNanoseconds(_platform.ReadCycles(_vcpu, _cpu.RetiredNow)) >= _platform.Timers.NextDeadline)
             {
                 _platform.DeadlineChanged();
             }
         }
 
         HandleExit(in exit);
+        return exit.Kind is not (ExitKind.None or ExitKind.Budget or ExitKind.Kick);
+    }
+
+    /// <inheritdoc/>
+    public ulong Retired => _cpu.RetiredNow;
+
+    /// <inheritdoc/>
+    public bool TakeYield()
+    {
+        var yielded = _yielded;
+        _yielded = false;
+        return yielded;
     }
 
     /// <inheritdoc/>
@@ -175,13 +193,13 @@ internal sealed partial class VcpuRunner : IVcpuRunner, ICpuHost
     public void DropCode(ulong machinePage) => _cpu.DropCode(machinePage);
 
     /// <inheritdoc/>
-    public ulong ReadTimestamp(ulong retiredInstructions) => _platform.Clock.ReadCycles(retiredInstructions);
+    public ulong ReadTimestamp(ulong retiredInstructions) => _platform.ReadCycles(_vcpu, retiredInstructions);
 
     /// <inheritdoc/>
     public bool TryGetRandom(out ulong value)
     {
         value = 0;
-        _platform.Options.World.FillRandom(MemoryMarshal.AsBytes(new Span<ulong>(ref value)));
+        _platform.World.FillRandom(MemoryMarshal.AsBytes(new Span<ulong>(ref value)));
         return true;
     }
 

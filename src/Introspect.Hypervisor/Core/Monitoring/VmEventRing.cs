@@ -14,7 +14,8 @@ namespace Introspect.Hypervisor.Core.Monitoring;
 internal sealed class VmEventRing
 {
     private readonly Domain _domain;
-    private readonly object _lock = new();
+    private readonly Lock _lock = new();
+    private readonly SlotQueue _queue;
 
     // Held while responses are applied: whoever ends the ring waits until none is.
     private readonly Lock _resumeLock = new();
@@ -22,7 +23,6 @@ internal sealed class VmEventRing
     private readonly MachineExtent _extent;
     private readonly ulong _page;
     private int _reserved;
-    private int _waiting;
     private int _blocked;
     private uint _lastWokenUp;
     private int _vmExitsOut;
@@ -36,6 +36,7 @@ internal sealed class VmEventRing
         _extent = extent;
         _page = page;
         _ring = new HypervisorRing(domain.Machine.Memory.ToNative(page));
+        _queue = new SlotQueue(domain.Vcpus.Count);
         Port = new MonitorPort(port, () => Resume());
     }
 
@@ -55,7 +56,7 @@ internal sealed class VmEventRing
         {
             lock (_lock)
             {
-                return _waiting;
+                return _queue.Count;
             }
         }
     }
@@ -117,6 +118,7 @@ internal sealed class VmEventRing
                 return Errno.EOPNOTSUPP;
             }
 
+            // A free slot and somebody who waits are never there together, so nobody is overtaken.
             if (FreeSlots() > 0)
             {
                 _reserved++;
@@ -127,6 +129,8 @@ internal sealed class VmEventRing
             {
                 return Errno.EBUSY;
             }
+
+            _queue.Enqueue(current);
         }
 
         return WaitForSlot(current);
@@ -224,7 +228,7 @@ internal sealed class VmEventRing
         lock (_resumeLock)
             lock (_lock)
             {
-                if (_waiting != 0)
+                if (_queue.Count != 0)
                 {
                     return Errno.EBUSY;
                 }
@@ -247,7 +251,10 @@ internal sealed class VmEventRing
             lock (_lock)
             {
                 _closed = true;
-                Monitor.PulseAll(_lock);
+                while (_queue.Count != 0)
+                {
+                    _queue.Dequeue().Grant(SlotGrant.Refused);
+                }
             }
     }
 
@@ -273,23 +280,7 @@ internal sealed class VmEventRing
     {
         // To the rest of the hypervisor a waiting vCPU stands still, so that the domain can be paused meanwhile.
         current.Deschedule();
-        bool claimed;
-        lock (_lock)
-        {
-            _waiting++;
-            while (!_closed && FreeSlots() == 0)
-            {
-                Monitor.Wait(_lock);
-            }
-
-            _waiting--;
-            claimed = !_closed;
-            if (claimed)
-            {
-                _reserved++;
-            }
-        }
-
+        var claimed = _queue.Wait(current) == SlotGrant.Given;
         if (current.Reschedule())
         {
             return claimed ? Errno.None : Errno.EOPNOTSUPP;
@@ -357,14 +348,16 @@ internal sealed class VmEventRing
 
     private int FreeSlots() => _ring.FreeRequests - _reserved;
 
-    // Those who wait with a request in hand come first; they will call this again when they have put it.
+    // Those who wait with a request in hand come first, in the order in which they came: a slot is theirs from here
+    // on, though they have yet to run. They will call this again when they have put their request.
     private void Wake()
     {
-        if (_waiting != 0)
+        if (_queue.Count != 0)
         {
-            if (FreeSlots() > 0)
+            while (_queue.Count != 0 && FreeSlots() > 0)
             {
-                Monitor.PulseAll(_lock);
+                _reserved++;
+                _queue.Dequeue().Grant(SlotGrant.Given);
             }
 
             return;

@@ -5,8 +5,8 @@ using System.Security.Cryptography;
 namespace Introspect.Hypervisor.Core.Platform;
 
 /// <summary>
-/// The one door through which time and chance come in. Nothing else in the core may ask for either, so that a run
-/// can be made deterministic, and recorded, at this place.
+/// The one door through which time, chance and the interleaving of vCPUs come in. Nothing else in the core may decide
+/// on them, so that a run can be made deterministic, and recorded, at this place.
 /// </summary>
 internal interface IOutsideWorld
 {
@@ -18,6 +18,26 @@ internal interface IOutsideWorld
 
     /// <summary>Fills a buffer with random bytes.</summary>
     void FillRandom(Span<byte> destination);
+
+    /// <summary>Whose turn it is when the vCPUs of a domain run on one thread; see <see cref="Domains.ITurnOrder.NextTurn"/>.</summary>
+    Domains.Turn NextTurn(uint last, ReadOnlySpan<uint> ready) => RoundRobin(last, ready, DefaultTurn);
+
+    /// <summary>Instructions in a turn unless asked otherwise.</summary>
+    const long DefaultTurn = 1000;
+
+    /// <summary>The next in the order of their numbers.</summary>
+    static Domains.Turn RoundRobin(uint last, ReadOnlySpan<uint> ready, long instructions)
+    {
+        foreach (var vcpu in ready)
+        {
+            if (last != uint.MaxValue && vcpu > last)
+            {
+                return new(vcpu, instructions);
+            }
+        }
+
+        return new(ready[0], instructions);
+    }
 }
 
 /// <summary>The host's time and random numbers.</summary>
@@ -53,6 +73,12 @@ internal sealed class HostWorld : IOutsideWorld
 /// <summary>A world in which every run is the same: time stands at a chosen moment, numbers follow from a seed.</summary>
 internal sealed class RepeatableWorld(ulong unixNanoseconds, ulong seed) : IOutsideWorld
 {
+    /// <summary>Instructions in a turn of a vCPU.</summary>
+    public long TurnInstructions { get; init; } = IOutsideWorld.DefaultTurn;
+
+    /// <inheritdoc/>
+    public Domains.Turn NextTurn(uint last, ReadOnlySpan<uint> ready) => IOutsideWorld.RoundRobin(last, ready, TurnInstructions);
+
     /// <summary>State of the generator (SplitMix64): what a saved or forked run goes on from.</summary>
     public ulong RandomState { get; set; } = seed;
 

@@ -15,13 +15,16 @@ internal static class CoreDomainFlags
     /// <summary>The domain's virtualisation plays AMD-V; else Intel VT-x.</summary>
     public const uint Svm = 1u << 31;
 
+    /// <summary>The vCPUs run on one thread, in an order that depends on the guest alone, and time follows their instructions.</summary>
+    public const uint Interleaved = 1u << 30;
+
     /// <summary>Where the number of altp2m views is (10 bits); 0 is Xen's 10.</summary>
     public const int AltP2mViewsShift = 16;
 
     private const uint AltP2mViewsMask = 0x3ff;
 
     /// <summary>The bits that mean something.</summary>
-    public const uint Known = MsrRelaxed | Svm | (AltP2mViewsMask << AltP2mViewsShift);
+    public const uint Known = MsrRelaxed | Svm | Interleaved | (AltP2mViewsMask << AltP2mViewsShift);
 
     /// <summary>How many altp2m views flags ask for.</summary>
     public static int AltP2mViewsOf(uint miscFlags) =>
