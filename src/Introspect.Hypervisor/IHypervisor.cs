@@ -37,6 +37,19 @@ public interface IDomain : IDisposable
     /// <exception cref="HypervisorException">EINVAL: the domain is not paused by a control tool.</exception>
     void Unpause();
 
+    /// <summary>
+    /// Holds one vCPU of a domain that is paused, so that it stays where it is when the domain goes on
+    /// (<c>XEN_DOMCTL_gdbsx_pausevcpu</c>). Holds nest.
+    /// </summary>
+    /// <exception cref="HypervisorException">EBUSY: the domain is not paused; EINVAL: no such vCPU; EOPNOTSUPP: this hypervisor cannot.</exception>
+    void PauseVcpu(VcpuId vcpu) =>
+        throw new HypervisorException(Errno.EOPNOTSUPP, $"holding vCPU {vcpu} of domain {Id}: this hypervisor cannot hold single vCPUs");
+
+    /// <summary>Undoes one <see cref="PauseVcpu"/>; the domain must be paused meanwhile.</summary>
+    /// <exception cref="HypervisorException">EBUSY: the domain is not paused; EINVAL: no such vCPU, or nobody holds it.</exception>
+    void UnpauseVcpu(VcpuId vcpu) =>
+        throw new HypervisorException(Errno.EOPNOTSUPP, $"letting go of vCPU {vcpu} of domain {Id}: this hypervisor cannot hold single vCPUs");
+
     /// <summary>The guest's memory, by physical and by virtual address.</summary>
     IGuestMemory Memory { get; }
 

@@ -51,6 +51,12 @@ internal sealed class CoreDomain : IDomain
     public void Unpause() => _calls.Domctl(DomctlCommand.UnpauseDomain, Number, $"unpausing domain {Id}");
 
     /// <inheritdoc/>
+    public void PauseVcpu(VcpuId vcpu) => Hold(DomctlCommand.GdbsxPauseVcpu, vcpu, "holding");
+
+    /// <inheritdoc/>
+    public void UnpauseVcpu(VcpuId vcpu) => Hold(DomctlCommand.GdbsxUnpauseVcpu, vcpu, "letting go of");
+
+    /// <inheritdoc/>
     public VcpuState ReadVcpu(VcpuId vcpu)
     {
         var domctl = ToolstackCalls.Domctl(DomctlCommand.GetHvmContextPartial, Number);
@@ -112,6 +118,7 @@ internal sealed class CoreDomain : IDomain
         try
         {
             (wasEnabled, released) = MonitorRecovery.Run(_calls, this);
+            LetGoOfVcpus();
         }
         finally
         {
@@ -154,6 +161,28 @@ internal sealed class CoreDomain : IDomain
 
     /// <summary>Lets go of what is mapped: the physmap changes.</summary>
     internal void InvalidateMemory() => _memory.Invalidate();
+
+    private void Hold(uint command, VcpuId vcpu, string what) =>
+        ToolstackCalls.Check(TryHold(command, vcpu), $"{what} vCPU {vcpu} of domain {Id}");
+
+    private Errno TryHold(uint command, VcpuId vcpu)
+    {
+        var domctl = ToolstackCalls.Domctl(command, Number);
+        domctl.GdbsxPauseVcpu.Vcpu = vcpu.Value;
+        return _calls.TryCall(ref domctl, default);
+    }
+
+    // A monitor that dies in the step of one vCPU leaves the others held.
+    private void LetGoOfVcpus()
+    {
+        var vcpus = unchecked(_calls.GetDomainInfo(Number).MaxVcpuId + 1);
+        for (uint vcpu = 0; vcpu < vcpus; vcpu++)
+        {
+            for (var pauses = 0; pauses < MaxPauses && TryHold(DomctlCommand.GdbsxUnpauseVcpu, new(vcpu)) == Errno.None; pauses++)
+            {
+            }
+        }
+    }
 
     private static Span<byte> FindRecord(Span<byte> context, ushort type, uint instance)
     {

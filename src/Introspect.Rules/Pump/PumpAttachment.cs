@@ -5,7 +5,7 @@ using Introspect.Rules.Responses;
 namespace Introspect.Rules.Pump;
 
 /// <summary>What a pump has enabled on a monitor: enabling it all, and taking it all back, piece by piece.</summary>
-internal sealed class PumpAttachment(IMonitor monitor, SubscriptionPlan plan, DomainId domain)
+internal sealed class PumpAttachment(IMonitor monitor, SubscriptionPlan plan, DomainId domain, BreakpointTable breakpoints)
 {
     private readonly List<MonitorEvent> _enabled = [];
     private int _restrictedRuns;
@@ -51,6 +51,16 @@ internal sealed class PumpAttachment(IMonitor monitor, SubscriptionPlan plan, Do
             var (first, count, access) = run;
             Do($"restricting {count} pages from {new Gfn(first)} to {access}", () => monitor.SetMemoryAccess(new(first), count, access));
         }
+
+        var at = default(GuestPhysical);
+        try
+        {
+            breakpoints.InsertAll(address => at = address);
+        }
+        catch (HypervisorException refused)
+        {
+            throw Refused($"putting a breakpoint at {at}", refused);
+        }
     }
 
     /// <summary>Disables everything, but single steps where asked to keep them. The caller holds the domain paused.</summary>
@@ -59,6 +69,8 @@ internal sealed class PumpAttachment(IMonitor monitor, SubscriptionPlan plan, Do
     /// <param name="attempt">Does a thing and tells what went wrong.</param>
     public void Detach(MemoryAccessStepper? stepper, bool keepSteps, Func<string, Action, bool> attempt)
     {
+        // First, so that none of them runs into an event that is not enabled any more.
+        breakpoints.RemoveAll(attempt);
         for (var i = _enabled.Count - 1; i >= 0; i--)
         {
             var monitorEvent = _enabled[i];

@@ -5,12 +5,15 @@ using Introspect.Rules.Pump;
 namespace Introspect.Rules.Responses;
 
 /// <summary>
-/// Gets vCPUs past what is watched: lifts the rights of a page, or suspends an event, for one single step of a vCPU,
-/// and restores it afterwards. Knows for each vCPU whether it steps in hardware, since a response can only toggle it.
+/// Gets vCPUs past what is watched: lifts the rights of a page, takes out a breakpoint, or suspends an event, for one
+/// single step of a vCPU, and restores it afterwards. Knows for each vCPU whether it steps in hardware, since a response
+/// can only toggle it.
 /// </summary>
 /// <remarks>
 /// One instruction may touch several watched pages: each faults in turn while the vCPU is still in its step, and all
-/// are restored when the step is done. A page that two vCPUs step over is restored by the last.
+/// are restored when the step is done. Where the hypervisor can hold single vCPUs, the others are held meanwhile, and an
+/// event of theirs that is already in the ring comes again afterwards. Where it cannot, a page that two vCPUs step over
+/// is restored by the last.
 /// </remarks>
 internal sealed class MemoryAccessStepper
 {
@@ -22,14 +25,17 @@ internal sealed class MemoryAccessStepper
 
     private readonly IMonitor _monitor;
     private readonly SubscriptionPlan _plan;
+    private readonly VcpuHold _hold;
     private readonly Action<string, HypervisorException> _failed;
     private readonly VcpuSteps[] _vcpus;
 
-    public MemoryAccessStepper(IMonitor monitor, SubscriptionPlan plan, int vcpus, Action<string, HypervisorException> failed)
+    public MemoryAccessStepper(IDomain domain, IMonitor monitor, SubscriptionPlan plan, int vcpus, Action<string, HypervisorException> failed)
     {
         _monitor = monitor;
         _plan = plan;
         _failed = failed;
+        _hold = new(domain, vcpus, failed);
+        Breakpoints = new(domain.Memory, plan.Breakpoints);
         _vcpus = new VcpuSteps[vcpus];
         for (var i = 0; i < vcpus; i++)
         {
@@ -46,6 +52,12 @@ internal sealed class MemoryAccessStepper
         IoInstruction = 2,
     }
 
+    /// <summary>The breakpoints that the pump puts into the guest's code.</summary>
+    public BreakpointTable Breakpoints { get; }
+
+    /// <summary>True when there are other vCPUs, which could get past while one steps.</summary>
+    public bool HasOthers => _vcpus.Length > 1;
+
     /// <summary>True when a vCPU steps in hardware.</summary>
     public bool AnyStepping => Array.Exists(_vcpus, vcpu => vcpu.StepsInHardware);
 
@@ -54,13 +66,34 @@ internal sealed class MemoryAccessStepper
 
     public void SetHandlerWantsSteps(uint vcpu, bool wanted) => _vcpus[vcpu].HandlerWants = wanted;
 
+    /// <summary>
+    /// Whether an event must come again: its vCPU is held for another one's step, and getting past it now would let the
+    /// other past more than its one instruction. A bare answer makes the instruction run again when the hold is over.
+    /// </summary>
+    public bool MustComeAgain(ref readonly VmEvent request) =>
+        _hold.IsHeld(request.VcpuId)
+        && (request.Flags & VmEventFlags.VcpuPaused) != 0
+        && request.Reason is VmEventReason.MemAccess or VmEventReason.SoftwareBreakpoint or VmEventReason.DescriptorAccess or VmEventReason.IoInstruction;
+
+    /// <summary>Holds the other vCPUs for a step of this one, which lasts until the step is done.</summary>
+    /// <returns>False when the hypervisor cannot.</returns>
+    public bool TryHold(uint vcpu) => _hold.TryTake(vcpu);
+
     /// <summary>Remembers what the hypervisor was told to emulate, for the case that it has no code for it.</summary>
     public void Emulating(uint vcpu, ulong gfn, Suspended instead)
     {
         _vcpus[vcpu].EmulatedGfn = gfn;
         _vcpus[vcpu].EmulatedInstead = instead;
+        _vcpus[vcpu].EmulatedBreakpoint = -1;
         _vcpus[vcpu].HasEmulated = true;
         _vcpus[vcpu].EmulatedAltered = false;
+    }
+
+    /// <summary>Remembers that the hypervisor was told to emulate the instruction under a breakpoint.</summary>
+    public void EmulatingBreakpoint(uint vcpu, int breakpoint)
+    {
+        Emulating(vcpu, 0, Suspended.None);
+        _vcpus[vcpu].EmulatedBreakpoint = breakpoint;
     }
 
     /// <summary>Remembers that the hypervisor was told to emulate with another outcome than the instruction's own.</summary>
@@ -89,7 +122,8 @@ internal sealed class MemoryAccessStepper
         }
 
         steps.HasEmulated = false;
-        return steps.EmulatedInstead != Suspended.None ? TrySuspend(vcpu, steps.EmulatedInstead) : TryLift(vcpu, steps.EmulatedGfn);
+        return steps.EmulatedBreakpoint >= 0 ? TryStepOver(vcpu, steps.EmulatedBreakpoint)
+            : steps.EmulatedInstead != Suspended.None ? TrySuspend(vcpu, steps.EmulatedInstead) : TryLift(vcpu, steps.EmulatedGfn);
     }
 
     /// <summary>Lifts the rights of a page until the vCPU has made one step.</summary>
@@ -99,6 +133,7 @@ internal sealed class MemoryAccessStepper
         ref var steps = ref _vcpus[vcpu];
         if (!_plan.CanStep || IndexOf(in steps, gfn) < 0 && steps.LiftedCount == MaxLifted)
         {
+            LetGoUnlessStepping(vcpu);
             return false;
         }
 
@@ -121,6 +156,33 @@ internal sealed class MemoryAccessStepper
         catch (HypervisorException refused)
         {
             _failed("lifting the rights of a page", refused);
+            LetGoUnlessStepping(vcpu);
+            return false;
+        }
+    }
+
+    /// <summary>Takes a breakpoint out until the vCPU has made one step.</summary>
+    /// <returns>False when the vCPU cannot step, or the guest's memory cannot be written.</returns>
+    public bool TryStepOver(uint vcpu, int breakpoint)
+    {
+        ref var steps = ref _vcpus[vcpu];
+        if (!_plan.CanStep || (steps.HasBreakpoint && steps.Breakpoint != breakpoint))
+        {
+            LetGoUnlessStepping(vcpu);
+            return false;
+        }
+
+        try
+        {
+            Breakpoints.Remove(breakpoint);
+            steps.Breakpoint = breakpoint;
+            steps.HasBreakpoint = true;
+            return true;
+        }
+        catch (HypervisorException refused)
+        {
+            _failed("taking out a breakpoint for a step", refused);
+            LetGoUnlessStepping(vcpu);
             return false;
         }
     }
@@ -170,8 +232,15 @@ internal sealed class MemoryAccessStepper
             }
         }
 
+        if (steps.HasBreakpoint)
+        {
+            steps.HasBreakpoint = false;
+            Reinsert(steps.Breakpoint);
+        }
+
         Resume(vcpu, Suspended.DescriptorAccess);
         Resume(vcpu, Suspended.IoInstruction);
+        LetGoUnlessStepping(vcpu);
     }
 
     /// <summary>
@@ -181,7 +250,7 @@ internal sealed class MemoryAccessStepper
     public bool ShouldToggle(uint vcpu)
     {
         ref var steps = ref _vcpus[vcpu];
-        var wanted = steps.HandlerWants || steps.LiftedCount > 0 || steps.Suspends != Suspended.None;
+        var wanted = steps.HandlerWants || IsSteppedOver(in steps);
         if (wanted == steps.StepsInHardware)
         {
             return false;
@@ -203,8 +272,11 @@ internal sealed class MemoryAccessStepper
             steps.HasEmulated = false;
             steps.EmulatedAltered = false;
             steps.LiftedCount = 0;
+            steps.HasBreakpoint = false;
             steps.Suspends = Suspended.None;
         }
+
+        _hold.Release();
     }
 
     /// <summary>True when the event is disabled at the moment, for some vCPU's step.</summary>
@@ -223,6 +295,34 @@ internal sealed class MemoryAccessStepper
         }
 
         return -1;
+    }
+
+    private static bool IsSteppedOver(ref readonly VcpuSteps steps) =>
+        steps.LiftedCount > 0 || steps.HasBreakpoint || steps.Suspends != Suspended.None;
+
+    private void LetGoUnlessStepping(uint vcpu)
+    {
+        if (!IsSteppedOver(in _vcpus[vcpu]) && !_hold.IsHeld(vcpu))
+        {
+            _hold.Release();
+        }
+    }
+
+    private void Reinsert(int breakpoint)
+    {
+        if (Array.Exists(_vcpus, vcpu => vcpu.HasBreakpoint && vcpu.Breakpoint == breakpoint))
+        {
+            return;
+        }
+
+        try
+        {
+            Breakpoints.Insert(breakpoint);
+        }
+        catch (HypervisorException refused)
+        {
+            _failed("putting a breakpoint back", refused);
+        }
     }
 
     private MonitorEvent? EventOf(Suspended which) => which == Suspended.IoInstruction ? _plan.IoInstruction : _plan.DescriptorAccess;
@@ -317,11 +417,14 @@ internal sealed class MemoryAccessStepper
         public LiftedPage[] Lifted;
         public int LiftedCount;
         public Suspended Suspends;
+        public int Breakpoint;
+        public bool HasBreakpoint;
         public bool HandlerWants;
         public bool StepsInHardware;
         public bool HasEmulated;
         public bool EmulatedAltered;
         public Suspended EmulatedInstead;
         public ulong EmulatedGfn;
+        public int EmulatedBreakpoint;
     }
 }

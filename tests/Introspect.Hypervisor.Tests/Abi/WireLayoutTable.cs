@@ -55,6 +55,9 @@ internal static class WireLayoutTable
           SetDebugging@16:u.setdebugging SetTimeOffset@16:u.settimeoffset SendTrigger@16:u.sendtrigger AddressSize@16:u.address_size
           HvmContext@16:u.hvmcontext HvmContextPartial@16:u.hvmcontext_partial TscInfo@16:u.tsc_info DebugOp@16:u.debug_op
           VmEventOp@16:u.vm_event_op MonitorOp@16:u.monitor_op AccessRequired@16:u.access_required
+          GdbsxPauseVcpu@16:u.gdbsx_pauseunp_vcpu
+        DomctlGdbsxPauseVcpu 4 = struct xen_domctl_gdbsx_pauseunp_vcpu
+          Vcpu@0
         ArchDomainConfig 8 = struct xen_arch_domainconfig
           EmulationFlags@0:emulation_flags MiscFlags@4:misc_flags
         DomctlCreateDomain 64 = struct xen_domctl_createdomain

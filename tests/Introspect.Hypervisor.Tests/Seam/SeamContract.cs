@@ -176,6 +176,31 @@ public abstract class SeamContract : IDisposable
     }
 
     [Fact]
+    public void A_vcpu_that_is_held_stays_where_it_is_when_the_domain_goes_on()
+    {
+        var domain = Lab.CreateRunning(vcpus: 2);
+        using var opened = Hypervisor.Open(domain.Id);
+        AssertErrno(Errno.EBUSY, () => opened.PauseVcpu(new(1)));
+        opened.Pause();
+        opened.PauseVcpu(new(1));
+        opened.PauseVcpu(new(1));
+        AssertErrno(Errno.EINVAL, () => opened.PauseVcpu(new(2)));
+        AssertErrno(Errno.EINVAL, () => opened.UnpauseVcpu(new(0)));
+        opened.Unpause();
+        TestMachine.Eventually(() => domain.Vcpus[0].IsRunning);
+        Assert.False(domain.Vcpus[1].IsRunnable);
+        Assert.False(domain.Vcpus[1].IsRunning);
+        AssertErrno(Errno.EBUSY, () => opened.UnpauseVcpu(new(1)));
+
+        opened.Pause();
+        opened.UnpauseVcpu(new(1));
+        opened.Unpause();
+        Assert.False(domain.Vcpus[1].IsRunnable);
+        Assert.Equal(0, opened.Recover().UndonePauses);
+        TestMachine.Eventually(() => domain.Vcpus.All(static vcpu => vcpu.IsRunning));
+    }
+
+    [Fact]
     public void A_monitor_ends_while_a_vcpu_waits_for_a_slot()
     {
         var domain = Lab.CreateRunning(vcpus: 2);

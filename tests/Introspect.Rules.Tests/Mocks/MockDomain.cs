@@ -11,6 +11,7 @@ public sealed class MockDomain : IDomain
     public MockDomain(int vcpus = 2)
     {
         VcpuCount = vcpus;
+        Holds = new int[vcpus];
         Monitor = new(this);
     }
 
@@ -64,18 +65,28 @@ public sealed class MockDomain : IDomain
     public void Pause()
     {
         OnPause?.Invoke();
-        Log.Called("Pause");
+        Called("Pause");
         Interlocked.Increment(ref _pauses);
     }
 
     public void Unpause()
     {
-        Log.Called("Unpause");
+        Called("Unpause");
         if (Interlocked.Decrement(ref _pauses) < 0)
         {
             throw new HypervisorException(Errno.EINVAL, "mock: the domain is not paused");
         }
     }
+
+    /// <summary>Holds of each vCPU that were not undone.</summary>
+    public int[] Holds { get; }
+
+    /// <summary>As on a hypervisor that cannot hold single vCPUs.</summary>
+    public bool CannotHold { get; set; }
+
+    public void PauseVcpu(VcpuId vcpu) => Hold(vcpu, 1);
+
+    public void UnpauseVcpu(VcpuId vcpu) => Hold(vcpu, -1);
 
     public VcpuState ReadVcpu(VcpuId vcpu)
     {
@@ -104,6 +115,30 @@ public sealed class MockDomain : IDomain
     {
         Log.Called("Recover");
         return new(false, 0, 0, 0);
+    }
+
+    private void Called(string call)
+    {
+        if (Monitor.IsVerbose)
+        {
+            Log.Called(call);
+        }
+    }
+
+    private void Hold(VcpuId vcpu, int change)
+    {
+        if (Monitor.IsVerbose)
+        {
+            Log.Called(change > 0 ? "PauseVcpu" : "UnpauseVcpu", vcpu.ToString());
+        }
+
+        var error = CannotHold ? Errno.EOPNOTSUPP : PauseCount == 0 ? Errno.EBUSY : Holds[vcpu.Value] + change < 0 ? Errno.EINVAL : Errno.None;
+        if (error != Errno.None)
+        {
+            throw new HypervisorException(error, $"mock: vCPU {vcpu} is not held");
+        }
+
+        Holds[vcpu.Value] += change;
     }
 
     public void Dispose() => Log.Called("DisposeDomain");
