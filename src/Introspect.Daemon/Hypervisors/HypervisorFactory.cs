@@ -26,7 +26,7 @@ internal sealed class HypervisorFactory : IHypervisorFactory
         try
         {
             var domain = Build(core.Toolstack, image, spec);
-            return new(core, domain.Id, new ToolstackConsole(core.Toolstack), image.Symbols, image.Demo, domain.Unpause, domain);
+            return new(core, domain.Id, new ToolstackConsole(core.Toolstack), image.Symbols, image.Demo, domain.Unpause, domain) { LoadAddress = image.LoadAddress };
         }
         catch
         {

@@ -108,7 +108,7 @@ public sealed class TraceSessionTests : IDisposable
     public async Task output_that_fails_still_lets_the_guest_go()
     {
         _factory.OnStart = () => _domain.Monitor!.Send(SampleEvents.Of(VmEventReason.Cpuid));
-        var session = new TraceSession(Request(), _factory.Open(Request().Hypervisor), new BrokenOutput(), TimeProvider.System);
+        var session = new TraceSession(Request(), _factory.Open(Request().Hypervisor), null, new BrokenOutput(), TimeProvider.System);
         await Assert.ThrowsAsync<IOException>(() => session.RunAsync(CancellationToken.None));
         AssertLetGo();
     }

@@ -35,6 +35,9 @@ internal sealed class SymbolTable
     /// <summary>How many symbols there are.</summary>
     public int Count => _byAddress.Length;
 
+    /// <summary>Every name, in the order of the addresses.</summary>
+    public IEnumerable<string> Names => Enumerable.Range(0, _byAddress.Length).Select(Name);
+
     /// <summary>The address of a name; of several with one name that which lies lowest.</summary>
     public bool TryGetAddress(string name, out ulong address)
     {
