@@ -49,7 +49,7 @@ internal sealed class ReasonCounter(CpuVendor vendor)
         Paused = _paused[(int)reason],
         Topics =
         [
-            .. (_topics[(int)reason] ?? []).Select(t => (Topic: NameOf(reason, t.Key), Count: t.Value))
+            .. (_topics[(int)reason] ?? []).GroupBy(t => NameOf(reason, t.Key)).Select(t => (Topic: t.Key, Count: t.Sum(n => n.Value)))
                 .OrderByDescending(t => t.Count).ThenBy(t => t.Topic, StringComparer.Ordinal),
         ],
     };

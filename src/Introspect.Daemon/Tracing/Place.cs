@@ -37,7 +37,7 @@ internal sealed record Place(string Text, string? Symbol, ulong Value)
 
     /// <summary>True for what may be a symbol's name.</summary>
     public static bool IsName(string text) =>
-        text.Length != 0 && !char.IsAsciiDigit(text[0]) && text.All(c => char.IsLetterOrDigit(c) || c is '_' or '.' or '$' or '@' or ':');
+        text.Length != 0 && !char.IsAsciiDigit(text[0]) && text.All(c => char.IsLetterOrDigit(c) || c is '_' or '.' or '$' or '@');
 
     /// <summary>The address.</summary>
     /// <param name="symbols">The symbols, where there are any.</param>

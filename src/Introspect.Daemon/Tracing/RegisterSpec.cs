@@ -67,7 +67,8 @@ internal static class RegisterSpec
             }
             else
             {
-                mistake = $"'{option}' is no option of a control register; write sync, async, onchange or mask=BITS{Suggestion.For(option, ["sync", "async", "onchange"])}";
+                mistake = ControlRegisters.Contains(option.Split(':')[0]) ? $"'{option}' is another list; give it a --cr of its own"
+                    : $"'{option}' is no option of a control register; write sync, async, onchange or mask=BITS{Suggestion.For(option, ["sync", "async", "onchange"])}";
                 return false;
             }
         }

@@ -3,7 +3,6 @@ using Introspect.Daemon.Hypervisors;
 using Introspect.Daemon.Output;
 using Introspect.Daemon.Symbols;
 using Introspect.Hypervisor;
-using Introspect.Hypervisor.Abi;
 using Introspect.Rules.Handlers;
 using Introspect.Rules.Pump;
 

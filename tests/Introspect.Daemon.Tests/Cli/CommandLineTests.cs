@@ -35,7 +35,7 @@ public sealed class CommandLineTests
     [InlineData("trace --demo --msr nothing", "--msr: 'nothing' is no MSR")]
     [InlineData("trace --demo --msr 0x80000000", "--msr: MSR 0x80000000 cannot be watched")]
     [InlineData("trace --demo --msr 0x100000000", "--msr: '0x100000000' is no MSR")]
-    [InlineData("trace --demo --read here", "--read: 'here' is no range")]
+    [InlineData("trace --demo --read 1x", "--read: '1x' is no range")]
     [InlineData("trace --demo --write 0x2000-0x1000", "--write: the range '0x2000-0x1000' ends before it begins")]
     [InlineData("trace --demo --exec 0x1000+0", "--exec: the range '0x1000+0' is empty")]
     [InlineData("trace --demo --read 0+0x1000000000000", "--read: the range '0+0x1000000000000' is too large")]
