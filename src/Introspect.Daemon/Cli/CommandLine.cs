@@ -199,14 +199,20 @@ internal static class CommandLine
     private static string Complaint(ParseResult result)
     {
         var help = $"see '{CommandPath(result.CommandResult)} --help'";
+        if (result.CommandResult.Tokens.FirstOrDefault(t => t.Value.StartsWith('-')) is { } option)
+        {
+            // Taken for an argument, so that what belongs to it is what seems not to fit.
+            return Unknown("option", option.Value, result.CommandResult);
+        }
+
         if (result.UnmatchedTokens is [var token, ..])
         {
             var what = token.StartsWith('-') ? "option" : result.CommandResult.Command.Subcommands.Count != 0 ? "command" : "argument";
             return Unknown(what, token, result.CommandResult);
         }
 
-        return Repeated(result.CommandResult) is { } option
-            ? $"{option} is given more than once; give it once ({help})"
+        return Repeated(result.CommandResult) is { } twice
+            ? $"{twice} is given more than once; give it once ({help})"
             : $"{result.Errors[0].Message.TrimEnd('.')}; {help}";
     }
 

@@ -122,7 +122,7 @@ internal sealed class InspectedVcpu
 
     /// <summary>What is to be said of an address that is not there.</summary>
     public UserError NotThere(ulong address, bool isPhysical = false) => UserError.Failure(
-        isPhysical ? $"guest-physical address 0x{address:x} is not in the memory of domain {Info.Id}; it ends below {Info.MaxGfn.Address + Gfn.PageSize}"
+        isPhysical ? $"guest-physical address 0x{address:x} is not in the memory of domain {Info.Id}; 'introspect list' tells how much it has"
         : _space.Mode == PagingMode.None ? $"address 0x{address:x} is not in the memory of domain {Info.Id}, where vCPU {Vcpu} has paging off"
         : $"address 0x{address:x} is not mapped in the address space of CR3 0x{_space.Root:x}; name another one with --cr3, or read guest-physical memory with 'mem --physical'");
 }

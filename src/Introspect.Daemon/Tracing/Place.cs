@@ -95,9 +95,15 @@ internal sealed record PlaceRange(string Option, string Text, Place Start, Place
             return false;
         }
 
-        if (at >= 0 && text[at] == '+' && (!SelectionParser.TryNumber(text[(at + 1)..], out length) || length == 0))
+        if (at >= 0 && text[at] == '+' && !SelectionParser.TryNumber(text[(at + 1)..], out length))
         {
-            mistake = length == 0 ? $"the range '{text}' is empty; give a length of at least 1" : NoRange(text);
+            mistake = NoRange(text);
+            return false;
+        }
+
+        if (length == 0)
+        {
+            mistake = $"the range '{text}' is empty; give a length of at least 1";
             return false;
         }
 

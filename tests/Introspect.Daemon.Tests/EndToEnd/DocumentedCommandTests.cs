@@ -46,6 +46,7 @@ public sealed class DocumentedCommandTests(DocumentedCommandTests.Machine machin
 
         public Machine()
         {
+            Assert.True(_lab.GuestGoesOn, "the guest has to boot first");
             File.WriteAllBytes(Path.Combine(_folder, "kernel"), DemoGuest.Build().Image);
             File.WriteAllBytes(Path.Combine(_folder, "forever"), DemoGuest.Build(new() { Forever = true }).Image);
             File.WriteAllText(Path.Combine(_folder, "introspect.yaml"), $$"""
