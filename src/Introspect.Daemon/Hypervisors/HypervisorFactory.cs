@@ -97,6 +97,7 @@ internal sealed class HypervisorFactory : IHypervisorFactory
             Name = image.Name,
             MemoryBytes = (ulong)spec.MemoryMiB << 20,
             Vendor = spec.Vendor,
+            Vcpus = (uint)spec.Vcpus,
         });
         if (!PvhLoader.TryLoad(image.Image, image.Boot, domain, out var entry, out var error))
         {
