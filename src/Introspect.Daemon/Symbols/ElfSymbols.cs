@@ -13,7 +13,8 @@ internal sealed class ElfSymbols(SymbolTable table) : ISymbolSource
     public bool TryFind(ulong address, [NotNullWhen(true)] out string? name, out ulong offset) => table.TryFind(address, out name, out offset);
 
     /// <inheritdoc/>
-    public bool TryGetAddress(string name, out ulong address) => table.TryGetAddress(name, out address);
+    public IReadOnlyList<ulong> AddressesOf(string name) =>
+        table.TryGetAddress(name, out _) ? [.. table.Symbols.Where(s => s.Name == name).Select(s => s.Address).Distinct()] : [];
 }
 
 /// <summary>Symbols of a kernel that was loaded elsewhere than it was linked for.</summary>
@@ -29,10 +30,5 @@ internal sealed class ShiftedSymbols(ISymbolSource symbols, ulong offset) : ISym
         symbols.TryFind(unchecked(address - offset), out name, out distance);
 
     /// <inheritdoc/>
-    public bool TryGetAddress(string name, out ulong address)
-    {
-        var found = symbols.TryGetAddress(name, out address);
-        address = found ? unchecked(address + offset) : 0;
-        return found;
-    }
+    public IReadOnlyList<ulong> AddressesOf(string name) => [.. symbols.AddressesOf(name).Select(address => unchecked(address + offset))];
 }

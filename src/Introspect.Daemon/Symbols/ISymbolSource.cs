@@ -11,8 +11,8 @@ internal interface ISymbolSource
     /// <summary>The nearest symbol at or below an address.</summary>
     bool TryFind(ulong address, [NotNullWhen(true)] out string? name, out ulong offset);
 
-    /// <summary>The address of a name.</summary>
-    bool TryGetAddress(string name, out ulong address);
+    /// <summary>The addresses of a name, lowest first: a name that several files keep to themselves has more than one.</summary>
+    IReadOnlyList<ulong> AddressesOf(string name);
 }
 
 /// <summary>Addresses as people read them.</summary>

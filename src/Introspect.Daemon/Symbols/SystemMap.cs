@@ -15,7 +15,6 @@ internal sealed class SystemMap : ISymbolSource
 
     private readonly ulong[] _addresses;
     private readonly string[] _names;
-    private Dictionary<string, ulong>? _byName;
 
     private SystemMap(ulong[] addresses, string[] names) => (_addresses, _names) = (addresses, names);
 
@@ -102,18 +101,18 @@ internal sealed class SystemMap : ISymbolSource
     }
 
     /// <inheritdoc/>
-    public bool TryGetAddress(string name, out ulong address)
+    public IReadOnlyList<ulong> AddressesOf(string name)
     {
-        if (_byName is null)
+        var addresses = new List<ulong>();
+        for (var i = 0; i < _names.Length; i++)
         {
-            _byName = new(_names.Length, StringComparer.Ordinal);
-            for (var i = 0; i < _names.Length; i++)
+            if (_names[i] == name && (addresses.Count == 0 || addresses[^1] != _addresses[i]))
             {
-                _byName.TryAdd(_names[i], _addresses[i]);
+                addresses.Add(_addresses[i]);
             }
         }
 
-        return _byName.TryGetValue(name, out address);
+        return addresses;
     }
 
     private static bool IsAddress(string text, out ulong address) =>

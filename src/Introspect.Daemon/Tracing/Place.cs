@@ -55,9 +55,15 @@ internal sealed record Place(string Text, string? Symbol, ulong Value)
             throw UserError.Failure($"{option} '{Text}': there are no symbols to find '{Symbol}' in; give --symbols FILE (a System.map or an ELF image), or a number (0x101000)");
         }
 
-        if (symbols.TryGetAddress(Symbol, out var address))
+        switch (symbols.AddressesOf(Symbol))
         {
-            return unchecked(address + Value);
+            case [var address]:
+                return unchecked(address + Value);
+            case { Count: > 1 } several:
+                var some = string.Join(", ", several.Take(4).Select(one => $"0x{one:x}")) + (several.Count > 4 ? ", …" : "");
+                throw UserError.Failure($"{option} '{Text}': there are {several.Count} symbols '{Symbol}', at {some}; write the number of the one that is meant");
+            default:
+                break;
         }
 
         var remedy = SelectionParser.TryNumber("0x" + Symbol, out _) ? $"; write 0x{Symbol} for the number"

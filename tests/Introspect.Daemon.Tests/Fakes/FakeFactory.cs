@@ -71,11 +71,7 @@ internal sealed class OneSymbol(string symbol, ulong address) : ISymbolSource
 {
     public IEnumerable<string> Names => [symbol];
 
-    public bool TryGetAddress(string name, out ulong found)
-    {
-        found = address;
-        return name == symbol;
-    }
+    public IReadOnlyList<ulong> AddressesOf(string name) => name == symbol ? [address] : [];
 
     public bool TryFind(ulong wanted, [NotNullWhen(true)] out string? name, out ulong offset)
     {

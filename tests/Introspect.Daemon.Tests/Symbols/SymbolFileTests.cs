@@ -1,6 +1,7 @@
 using Introspect.Daemon.Cli;
 using Introspect.Daemon.Symbols;
 using Introspect.Daemon.Tests.Fakes;
+using Introspect.Daemon.Tracing;
 using Introspect.Hypervisor.Core.Building.Demo;
 
 namespace Introspect.Daemon.Tests.Symbols;
@@ -14,6 +15,7 @@ public sealed class SymbolFileTests : IDisposable
         ffffffff81000000 t _stext_alias
         ffffffff81000030 T secondary_startup_64
         ffffffff81000100 t local_label
+        ffffffff81000200 t local_label
         ffffffff82000000 D init_task
         ffffffff82001000 A absolute_symbol
         ffffffff83000000 B _end
@@ -43,10 +45,18 @@ public sealed class SymbolFileTests : IDisposable
     public void and_finds_names()
     {
         var symbols = Read(Map);
-        Assert.True(symbols.TryGetAddress("init_task", out var address));
-        Assert.Equal(0xffffffff82000000, address);
-        Assert.False(symbols.TryGetAddress("cpu_debug_store", out _));
+        Assert.Equal([0xffffffff82000000], symbols.AddressesOf("init_task"));
+        Assert.Empty(symbols.AddressesOf("cpu_debug_store"));
+        Assert.Equal([0xffffffff81000100, 0xffffffff81000200], symbols.AddressesOf("local_label"));
         Assert.Contains("local_label", symbols.Names);
+    }
+
+    [Fact]
+    public void a_name_that_several_files_keep_to_themselves_is_asked_back()
+    {
+        Assert.True(Place.TryParse("local_label+4", out var place, out _));
+        var error = Assert.Throws<UserError>(() => place.Resolve(Read(Map), "--int3"));
+        Assert.Equal("--int3 'local_label+4': there are 2 symbols 'local_label', at 0xffffffff81000100, 0xffffffff81000200; write the number of the one that is meant", error.Message);
     }
 
     [Fact]
@@ -55,8 +65,7 @@ public sealed class SymbolFileTests : IDisposable
         var symbols = SymbolFile.Choose(new(Write(Map), 0x1a000000), null)!;
         Assert.Equal("startup_64+0x2", symbols.Describe(0xffffffff9b000002));
         Assert.Null(symbols.Describe(0xffffffff81000002));
-        Assert.True(symbols.TryGetAddress("startup_64", out var address));
-        Assert.Equal(0xffffffff9b000000, address);
+        Assert.Equal([0xffffffff9b000000], symbols.AddressesOf("startup_64"));
 
         var down = SymbolFile.Choose(new(Write(Map), unchecked(0 - 0x1000000ul)), null)!;
         Assert.Equal("startup_64", down.Describe(0xffffffff80000000));
@@ -68,9 +77,8 @@ public sealed class SymbolFileTests : IDisposable
         var demo = DemoGuest.Build();
         File.WriteAllBytes(_path, demo.Image);
         var symbols = SymbolFile.Choose(new(_path, 0), new OneSymbol("other", 0))!;
-        Assert.True(symbols.TryGetAddress("work", out var work));
-        Assert.Equal(demo.Symbols["work"], work);
-        Assert.Equal("work", symbols.Describe(work));
+        Assert.Equal([demo.Symbols["work"]], symbols.AddressesOf("work"));
+        Assert.Equal("work", symbols.Describe(demo.Symbols["work"]));
     }
 
     [Fact]

@@ -38,6 +38,9 @@ internal sealed class SymbolTable
     /// <summary>Every name, in the order of the addresses.</summary>
     public IEnumerable<string> Names => Enumerable.Range(0, _byAddress.Length).Select(Name);
 
+    /// <summary>Every symbol, lowest first.</summary>
+    public IEnumerable<(string Name, ulong Address)> Symbols => Enumerable.Range(0, _byAddress.Length).Select(i => (Name(i), _byAddress[i].Address));
+
     /// <summary>The address of a name; of several with one name that which lies lowest.</summary>
     public bool TryGetAddress(string name, out ulong address)
     {
