@@ -50,6 +50,17 @@ public interface IDomain : IDisposable
     void UnpauseVcpu(VcpuId vcpu) =>
         throw new HypervisorException(Errno.EOPNOTSUPP, $"letting go of vCPU {vcpu} of domain {Id}: this hypervisor cannot hold single vCPUs");
 
+    /// <summary>
+    /// Gives the domain one more page, at a frame behind all others, which the guest was told nothing of: for altp2m views
+    /// that lead there. The domain's limit grows by it.
+    /// </summary>
+    /// <exception cref="HypervisorException">ENOMEM: there is none; EOPNOTSUPP: this hypervisor cannot.</exception>
+    Gfn AddFrame() => throw new HypervisorException(Errno.EOPNOTSUPP, $"giving domain {Id} a page: this hypervisor cannot");
+
+    /// <summary>Takes a page of <see cref="AddFrame"/> back. No view may lead there any more.</summary>
+    /// <exception cref="HypervisorException">EINVAL: it is not there.</exception>
+    void RemoveFrame(Gfn gfn) => throw new HypervisorException(Errno.EOPNOTSUPP, $"taking a page of domain {Id}: this hypervisor cannot");
+
     /// <summary>The guest's memory, by physical and by virtual address.</summary>
     IGuestMemory Memory { get; }
 

@@ -54,12 +54,13 @@ internal sealed class EventOptions
         Arity = ArgumentArity.OneOrMore,
     };
 
+    private readonly Option<bool> _view = Switch("--view", "Watch memory and put breakpoints in an altp2m view, which the guest cannot see (Xen on VMX)");
     private readonly Option<bool> _all = Switch("--all", "Everything above that needs no value, and the usual MSRs");
 
     private IEnumerable<Option> All =>
     [
         _controlRegisters, _msrs, _cpuid, _breakpoint, _singleStep, _from, _read, _write, _execute, _virtual, _guestRequest,
-        _vmExit, _debug, _descriptor, _io, _interrupt, _process, _all,
+        _vmExit, _debug, _descriptor, _io, _interrupt, _process, _view, _all,
     ];
 
     /// <summary>Adds the options to a command.</summary>
@@ -106,12 +107,19 @@ internal sealed class EventOptions
         }
 
         var (memory, ranges) = ReadRanges(result);
+        var from = ReadFrom(result);
+        var inView = result.GetValue(_view);
+        if (inView && memory.Count + ranges.Count + breakpoints.Count == 0 && from is null)
+        {
+            throw UserError.Usage("--view belongs to memory and breakpoints; give --read, --write, --exec or --int3 with a place, too");
+        }
+
         return new(
-            new() { Events = events, Memory = memory, Interrupts = result.GetValue(_interrupt) || all, AddressSpaces = ReadProcesses(result) },
+            new() { Events = events, Memory = memory, Interrupts = result.GetValue(_interrupt) || all, AddressSpaces = ReadProcesses(result), InView = inView },
             stepping ? ReadSteps(result) : 0,
             all)
         {
-            Places = new() { Breakpoints = breakpoints, StepFrom = ReadFrom(result), Ranges = ranges },
+            Places = new() { Breakpoints = breakpoints, StepFrom = from, Ranges = ranges },
         };
 
         void AddWhen(bool wanted, MonitorEvent monitorEvent)

@@ -73,6 +73,11 @@ internal static class EventDetail
                 break;
             case VmEventReason.VmExit:
                 Text(line, $"{ExitNames.Of(vendor, e.VmExit.ExitReason) ?? "exit"} 0x{e.VmExit.ExitReason:x} {(vendor == CpuVendor.Vmx ? "qualification" : "exitinfo1")} 0x{e.VmExit.Qualification:x}");
+                if (vendor == CpuVendor.Svm && e.VmExitSvm.ExitInfo2 != 0)
+                {
+                    Text(line, $" exitinfo2 0x{e.VmExitSvm.ExitInfo2:x}");
+                }
+
                 break;
             case VmEventReason.IoInstruction:
                 Text(line, $"{(e.Io.In != 0 ? "in" : "out")} port 0x{e.Io.Port:x} bytes {e.Io.Bytes}{(e.Io.StringOp != 0 ? " string" : "")}");

@@ -227,6 +227,11 @@ internal sealed class JsonFormatter : IDisposable
                 }
 
                 Hex("qualification", e.VmExit.Qualification);
+                if (vendor == CpuVendor.Svm)
+                {
+                    Hex("exit_info2", e.VmExitSvm.ExitInfo2);
+                }
+
                 break;
             case VmEventReason.IoInstruction:
                 _json.WriteStartObject("io_instruction");

@@ -27,6 +27,9 @@ internal sealed record EventSelection
     /// <summary>Page-table roots of the only address spaces that matter; none for all.</summary>
     public IReadOnlyList<ulong> AddressSpaces { get; init; } = [];
 
+    /// <summary>Memory and breakpoints are watched in an altp2m view.</summary>
+    public bool InView { get; init; }
+
     /// <summary>Nothing is watched.</summary>
     public bool IsEmpty => Events.Count == 0 && Memory.Count == 0 && Breakpoints.Count == 0 && !Interrupts;
 

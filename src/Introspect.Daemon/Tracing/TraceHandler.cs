@@ -46,6 +46,11 @@ internal sealed class TraceHandler(EventSelection selection, int steps, bool opt
             subscription.Breakpoint(breakpoint);
         }
 
+        if (selection.InView)
+        {
+            subscription.InView();
+        }
+
         if (selection.Interrupts)
         {
             subscription.Interrupt(optional);

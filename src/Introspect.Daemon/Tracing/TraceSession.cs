@@ -48,7 +48,9 @@ internal sealed class TraceSession(TraceRequest request, HypervisorSession hyper
         {
             throw UserError.Failure(e.Unsupported.Count != 0
                 ? $"domain {_info.Id}: this hypervisor does not offer {string.Join(", ", e.Unsupported)} on it; leave them out, or use --all, which takes what there is"
-                : $"domain {_info.Id}: {e.Message}; leave that out", e);
+                : request.Choice.Selection.InView && e.InnerException is HypervisorException { Error: Errno.EOPNOTSUPP }
+                    ? $"domain {_info.Id}: this hypervisor has no altp2m views for it; leave --view out"
+                    : $"domain {_info.Id}: {e.Message}; leave that out", e);
         }
 
         string end;

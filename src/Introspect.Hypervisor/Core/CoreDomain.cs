@@ -57,6 +57,35 @@ internal sealed class CoreDomain : IDomain
     public void UnpauseVcpu(VcpuId vcpu) => Hold(DomctlCommand.GdbsxUnpauseVcpu, vcpu, "letting go of");
 
     /// <inheritdoc/>
+    public Gfn AddFrame()
+    {
+        GrowBy(1);
+        var gfn = _calls.MaximumGfn(Number) + 1;
+        try
+        {
+            _calls.Populate(Number, [gfn]);
+            return new(gfn);
+        }
+        catch (HypervisorException)
+        {
+            GrowBy(-1);
+            throw;
+        }
+    }
+
+    /// <inheritdoc/>
+    public void RemoveFrame(Gfn gfn)
+    {
+        if (!_calls.TryDepopulate(Number, [gfn.Value]))
+        {
+            throw new HypervisorException(Errno.EINVAL, $"taking frame {gfn} of domain {Id}: it is not there");
+        }
+
+        InvalidateMemory();
+        GrowBy(-1);
+    }
+
+    /// <inheritdoc/>
     public VcpuState ReadVcpu(VcpuId vcpu)
     {
         var domctl = ToolstackCalls.Domctl(DomctlCommand.GetHvmContextPartial, Number);
@@ -161,6 +190,14 @@ internal sealed class CoreDomain : IDomain
 
     /// <summary>Lets go of what is mapped: the physmap changes.</summary>
     internal void InvalidateMemory() => _memory.Invalidate();
+
+    private void GrowBy(long pages)
+    {
+        const ulong KibibytesPerPage = Gfn.PageSize / 1024;
+        var limit = ToolstackCalls.Domctl(DomctlCommand.MaxMem, Number);
+        limit.MaxMem.MaxMemKb = (_calls.GetDomainInfo(Number).MaxPages + (ulong)pages) * KibibytesPerPage;
+        _calls.Call(ref limit, default, $"changing the memory limit of domain {Id} by {pages} pages");
+    }
 
     private void Hold(uint command, VcpuId vcpu, string what) =>
         ToolstackCalls.Check(TryHold(command, vcpu), $"{what} vCPU {vcpu} of domain {Id}");

@@ -41,6 +41,8 @@ internal sealed class HandlerSubscription
     /// <summary>Page-table roots of the address spaces that matter; none for all.</summary>
     public List<ulong> AddressSpaces { get; } = [];
 
+    public bool InView { get; set; }
+
     public bool UserspaceRequests { get; set; }
 
     public bool EmulateEachRep { get; set; }

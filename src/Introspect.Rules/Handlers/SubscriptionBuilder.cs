@@ -90,6 +90,17 @@ public sealed class SubscriptionBuilder
         return this;
     }
 
+    /// <summary>
+    /// Memory and breakpoints, of all handlers, are watched in an altp2m view that the pump makes: no vCPU is held while
+    /// another steps, and breakpoints are in copies of the guest's pages that the guest can run and not read. Needs a
+    /// hypervisor with such views (Xen on VMX).
+    /// </summary>
+    public SubscriptionBuilder InView()
+    {
+        _subscription.InView = true;
+        return this;
+    }
+
     /// <summary>The handler sees only what happens in these address spaces.</summary>
     /// <param name="roots">Values of CR3; PCID and flag bits do not matter.</param>
     public SubscriptionBuilder InAddressSpaces(params ReadOnlySpan<ulong> roots)

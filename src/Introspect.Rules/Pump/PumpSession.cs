@@ -57,7 +57,7 @@ internal sealed class PumpSession
         _clock = options.Clock;
         _vcpus = domain.GetInfo().VcpuCount;
         _stepper = new(domain, monitor, plan, _vcpus, OperationFailed);
-        _attachment = new(monitor, plan, domain.Id, _stepper.Breakpoints);
+        _attachment = new(monitor, plan, domain.Id, _stepper);
         _builder = new(domain, plan, _stepper, options.MemoryAccessPolicy, statistics, OperationFailed);
         _batch = new EventRecord[Math.Max(1, monitor.RingSize)];
         _started = _clock.GetTimestamp();

@@ -30,6 +30,7 @@ internal sealed class SubscriptionPlan
         _vendor = vendor;
         Rights = new(handlers.SelectMany(handler => handler.Wishes.Ranges));
         Breakpoints = [.. handlers.SelectMany(handler => handler.Wishes.Breakpoints).Distinct().Order()];
+        UsesView = handlers.Exists(handler => handler.Wishes.InView) && (!Rights.IsEmpty || Breakpoints.Count > 0);
     }
 
     /// <summary>Events to enable, in this order.</summary>
@@ -45,6 +46,9 @@ internal sealed class SubscriptionPlan
 
     /// <summary>Guest-physical addresses at which breakpoints are put into the guest's code.</summary>
     public IReadOnlyList<ulong> Breakpoints { get; }
+
+    /// <summary>Memory and breakpoints are watched in an altp2m view.</summary>
+    public bool UsesView { get; }
 
     /// <summary>The hypervisor tells of instructions that its emulator has no code for, instead of failing the guest.</summary>
     public bool TellsUnimplemented { get; private set; }
@@ -199,6 +203,11 @@ internal sealed class SubscriptionPlan
         if (ranges.Exists(range => (range.Watched & (MemAccessFlags.Read | MemAccessFlags.Write)) == MemAccessFlags.Read))
         {
             _notes.Add("pages watched for reads also fault on writes, as no processor has write-only pages; the handlers are not called for those");
+        }
+
+        if (UsesView && !CanStep)
+        {
+            _problems.Add("watching in an altp2m view needs single steps, which this hypervisor does not offer on this domain");
         }
 
         if (!Rights.IsEmpty && !CanStep)

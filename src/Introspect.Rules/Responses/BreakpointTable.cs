@@ -16,12 +16,16 @@ internal sealed class BreakpointTable
     private readonly byte[] _originals;
     private readonly State[] _states;
 
+    // Where the int3 is: at the address itself, or in a copy of the page.
+    private readonly ulong[] _places;
+
     public BreakpointTable(IGuestMemory memory, IEnumerable<ulong> addresses)
     {
         _memory = memory;
         _addresses = [.. addresses.Distinct().Order()];
         _originals = new byte[_addresses.Length];
         _states = new State[_addresses.Length];
+        _places = [.. _addresses];
     }
 
     private enum State : byte
@@ -37,6 +41,9 @@ internal sealed class BreakpointTable
     }
 
     public bool IsEmpty => _addresses.Length == 0;
+
+    /// <summary>The guest's frames that have breakpoints.</summary>
+    public IEnumerable<ulong> Pages => _addresses.Select(address => address >> Gfn.PageShift).Distinct();
 
     /// <summary>Where in guest-physical memory the instruction of an event is.</summary>
     public static ulong AddressOf(ref readonly VmEvent request) =>
@@ -61,6 +68,31 @@ internal sealed class BreakpointTable
         }
     }
 
+    /// <summary>Puts those of a page into a copy of it instead of the page itself.</summary>
+    public void MoveTo(ulong gfn, Gfn copy)
+    {
+        for (var i = 0; i < _addresses.Length; i++)
+        {
+            if (_addresses[i] >> Gfn.PageShift == gfn)
+            {
+                _places[i] = copy.Address.Value | (_addresses[i] & (Gfn.PageSize - 1));
+            }
+        }
+    }
+
+    /// <summary>Puts those of a page into it, where it was copied anew.</summary>
+    public void InsertPage(ulong gfn)
+    {
+        for (var i = 0; i < _addresses.Length; i++)
+        {
+            if (_addresses[i] >> Gfn.PageShift == gfn)
+            {
+                _states[i] = State.Out;
+                Insert(i);
+            }
+        }
+    }
+
     /// <summary>Puts one into memory, over whatever the guest has there now.</summary>
     public void Insert(int index)
     {
@@ -75,7 +107,7 @@ internal sealed class BreakpointTable
 
         _originals[index] = code[0];
         code[0] = Int3;
-        _memory.WritePhysical(new(_addresses[index]), code);
+        _memory.WritePhysical(new(_places[index]), code);
         _states[index] = State.In;
     }
 
@@ -89,11 +121,11 @@ internal sealed class BreakpointTable
 
         _states[index] = State.Out;
         Span<byte> code = stackalloc byte[1];
-        _memory.ReadPhysical(new(_addresses[index]), code);
+        _memory.ReadPhysical(new(_places[index]), code);
         if (code[0] == Int3)
         {
             code[0] = _originals[index];
-            _memory.WritePhysical(new(_addresses[index]), code);
+            _memory.WritePhysical(new(_places[index]), code);
         }
     }
 
@@ -118,7 +150,7 @@ internal sealed class BreakpointTable
         var first = Array.BinarySearch(_addresses, address);
         for (var i = first < 0 ? ~first : first; i < _addresses.Length && _addresses[i] - address < (ulong)code.Length; i++)
         {
-            if (_states[i] == State.In)
+            if (_states[i] == State.In && _places[i] == _addresses[i])
             {
                 code[(int)(_addresses[i] - address)] = _originals[i];
             }

@@ -36,6 +36,7 @@ internal sealed class MemoryAccessStepper
         _failed = failed;
         _hold = new(domain, vcpus, failed);
         Breakpoints = new(domain.Memory, plan.Breakpoints);
+        View = plan.UsesView ? new(domain, monitor, plan, Breakpoints) : null;
         _vcpus = new VcpuSteps[vcpus];
         for (var i = 0; i < vcpus; i++)
         {
@@ -54,6 +55,9 @@ internal sealed class MemoryAccessStepper
 
     /// <summary>The breakpoints that the pump puts into the guest's code.</summary>
     public BreakpointTable Breakpoints { get; }
+
+    /// <summary>The view in which the pump watches; null when it watches in the host's own table.</summary>
+    public PumpView? View { get; private set; }
 
     /// <summary>True when there are other vCPUs, which could get past while one steps.</summary>
     public bool HasOthers => _vcpus.Length > 1;
@@ -142,6 +146,13 @@ internal sealed class MemoryAccessStepper
             return true;
         }
 
+        if (View is not null)
+        {
+            // The vCPU leaves the view; nobody else gets more rights.
+            steps.Lifted[steps.LiftedCount++] = new(gfn, MemoryAccess.Rwx);
+            return true;
+        }
+
         try
         {
             var restore = RightsOf(gfn);
@@ -174,7 +185,11 @@ internal sealed class MemoryAccessStepper
 
         try
         {
-            Breakpoints.Remove(breakpoint);
+            if (View is null)
+            {
+                Breakpoints.Remove(breakpoint);
+            }
+
             steps.Breakpoint = breakpoint;
             steps.HasBreakpoint = true;
             return true;
@@ -226,7 +241,11 @@ internal sealed class MemoryAccessStepper
         while (steps.LiftedCount > 0)
         {
             var page = steps.Lifted[--steps.LiftedCount];
-            if (!IsLiftedByAnother(vcpu, page.Gfn))
+            if (View is not null)
+            {
+                Refresh(page.Gfn);
+            }
+            else if (!IsLiftedByAnother(vcpu, page.Gfn))
             {
                 Restore(page);
             }
@@ -235,7 +254,10 @@ internal sealed class MemoryAccessStepper
         if (steps.HasBreakpoint)
         {
             steps.HasBreakpoint = false;
-            Reinsert(steps.Breakpoint);
+            if (View is null)
+            {
+                Reinsert(steps.Breakpoint);
+            }
         }
 
         Resume(vcpu, Suspended.DescriptorAccess);
@@ -261,6 +283,34 @@ internal sealed class MemoryAccessStepper
     }
 
     /// <summary>
+    /// Whether a response of the vCPU must move it between the pump's view and the host's. The caller sends it.
+    /// </summary>
+    public bool ShouldSwitchView(uint vcpu, out ushort view)
+    {
+        view = 0;
+        if (View is null)
+        {
+            return false;
+        }
+
+        ref var steps = ref _vcpus[vcpu];
+        var wanted = steps.LiftedCount > 0 ? ViewUse.Host : steps.HasBreakpoint ? ViewUse.WithoutBreakpoints : ViewUse.Watching;
+        if (wanted == steps.View)
+        {
+            return false;
+        }
+
+        steps.View = wanted;
+        view = wanted switch
+        {
+            ViewUse.Host => ViewId.Host.Value,
+            ViewUse.WithoutBreakpoints => View.WithoutBreakpoints.Value,
+            _ => View.Id.Value,
+        };
+        return true;
+    }
+
+    /// <summary>
     /// Forgets every wish to step: the rights and events are no longer there to be restored, and the next response
     /// of each vCPU stops it stepping.
     /// </summary>
@@ -273,9 +323,11 @@ internal sealed class MemoryAccessStepper
             steps.EmulatedAltered = false;
             steps.LiftedCount = 0;
             steps.HasBreakpoint = false;
+            steps.View = ViewUse.Watching;
             steps.Suspends = Suspended.None;
         }
 
+        View = null;
         _hold.Release();
     }
 
@@ -305,6 +357,18 @@ internal sealed class MemoryAccessStepper
         if (!IsSteppedOver(in _vcpus[vcpu]) && !_hold.IsHeld(vcpu))
         {
             _hold.Release();
+        }
+    }
+
+    private void Refresh(ulong gfn)
+    {
+        try
+        {
+            View!.Refresh(gfn);
+        }
+        catch (HypervisorException refused)
+        {
+            _failed("copying a page with breakpoints", refused);
         }
     }
 
@@ -410,6 +474,14 @@ internal sealed class MemoryAccessStepper
         }
     }
 
+    /// <summary>Where a vCPU runs when the pump watches in a view.</summary>
+    private enum ViewUse : byte
+    {
+        Watching,
+        WithoutBreakpoints,
+        Host,
+    }
+
     private readonly record struct LiftedPage(ulong Gfn, MemoryAccess Restore);
 
     private struct VcpuSteps
@@ -419,6 +491,7 @@ internal sealed class MemoryAccessStepper
         public Suspended Suspends;
         public int Breakpoint;
         public bool HasBreakpoint;
+        public ViewUse View;
         public bool HandlerWants;
         public bool StepsInHardware;
         public bool HasEmulated;

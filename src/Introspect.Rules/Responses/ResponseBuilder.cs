@@ -91,6 +91,12 @@ internal sealed class ResponseBuilder(
             Use(VerdictEffects.SinglestepOn | VerdictEffects.SinglestepOff);
         }
 
+        if (stepper.ShouldSwitchView(request.VcpuId, out var view) && !verdict.Has(VerdictEffects.SwitchView))
+        {
+            response.AltP2mIndex = view;
+            flags |= VmEventFlags.AlternateP2m;
+        }
+
         if (stepper.ShouldToggle(request.VcpuId))
         {
             flags |= VmEventFlags.ToggleSinglestep;
@@ -236,7 +242,7 @@ internal sealed class ResponseBuilder(
             return false;
         }
 
-        if (!stepper.HasOthers)
+        if (!stepper.HasOthers || stepper.View is not null)
         {
             return true;
         }
@@ -396,7 +402,7 @@ internal sealed class ResponseBuilder(
 
         if (!IsInjected(in request, verdict, ref context) && !IsMovedOn(in request, verdict, ref context) && !NothingEnabled)
         {
-            CanStepAlone(in request, out _);
+            stepper.TryHold(request.VcpuId);
             stepper.TrySuspend(request.VcpuId, Suspended.IoInstruction);
         }
 

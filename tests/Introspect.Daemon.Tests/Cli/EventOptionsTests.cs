@@ -93,6 +93,7 @@ public sealed class EventOptionsTests
         Assert.Equal((5, "main", 4ul), (choice.Steps, choice.Places.StepFrom!.Symbol, choice.Places.StepFrom.Value));
         Assert.True(choice.Selection.Interrupts);
         Assert.True((await ReadAsync("--process", "0x1000")).IsEmpty);
+        Assert.True((await ReadAsync("--view", "--write", "0x1000")).Selection.InView);
     }
 
     [Theory]
@@ -130,6 +131,8 @@ public sealed class EventOptionsTests
     [InlineData("--exec main+0", "--exec: the range 'main+0' is empty", "at least 1")]
     [InlineData("--exec main+x", "--exec: 'main+x' is no range", "write START-END")]
     [InlineData("--exec main-", "--exec: 'main-' is no range", "write START-END")]
+    [InlineData("--view", "--view belongs to memory and breakpoints", "give --read")]
+    [InlineData("--view --int3", "--view belongs to memory and breakpoints", "--int3 with a place")]
     [InlineData("--va", "--va belongs to a range", "--read, --write or --exec")]
     [InlineData("--process init", "--process: 'init' is no value of CR3", "write a number")]
     [InlineData("--process", "--process", "see 'introspect trace --help'")]

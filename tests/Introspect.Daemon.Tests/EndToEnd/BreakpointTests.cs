@@ -109,6 +109,69 @@ public sealed class BreakpointTests
     }
 
     [Fact]
+    public async Task In_a_view_the_guest_cannot_see_what_is_watched()
+    {
+        var places = Demo.Symbols.Where(s => s.Value is >= DemoLayout.Entry32 and < DemoLayout.UserCode).Select(s => s.Value).Distinct().Order();
+        string[] options = ["--int3", string.Join(',', places), "--write", "counter", "--exec", "0x106000"];
+        var plain = await TraceRun.OfAsync(["--demo", .. options]);
+
+        var trace = await TraceRun.OfAsync(["--demo", "--view", .. options]);
+
+        Assert.Equal(Demo.ExpectedConsole(), trace.Console);
+        Assert.Equal("poweroff", trace.End);
+        Assert.Equal(plain.Events.ConvertAll(Describe), trace.Events.ConvertAll(Describe));
+        Assert.All(trace.Events, e => Assert.NotEqual(0, e.GetProperty("view").GetInt32()));
+
+        static string Describe(System.Text.Json.JsonElement e) => $"{TraceRun.Text(e, "reason")} {TraceRun.Text(e, "rip")} {TraceRun.Text(e, "cr3")}";
+    }
+
+    [Fact]
+    public void A_view_leaves_the_guests_memory_as_it_is_even_when_the_trace_is_killed()
+    {
+        using var lab = new Lab();
+        Assert.True(lab.GuestGoesOn);
+        var place = Forever.Symbols["round"];
+        var before = Code(lab, place);
+        // The first monitor takes the ring's page out of the guest for good.
+        Assert.Equal(0, IntrospectProcess.Run("trace", "demo", "--connect", lab.Socket, "--cpuid", "--count", "1").ExitCode);
+        var memory = lab.Domain.GetInfo().MemoryBytes;
+        using (var trace = IntrospectProcess.Start("trace", "demo", "--connect", lab.Socket, "--view", "--int3", $"0x{place:x}"))
+        {
+            trace.WaitForOutput("software_breakpoint");
+            Assert.Equal(before, Code(lab, place));
+            Repository.Run("kill", ["-INT", $"{trace.Id}"]);
+            Assert.Equal(0, trace.WaitForExit());
+        }
+
+        Assert.Equal(memory, lab.Domain.GetInfo().MemoryBytes);
+        Assert.True(lab.GuestGoesOn);
+        using (var trace = IntrospectProcess.Start("trace", "demo", "--connect", lab.Socket, "--view", "--int3", $"0x{place:x}"))
+        {
+            trace.WaitForOutput("software_breakpoint");
+            trace.Kill();
+            trace.WaitForExit();
+        }
+
+        Assert.Equal(before, Code(lab, place));
+        Assert.Equal(0, IntrospectProcess.Run("recover", "demo", "--connect", lab.Socket).ExitCode);
+        Assert.True(lab.GuestGoesOn);
+    }
+
+    [Fact]
+    public async Task Without_views_or_steps_a_view_is_refused_in_one_line()
+    {
+        Assert.Contains("altp2m view", await TraceRun.RefusedAsync("--demo", "--vendor", "svm", "--view", "--int3", "work"), StringComparison.Ordinal);
+    }
+
+    [Fact]
+    public async Task Where_vCPUs_cannot_step_the_instruction_is_emulated()
+    {
+        var trace = await TraceRun.OfAsync("--demo", "--vendor", "svm", "--int3", "step_here,work");
+        Assert.Equal(Demo.ExpectedConsole(), trace.Console);
+        Assert.Equal(new DemoGuestOptions().Rounds, trace.Events.Count(e => TraceRun.Number(e, "rip") == Demo.Symbols["step_here"]));
+    }
+
+    [Fact]
     public async Task A_place_that_is_not_there_ends_the_trace_before_it_begins()
     {
         using var lab = new Lab();

@@ -176,6 +176,25 @@ public abstract class SeamContract : IDisposable
     }
 
     [Fact]
+    public void A_frame_that_is_added_is_behind_all_others_and_goes_again()
+    {
+        var domain = Lab.CreateRunning();
+        using var opened = Hypervisor.Open(domain.Id);
+        var (last, bytes) = (opened.GetInfo().MaxGfn, opened.GetInfo().MemoryBytes);
+        var frames = Enumerable.Range(0, 40).Select(_ => opened.AddFrame()).ToList();
+        Assert.Equal(Enumerable.Range(1, 40).Select(n => last.Value + (ulong)n), frames.Select(frame => frame.Value));
+        opened.Memory.WritePhysical(frames[39].Address, [1, 2, 3]);
+        var read = new byte[3];
+        opened.Memory.ReadPhysical(frames[39].Address, read);
+        Assert.Equal([1, 2, 3], read);
+
+        frames.ForEach(opened.RemoveFrame);
+        Assert.Equal(bytes, opened.GetInfo().MemoryBytes);
+        AssertErrno(Errno.EINVAL, () => opened.RemoveFrame(frames[0]));
+        AssertErrno(Errno.EFAULT, () => opened.Memory.ReadPhysical(frames[39].Address, read));
+    }
+
+    [Fact]
     public void A_vcpu_that_is_held_stays_where_it_is_when_the_domain_goes_on()
     {
         var domain = Lab.CreateRunning(vcpus: 2);

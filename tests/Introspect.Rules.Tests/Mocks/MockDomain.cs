@@ -88,6 +88,24 @@ public sealed class MockDomain : IDomain
 
     public void UnpauseVcpu(VcpuId vcpu) => Hold(vcpu, -1);
 
+    /// <summary>Pages that were added and not taken back.</summary>
+    public List<Gfn> Frames { get; } = [];
+
+    public Gfn AddFrame()
+    {
+        Log.Called("AddFrame");
+        var frame = new Gfn(0x1000 + (ulong)Frames.Count);
+        Frames.Add(frame);
+        GuestMemory.WritePhysical(frame.Address, new byte[Gfn.PageSize]);
+        return frame;
+    }
+
+    public void RemoveFrame(Gfn gfn)
+    {
+        Log.Called("RemoveFrame", gfn.ToString());
+        Frames.Remove(gfn);
+    }
+
     public VcpuState ReadVcpu(VcpuId vcpu)
     {
         Log.Called("ReadVcpu", vcpu.ToString());

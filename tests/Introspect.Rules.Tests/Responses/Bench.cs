@@ -25,7 +25,7 @@ internal sealed class Bench
         var wishes = subscription.Build();
         Plan = SubscriptionPlan.Make([("bench", wishes)], capabilities);
         Stepper = new(Domain, Domain.Monitor, Plan, vcpus, Failed);
-        Attachment = new(Domain.Monitor, Plan, Domain.Id, Stepper.Breakpoints);
+        Attachment = new(Domain.Monitor, Plan, Domain.Id, Stepper);
         Attachment.Attach(_ => { });
         Statistics = new(TimeProvider.System, []);
         Builder = new(Domain, Plan, Stepper, policy, Statistics, Failed);
