@@ -3,8 +3,10 @@ using System.Text;
 using System.Text.Json;
 using Introspect.Daemon.Cli;
 using Introspect.Daemon.Hypervisors;
+using Introspect.Daemon.Inspection;
 using Introspect.Daemon.Output;
 using Introspect.Daemon.Service;
+using Introspect.Daemon.Symbols;
 using Introspect.Daemon.Tracing;
 using Introspect.Hypervisor;
 
@@ -21,16 +23,17 @@ internal sealed class Commands(IHypervisorFactory factory, Stream output, bool i
     public async Task<int> TraceAsync(TraceRequest request, CancellationToken cancellationToken)
     {
         using var hypervisor = factory.Open(request.Hypervisor);
+        var symbols = SymbolFile.Choose(request.Symbols, hypervisor.Symbols);
         // Not disposed: that would close stdout, which is the program's. The trace flushes it.
 #pragma warning disable CA2000
         var buffer = new BufferedStream(output, BufferBytes);
 #pragma warning restore CA2000
         using ITraceOutput shown = request.Json
-            ? new JsonTraceOutput(buffer, new JsonFormatter(hypervisor.Symbols), TimeProvider.System)
-            : new TextTraceOutput(_text, new TextFormatter(Palette.For(isTerminal, variable), hypervisor.Symbols));
+            ? new JsonTraceOutput(buffer, new JsonFormatter(symbols), TimeProvider.System)
+            : new TextTraceOutput(_text, new TextFormatter(Palette.For(isTerminal, variable), symbols));
         try
         {
-            return await new TraceSession(request, hypervisor, shown, TimeProvider.System).RunAsync(cancellationToken).ConfigureAwait(false);
+            return await new TraceSession(request, hypervisor, symbols, shown, TimeProvider.System).RunAsync(cancellationToken).ConfigureAwait(false);
         }
         catch (IOException e) when (StandardOutput.IsClosed(e))
         {
@@ -62,7 +65,7 @@ internal sealed class Commands(IHypervisorFactory factory, Stream output, bool i
     public int Recover(HypervisorSpec hypervisor, DomainRef domain)
     {
         using var session = factory.Open(hypervisor);
-        using var opened = Open(session, domain);
+        using var opened = session.OpenDomain(domain);
         var report = opened.Recover();
         _text.WriteLine(report.WasEnabled || report.ReleasedVcpus > 0
             ? string.Create(CultureInfo.InvariantCulture, $"domain {opened.Id}: {report.ReleasedVcpus} vCPUs were held by {report.UnansweredRequests} unanswered requests and go on, {report.UndonePauses} pauses undone; monitoring is off")
@@ -97,6 +100,27 @@ internal sealed class Commands(IHypervisorFactory factory, Stream output, bool i
     }
 
     /// <inheritdoc/>
+    public int Registers(InspectionTarget target, bool json)
+    {
+        new Inspector(factory, output).Registers(target, json);
+        return ExitCode.Ok;
+    }
+
+    /// <inheritdoc/>
+    public int Memory(MemoryRequest request)
+    {
+        new Inspector(factory, output).Memory(request);
+        return ExitCode.Ok;
+    }
+
+    /// <inheritdoc/>
+    public int Disassemble(DisassemblyRequest request)
+    {
+        new Inspector(factory, output).Disassemble(request);
+        return ExitCode.Ok;
+    }
+
+    /// <inheritdoc/>
     public int Version()
     {
         _text.WriteLine($"introspect {ProgramInfo.Version} (.NET {Environment.Version}, vm_event interface {Introspect.Hypervisor.Abi.VmEvent.InterfaceVersion})");
@@ -114,18 +138,6 @@ internal sealed class Commands(IHypervisorFactory factory, Stream output, bool i
         catch (IOException e) when (StandardOutput.IsClosed(e))
         {
             // What is left in the buffer has no reader.
-        }
-    }
-
-    private static IDomain Open(HypervisorSession session, DomainRef domain)
-    {
-        try
-        {
-            return session.Hypervisor.Open(domain);
-        }
-        catch (HypervisorException e) when (e.Error == Errno.ESRCH)
-        {
-            throw UserError.Failure($"domain '{domain}': there is none; 'introspect list' shows those that are there", e);
         }
     }
 

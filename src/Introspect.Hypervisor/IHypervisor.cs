@@ -37,6 +37,30 @@ public interface IDomain : IDisposable
     /// <exception cref="HypervisorException">EINVAL: the domain is not paused by a control tool.</exception>
     void Unpause();
 
+    /// <summary>
+    /// Holds one vCPU of a domain that is paused, so that it stays where it is when the domain goes on
+    /// (<c>XEN_DOMCTL_gdbsx_pausevcpu</c>). Holds nest.
+    /// </summary>
+    /// <exception cref="HypervisorException">EBUSY: the domain is not paused; EINVAL: no such vCPU; EOPNOTSUPP: this hypervisor cannot.</exception>
+    void PauseVcpu(VcpuId vcpu) =>
+        throw new HypervisorException(Errno.EOPNOTSUPP, $"holding vCPU {vcpu} of domain {Id}: this hypervisor cannot hold single vCPUs");
+
+    /// <summary>Undoes one <see cref="PauseVcpu"/>; the domain must be paused meanwhile.</summary>
+    /// <exception cref="HypervisorException">EBUSY: the domain is not paused; EINVAL: no such vCPU, or nobody holds it.</exception>
+    void UnpauseVcpu(VcpuId vcpu) =>
+        throw new HypervisorException(Errno.EOPNOTSUPP, $"letting go of vCPU {vcpu} of domain {Id}: this hypervisor cannot hold single vCPUs");
+
+    /// <summary>
+    /// Gives the domain one more page, at a frame behind all others, which the guest was told nothing of: for altp2m views
+    /// that lead there. The domain's limit grows by it.
+    /// </summary>
+    /// <exception cref="HypervisorException">ENOMEM: there is none; EOPNOTSUPP: this hypervisor cannot.</exception>
+    Gfn AddFrame() => throw new HypervisorException(Errno.EOPNOTSUPP, $"giving domain {Id} a page: this hypervisor cannot");
+
+    /// <summary>Takes a page of <see cref="AddFrame"/> back. No view may lead there any more.</summary>
+    /// <exception cref="HypervisorException">EINVAL: it is not there.</exception>
+    void RemoveFrame(Gfn gfn) => throw new HypervisorException(Errno.EOPNOTSUPP, $"taking a page of domain {Id}: this hypervisor cannot");
+
     /// <summary>The guest's memory, by physical and by virtual address.</summary>
     IGuestMemory Memory { get; }
 

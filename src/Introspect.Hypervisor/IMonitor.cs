@@ -136,6 +136,14 @@ public enum PagingMode
 /// <param name="PageSizeExtension">CR4.PSE, which matters to <see cref="PagingMode.Legacy32"/>.</param>
 public readonly record struct AddressSpace(PagingMode Mode, ulong Root, bool PageSizeExtension = true)
 {
+    /// <summary>The bits of <see cref="Root"/> that say where the tables are: the others are PCID and flags.</summary>
+    public ulong RootMask => Mode switch
+    {
+        PagingMode.Pae => 0xffff_ffe0,
+        PagingMode.Legacy32 => 0xffff_f000,
+        _ => 0x000f_ffff_ffff_f000,
+    };
+
     /// <summary>The address space that control registers describe.</summary>
     public static AddressSpace FromControlRegisters(ulong cr0, ulong cr3, ulong cr4, ulong efer)
     {

@@ -24,6 +24,9 @@ public sealed class DocsTests
     [InlineData("lab serve")]
     [InlineData("recover")]
     [InlineData("list")]
+    [InlineData("regs")]
+    [InlineData("mem")]
+    [InlineData("disasm")]
     public void every_option_of_a_command_is_documented(string command)
     {
         var (exitCode, help, _) = ProcessTests.Program([.. command.Split(' '), "--help"]);
@@ -36,15 +39,24 @@ public sealed class DocsTests
     [Fact]
     public void commands_in_the_documents_are_ones_that_the_program_takes()
     {
-        var text = File.ReadAllText(Repository.PathOf("docs", "cli.md"));
-        var commands = Regex.Matches(text, "^introspect (.+)$", RegexOptions.Multiline).Select(m => m.Groups[1].Value).ToList();
-        Assert.NotEmpty(commands);
+        string[][] documents = [["docs", "cli.md"], ["README.md"], ["docs", "configuration.md"], ["docs", "events-json.md"], ["docs", "vm-event.md"], ["docs", "testing.md"]];
+        var commands = documents.SelectMany(document => DocumentedCommand.In(document)).ToList();
+        Assert.True(commands.Count > 20);
         Assert.All(commands, command =>
         {
             using var output = new StringWriter();
             using var error = new StringWriter();
-            var exitCode = CommandLine.InvokeAsync(command.Split(' '), new FakeCommands(), output, error, CancellationToken.None).GetAwaiter().GetResult();
-            Assert.True(exitCode == 0, $"introspect {command}: {error}");
+            var exitCode = CommandLine.InvokeAsync(DocumentedCommand.Words(command), new FakeCommands(), output, error, CancellationToken.None).GetAwaiter().GetResult();
+            Assert.True(exitCode == 0, $"{command}: {error}");
         });
+    }
+
+    [Fact]
+    public void every_command_of_the_program_is_shown_in_the_manual()
+    {
+        var (_, help, _) = ProcessTests.Program("--help");
+        var names = Regex.Matches(help.Split("Commands:")[1], @"^  ([a-z]+)", RegexOptions.Multiline).Select(m => m.Groups[1].Value);
+        var manual = File.ReadAllText(Repository.PathOf("docs", "cli.md"));
+        Assert.All(names, name => Assert.Contains($"## `introspect {name}", manual, StringComparison.Ordinal));
     }
 }

@@ -2,6 +2,7 @@ using System.CommandLine;
 using System.CommandLine.Parsing;
 using Introspect.Daemon.Configuration;
 using Introspect.Daemon.Hypervisors;
+using Introspect.Daemon.Inspection;
 using Introspect.Daemon.Tracing;
 using Introspect.Hypervisor;
 
@@ -24,6 +25,15 @@ internal interface ICommands
 
     /// <summary><c>introspect list</c>.</summary>
     int List(HypervisorSpec hypervisor, bool json);
+
+    /// <summary><c>introspect regs</c>.</summary>
+    int Registers(InspectionTarget target, bool json);
+
+    /// <summary><c>introspect mem</c>.</summary>
+    int Memory(MemoryRequest request);
+
+    /// <summary><c>introspect disasm</c>.</summary>
+    int Disassemble(DisassemblyRequest request);
 
     /// <summary><c>introspect version</c>.</summary>
     int Version();
@@ -116,6 +126,9 @@ internal static class CommandLine
         root.Add(CreateLab(commands));
         root.Add(CreateRecover(commands));
         root.Add(CreateList(commands));
+        root.Add(InspectionCommands.CreateRegisters(commands));
+        root.Add(InspectionCommands.CreateMemory(commands));
+        root.Add(InspectionCommands.CreateDisassembly(commands));
         var version = new Command("version", "Print the version of the program and of what it runs on");
         version.SetAction(_ => commands.Version());
         root.Add(version);
@@ -162,7 +175,7 @@ internal static class CommandLine
         var domain = new Argument<string>("DOMAIN") { Description = "Number, UUID or name" };
         var guest = new GuestOptions();
         var command = new Command("recover", "Free a domain from what a dead monitor left: answer, disable, unpause") { domain, guest.Connect };
-        command.SetAction(result => commands.Recover(guest.ReadConnected(result, "recover"), ParseDomain(result.GetRequiredValue(domain), "recover")));
+        command.SetAction(result => commands.Recover(guest.ReadConnected(result, "recover"), ParseDomain(result.GetRequiredValue(domain), result)));
         return command;
     }
 
@@ -177,24 +190,47 @@ internal static class CommandLine
 
     /// <summary>Reads a domain as a user names it; what looks like an option is a mistake in one, not a name.</summary>
     /// <exception cref="UserError">It is no domain.</exception>
-    public static DomainRef ParseDomain(string text, string command) =>
-        text.StartsWith('-') ? throw UserError.Usage($"unknown option '{text}'; see '{ProgramName} {command} --help'")
+    public static DomainRef ParseDomain(string text, ParseResult result) =>
+        text.StartsWith('-') ? throw UserError.Usage(Unknown("option", text, result.CommandResult))
         : string.IsNullOrWhiteSpace(text) ? throw UserError.Usage("the name of the domain is empty; give a number, UUID or name")
         : DomainRef.Parse(text);
 
     // The parser's own sentences name the value; ours name the remedy as well.
     private static string Complaint(ParseResult result)
     {
-        var path = CommandPath(result.CommandResult);
-        var help = $"see '{path} --help'";
+        var help = $"see '{CommandPath(result.CommandResult)} --help'";
+        if (result.CommandResult.Tokens.FirstOrDefault(t => t.Value.StartsWith('-')) is { } option)
+        {
+            // Taken for an argument, so that what belongs to it is what seems not to fit.
+            return Unknown("option", option.Value, result.CommandResult);
+        }
+
         if (result.UnmatchedTokens is [var token, ..])
         {
             var what = token.StartsWith('-') ? "option" : result.CommandResult.Command.Subcommands.Count != 0 ? "command" : "argument";
-            return $"unknown {what} '{token}'; {help}";
+            return Unknown(what, token, result.CommandResult);
         }
 
-        return $"{result.Errors[0].Message.TrimEnd('.')}; {help}";
+        return Repeated(result.CommandResult) is { } twice
+            ? $"{twice} is given more than once; give it once ({help})"
+            : $"{result.Errors[0].Message.TrimEnd('.')}; {help}";
     }
+
+    /// <summary>What is to be said of a word that a command does not know.</summary>
+    public static string Unknown(string what, string token, CommandResult command)
+    {
+        IEnumerable<Symbol> known = what switch
+        {
+            "option" => command.Command.Options,
+            "command" => command.Command.Subcommands,
+            _ => [],
+        };
+        return $"unknown {what} '{token}'; see '{CommandPath(command)} --help'{Suggestion.For(token, known.Select(k => k.Name))}";
+    }
+
+    // An option with one value that was written twice.
+    private static string? Repeated(CommandResult command) =>
+        command.Children.OfType<OptionResult>().FirstOrDefault(o => o.IdentifierTokenCount > 1 && o.Errors.Any())?.Option.Name;
 
     private static string CommandPath(CommandResult command)
     {

@@ -14,6 +14,7 @@ internal sealed class GuestOptions
     private readonly Option<string?> _commandLine = new("--cmdline") { Description = "Command line of the kernel", HelpName = "TEXT" };
     private readonly Option<string[]> _modules = new("--module") { Description = "Module to load with the kernel (an initrd first); may be repeated", HelpName = "FILE" };
     private readonly Option<string?> _memory = new("--memory") { Description = $"Memory of the guest, MiB (default {HypervisorSpec.DefaultMemoryMiB})", HelpName = "MiB" };
+    private readonly Option<string?> _vcpus = new("--vcpus") { Description = "vCPUs of the guest (default 1)", HelpName = "N" };
     private readonly Option<string?> _vendor = new("--vendor") { Description = "Virtualisation that the core plays: vmx (default) or svm", HelpName = "VENDOR" };
 
     /// <summary>Connects to a hypervisor that listens on a socket.</summary>
@@ -27,6 +28,7 @@ internal sealed class GuestOptions
         command.Add(_commandLine);
         command.Add(_modules);
         command.Add(_memory);
+        command.Add(_vcpus);
         command.Add(_vendor);
     }
 
@@ -47,7 +49,7 @@ internal sealed class GuestOptions
             throw UserError.Usage($"{without.Name} belongs to a kernel; give --kernel FILE, too");
         }
 
-        Option[] buildOnly = [_memory, _vendor];
+        Option[] buildOnly = [_memory, _vcpus, _vendor];
         if (!demo && kernel is null)
         {
             return buildOnly.FirstOrDefault(o => IsGiven(result, o)) is { } stray
@@ -62,6 +64,7 @@ internal sealed class GuestOptions
             CommandLine = result.GetValue(_commandLine) ?? "",
             Modules = result.GetValue(_modules) ?? [],
             MemoryMiB = ReadMemory(result.GetValue(_memory)),
+            Vcpus = ReadVcpus(result.GetValue(_vcpus)),
             Vendor = ReadVendor(result.GetValue(_vendor)),
         };
     }
@@ -86,6 +89,10 @@ internal sealed class GuestOptions
         : size is < HypervisorSpec.MinMemoryMiB or > HypervisorSpec.MaxMemoryMiB
             ? throw UserError.Usage($"--memory: {text} MiB is too {(size < HypervisorSpec.MinMemoryMiB ? "small" : "large")}; give {HypervisorSpec.MinMemoryMiB} to {HypervisorSpec.MaxMemoryMiB}")
             : (int)size;
+
+    private static int ReadVcpus(string? text) => text is null ? 1
+        : SelectionParser.TryNumber(text, out var count) && count is >= 1 and <= HypervisorSpec.MaxVcpus ? (int)count
+        : throw UserError.Usage($"--vcpus: '{text}' is no number of vCPUs from 1 to {HypervisorSpec.MaxVcpus}");
 
     private static CpuVendor ReadVendor(string? text) => text?.ToLowerInvariant() switch
     {

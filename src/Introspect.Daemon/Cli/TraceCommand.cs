@@ -18,11 +18,13 @@ internal static class TraceCommand
         var lossless = new Option<bool>("--lossless") { Description = "Show every event: the guest waits for the output instead" };
         var guest = new GuestOptions();
         var events = new EventOptions();
+        var symbols = new SymbolOptions();
         var command = new Command("trace", "Watch one domain and print its events; without event options everything that needs no value");
         command.Add(domain);
         guest.AddTo(command);
         command.Add(guest.Connect);
         events.AddTo(command);
+        symbols.AddTo(command);
         foreach (var option in new Option[] { json, count, duration, lossless, deny })
         {
             command.Add(option);
@@ -32,7 +34,7 @@ internal static class TraceCommand
         {
             var built = guest.ReadBuilt(result);
             var name = result.GetValue(domain);
-            DomainRef? reference = name is null ? null : CommandLine.ParseDomain(name, "trace");
+            DomainRef? reference = name is null ? null : CommandLine.ParseDomain(name, result);
             if (built is not null && (name is not null || GuestOptions.IsGiven(result, guest.Connect)))
             {
                 throw UserError.Usage($"{(name is not null ? $"domain '{name}'" : "--connect")} and a guest to build exclude each other; give one of --demo, --kernel FILE and DOMAIN --connect SOCKET");
@@ -48,6 +50,7 @@ internal static class TraceCommand
                 Hypervisor = built ?? guest.ReadConnected(result, "trace DOMAIN"),
                 Domain = reference,
                 Choice = events.Read(result),
+                Symbols = symbols.Read(result),
                 Json = result.GetValue(json),
                 DenyProtectionClears = result.GetValue(deny),
                 Lossless = result.GetValue(lossless),

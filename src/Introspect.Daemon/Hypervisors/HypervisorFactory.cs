@@ -26,7 +26,7 @@ internal sealed class HypervisorFactory : IHypervisorFactory
         try
         {
             var domain = Build(core.Toolstack, image, spec);
-            return new(core, domain.Id, new ToolstackConsole(core.Toolstack), image.Symbols, image.Demo, domain.Unpause, domain);
+            return new(core, domain.Id, new ToolstackConsole(core.Toolstack), image.Symbols, image.Demo, domain.Unpause, domain) { LoadAddress = image.LoadAddress };
         }
         catch
         {
@@ -97,6 +97,7 @@ internal sealed class HypervisorFactory : IHypervisorFactory
             Name = image.Name,
             MemoryBytes = (ulong)spec.MemoryMiB << 20,
             Vendor = spec.Vendor,
+            Vcpus = (uint)spec.Vcpus,
         });
         if (!PvhLoader.TryLoad(image.Image, image.Boot, domain, out var entry, out var error))
         {

@@ -1,4 +1,5 @@
-using System.Diagnostics.CodeAnalysis;
+using Introspect.Daemon.Cli;
+using Introspect.Daemon.Symbols;
 using Introspect.Hypervisor;
 
 namespace Introspect.Daemon.Hypervisors;
@@ -9,13 +10,6 @@ internal interface IConsoleSource
     /// <summary>Copies what a domain wrote since <paramref name="position"/>, and moves the position on.</summary>
     /// <returns>Bytes copied; 0 when there is nothing new or the domain is gone.</returns>
     int Read(DomainId domain, ref ulong position, Span<byte> destination);
-}
-
-/// <summary>Names for guest addresses.</summary>
-internal interface ISymbolSource
-{
-    /// <summary>The nearest symbol at or below an address.</summary>
-    bool TryFind(ulong address, [NotNullWhen(true)] out string? name, out ulong offset);
 }
 
 /// <summary>An open hypervisor with what belongs to the guest that was built on it, if one was.</summary>
@@ -54,11 +48,28 @@ internal sealed class HypervisorSession : IDisposable
     /// <summary>Symbols of the image that was built.</summary>
     public ISymbolSource? Symbols { get; }
 
+    /// <summary>Where an address of the image that was built was loaded, for one that has no page tables yet.</summary>
+    public Func<ulong, GuestPhysical?>? LoadAddress { get; init; }
+
     /// <summary>What to watch on the demo guest, where that was built.</summary>
     public DemoPlan? Demo { get; }
 
     /// <summary>Lets the built domain run. The monitor is attached before, so that the first instruction is seen.</summary>
     public void Start() => _start?.Invoke();
+
+    /// <summary>Opens a domain as a user named it.</summary>
+    /// <exception cref="UserError">There is none.</exception>
+    public IDomain OpenDomain(DomainRef domain)
+    {
+        try
+        {
+            return Hypervisor.Open(domain);
+        }
+        catch (HypervisorException e) when (e.Error == Errno.ESRCH)
+        {
+            throw UserError.Failure($"domain '{domain}': there is none{Suggestion.For(domain.ToString(), Hypervisor.ListDomains().Select(d => d.Name))}; 'introspect list' shows those that are there", e);
+        }
+    }
 
     /// <inheritdoc/>
     public void Dispose()

@@ -45,6 +45,12 @@ internal sealed record HypervisorSpec
     /// <summary>Memory of the guest, MiB.</summary>
     public int MemoryMiB { get; init; } = DefaultMemoryMiB;
 
+    /// <summary>Most vCPUs of a guest that is built.</summary>
+    public const int MaxVcpus = 128;
+
+    /// <summary>vCPUs of the guest; all but the first are down until it starts them.</summary>
+    public int Vcpus { get; init; } = 1;
+
     /// <summary>Whose virtualisation the core plays.</summary>
     public CpuVendor Vendor { get; init; } = CpuVendor.Vmx;
 

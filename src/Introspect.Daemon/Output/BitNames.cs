@@ -27,13 +27,45 @@ internal static class BitNames
 
     /// <summary>Appends which bits a write sets and clears: <c> +SMEP -TS</c>. Nothing for a register without named bits.</summary>
     public static void AppendChange(StringBuilder line, ControlRegisterIndex register, ulong old, ulong value) =>
-        Append(line, register switch
+        Append(line, TableOf(register), old, value);
+
+    /// <summary>Appends the names of the bits that are set: <c> PE PG</c>.</summary>
+    public static void AppendSet(StringBuilder line, ControlRegisterIndex register, ulong value)
+    {
+        var names = TableOf(register);
+        for (; value != 0; value &= value - 1)
         {
-            ControlRegisterIndex.Cr0 => Cr0,
-            ControlRegisterIndex.Cr4 => Cr4,
-            ControlRegisterIndex.Xcr0 => Xcr0,
-            _ => null,
-        }, old, value);
+            var bit = System.Numerics.BitOperations.TrailingZeroCount(value);
+            line.Append(' ').Append(names is not null && names.TryGetValue(bit, out var name) ? name : $"bit{bit}");
+        }
+    }
+
+    /// <summary>The mask of a bit by its name, upper or lower case.</summary>
+    public static bool TryGetBit(ControlRegisterIndex register, string name, out ulong mask)
+    {
+        foreach (var (bit, known) in TableOf(register) ?? [])
+        {
+            if (known.Equals(name, StringComparison.OrdinalIgnoreCase))
+            {
+                mask = 1UL << bit;
+                return true;
+            }
+        }
+
+        mask = 0;
+        return false;
+    }
+
+    /// <summary>The names of a register's bits, lowest first; none for one whose bits have no names.</summary>
+    public static IReadOnlyCollection<string> NamesOf(ControlRegisterIndex register) => (IReadOnlyCollection<string>?)TableOf(register)?.Values ?? [];
+
+    private static Dictionary<int, string>? TableOf(ControlRegisterIndex register) => register switch
+    {
+        ControlRegisterIndex.Cr0 => Cr0,
+        ControlRegisterIndex.Cr4 => Cr4,
+        ControlRegisterIndex.Xcr0 => Xcr0,
+        _ => null,
+    };
 
     /// <summary>Appends which bits a write of an MSR sets and clears.</summary>
     public static void AppendMsrChange(StringBuilder line, ulong msr, ulong old, ulong value) =>

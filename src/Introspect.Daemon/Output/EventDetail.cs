@@ -10,6 +10,12 @@ namespace Introspect.Daemon.Output;
 /// <summary>What an event is about, in words: the part of a line that depends on the reason.</summary>
 internal static class EventDetail
 {
+    /// <summary><c>MEM_PAGING_DROP_PAGE</c>.</summary>
+    public const uint PagingDropped = 1;
+
+    /// <summary><c>MEM_PAGING_EVICT_FAIL</c>.</summary>
+    public const uint PagingFailed = 2;
+
     /// <summary>Appends the detail of an event.</summary>
     public static void Append(StringBuilder line, in VmEvent e, CpuVendor vendor)
     {
@@ -17,6 +23,13 @@ internal static class EventDetail
         {
             case VmEventReason.MemAccess:
                 AppendAccess(line, e.MemAccess);
+                break;
+            case VmEventReason.MemPaging:
+                Text(line, $"gfn 0x{e.MemPaging.Gfn:x} type {e.MemPaging.P2mType}");
+                line.Append((e.MemPaging.Flags & PagingDropped) != 0 ? " dropped" : "").Append((e.MemPaging.Flags & PagingFailed) != 0 ? " failed" : "");
+                break;
+            case VmEventReason.MemSharing:
+                Text(line, $"gfn 0x{e.MemSharing.Gfn:x} type {e.MemSharing.P2mType}");
                 break;
             case VmEventReason.WriteCtrlreg:
                 Text(line, $"{Register(e.WriteCtrlreg.Index)} 0x{e.WriteCtrlreg.OldValue:x} -> 0x{e.WriteCtrlreg.NewValue:x}");
@@ -37,22 +50,46 @@ internal static class EventDetail
             case VmEventReason.Cpuid:
                 Text(line, $"leaf 0x{e.Cpuid.Leaf:x} subleaf 0x{e.Cpuid.Subleaf:x} -> eax 0x{(uint)e.Registers.Rax:x} ebx 0x{(uint)e.Registers.Rbx:x} ecx 0x{(uint)e.Registers.Rcx:x} edx 0x{(uint)e.Registers.Rdx:x}");
                 break;
+            case VmEventReason.GuestRequest:
+                // What a request is about is between the guest and its monitor: these are what a hypercall passes.
+                Text(line, $"cpl {Cpl(e.Registers)} rdi 0x{e.Registers.Rdi:x} rsi 0x{e.Registers.Rsi:x} rdx 0x{e.Registers.Rdx:x}");
+                break;
+            case VmEventReason.PrivilegedCall:
+                Text(line, $"cpl {Cpl(e.Registers)}");
+                break;
+            case VmEventReason.EmulUnimplemented:
+                Text(line, $"cpl {Cpl(e.Registers)} the emulator has no code for the instruction");
+                break;
             case VmEventReason.Interrupt:
                 AppendInterrupt(line, e.Interrupt);
                 break;
             case VmEventReason.DescriptorAccess:
                 Text(line, $"{(e.DescAccess.IsWrite != 0 ? "load" : "store")} {Descriptor(e.DescAccess.Descriptor)}");
+                if (vendor == CpuVendor.Vmx && e.DescAccess.InstrInfo != 0)
+                {
+                    Text(line, $" info 0x{e.DescAccess.InstrInfo:x} displacement 0x{e.DescAccess.ExitQualification:x}");
+                }
+
                 break;
             case VmEventReason.VmExit:
-                Text(line, $"{ExitNames.Of(vendor, e.VmExit.ExitReason) ?? "exit"} 0x{e.VmExit.ExitReason:x} qualification 0x{e.VmExit.Qualification:x}");
+                Text(line, $"{ExitNames.Of(vendor, e.VmExit.ExitReason) ?? "exit"} 0x{e.VmExit.ExitReason:x} {(vendor == CpuVendor.Vmx ? "qualification" : "exitinfo1")} 0x{e.VmExit.Qualification:x}");
+                if (vendor == CpuVendor.Svm && e.VmExitSvm.ExitInfo2 != 0)
+                {
+                    Text(line, $" exitinfo2 0x{e.VmExitSvm.ExitInfo2:x}");
+                }
+
                 break;
             case VmEventReason.IoInstruction:
                 Text(line, $"{(e.Io.In != 0 ? "in" : "out")} port 0x{e.Io.Port:x} bytes {e.Io.Bytes}{(e.Io.StringOp != 0 ? " string" : "")}");
                 break;
             default:
+                Text(line, $"reason {(uint)e.Reason}");
                 break;
         }
     }
+
+    /// <summary>The privilege level of the code that caused an event: that of SS, whose hidden part has it in every mode.</summary>
+    public static int Cpl(in VmEventRegisters registers) => (int)(registers.Ss.AccessRights >> 5 & 3);
 
     /// <summary>A control register's name.</summary>
     public static string Register(ControlRegisterIndex index) => index switch

@@ -2,7 +2,7 @@ using System.Buffers;
 using System.Globalization;
 using System.Text.Encodings.Web;
 using System.Text.Json;
-using Introspect.Daemon.Hypervisors;
+using Introspect.Daemon.Symbols;
 using Introspect.Daemon.Tracing;
 using Introspect.Hypervisor;
 using Introspect.Hypervisor.Abi;
@@ -87,6 +87,28 @@ internal sealed class JsonFormatter : IDisposable
         }
 
         _json.WriteEndObject();
+        _json.WriteStartObject("reasons");
+        foreach (var (reason, count) in summary.ByReason)
+        {
+            if (!summary.Reasons.TryGetValue(reason, out var about))
+            {
+                continue;
+            }
+
+            _json.WriteStartObject(ReasonNames.Of(reason));
+            _json.WriteNumber("events", count);
+            _json.WriteNumber("vcpu_paused_seconds", Math.Round(about.Paused.TotalSeconds, 9));
+            _json.WriteStartObject("topics");
+            foreach (var (topic, times) in about.Topics)
+            {
+                _json.WriteNumber(topic, times);
+            }
+
+            _json.WriteEndObject();
+            _json.WriteEndObject();
+        }
+
+        _json.WriteEndObject();
         return End();
     }
 
@@ -107,7 +129,31 @@ internal sealed class JsonFormatter : IDisposable
                     Hex("gla", e.MemAccess.Gla);
                 }
 
+                _json.WriteBoolean("with_gla", (e.MemAccess.Flags & MemAccessFlags.FaultWithGla) != 0);
                 _json.WriteBoolean("page_walk", (e.MemAccess.Flags & MemAccessFlags.FaultInGpt) != 0);
+                break;
+            case VmEventReason.MemPaging:
+                _json.WriteStartObject("mem_paging");
+                Hex("gfn", e.MemPaging.Gfn);
+                _json.WriteNumber("p2m_type", e.MemPaging.P2mType);
+                _json.WriteBoolean("dropped", (e.MemPaging.Flags & EventDetail.PagingDropped) != 0);
+                _json.WriteBoolean("failed", (e.MemPaging.Flags & EventDetail.PagingFailed) != 0);
+                break;
+            case VmEventReason.MemSharing:
+                _json.WriteStartObject("mem_sharing");
+                Hex("gfn", e.MemSharing.Gfn);
+                _json.WriteNumber("p2m_type", e.MemSharing.P2mType);
+                break;
+            case VmEventReason.GuestRequest:
+                _json.WriteStartObject("guest_request");
+                _json.WriteNumber("cpl", EventDetail.Cpl(e.Registers));
+                Hex("rdi", e.Registers.Rdi);
+                Hex("rsi", e.Registers.Rsi);
+                Hex("rdx", e.Registers.Rdx);
+                break;
+            case VmEventReason.PrivilegedCall or VmEventReason.EmulUnimplemented:
+                _json.WriteStartObject(ReasonNames.Of(e.Reason));
+                _json.WriteNumber("cpl", EventDetail.Cpl(e.Registers));
                 break;
             case VmEventReason.WriteCtrlreg:
                 _json.WriteStartObject("write_ctrlreg");
@@ -141,6 +187,7 @@ internal sealed class JsonFormatter : IDisposable
                 break;
             case VmEventReason.Cpuid:
                 _json.WriteStartObject("cpuid");
+                _json.WriteNumber("insn_length", e.Cpuid.InsnLength);
                 Hex("leaf", e.Cpuid.Leaf);
                 Hex("subleaf", e.Cpuid.Subleaf);
                 Hex("eax", (uint)e.Registers.Rax);
@@ -163,6 +210,12 @@ internal sealed class JsonFormatter : IDisposable
                 _json.WriteStartObject("descriptor_access");
                 _json.WriteString("register", EventDetail.Descriptor(e.DescAccess.Descriptor));
                 _json.WriteString("access", e.DescAccess.IsWrite != 0 ? "load" : "store");
+                if (vendor == CpuVendor.Vmx)
+                {
+                    Hex("instruction_info", e.DescAccess.InstrInfo);
+                    Hex("qualification", e.DescAccess.ExitQualification);
+                }
+
                 break;
             case VmEventReason.VmExit:
                 _json.WriteStartObject("vmexit");
@@ -174,6 +227,11 @@ internal sealed class JsonFormatter : IDisposable
                 }
 
                 Hex("qualification", e.VmExit.Qualification);
+                if (vendor == CpuVendor.Svm)
+                {
+                    Hex("exit_info2", e.VmExitSvm.ExitInfo2);
+                }
+
                 break;
             case VmEventReason.IoInstruction:
                 _json.WriteStartObject("io_instruction");
@@ -183,7 +241,7 @@ internal sealed class JsonFormatter : IDisposable
                 _json.WriteBoolean("string", e.Io.StringOp != 0);
                 break;
             default:
-                // The other reasons carry nothing but the registers.
+                // A reason that no header knows: what it carries is unknown, too.
                 return;
         }
 

@@ -1,6 +1,6 @@
 using System.Globalization;
 using System.Text;
-using Introspect.Daemon.Hypervisors;
+using Introspect.Daemon.Symbols;
 using Introspect.Hypervisor.Abi;
 
 namespace Introspect.Daemon.Output;
@@ -33,6 +33,11 @@ internal sealed class TextFormatter(Palette palette, ISymbolSource? symbols)
         _line.Append(' ', Math.Max(0, DetailWidth - (_line.Length - detail)));
         _line.Append("  at ");
         AppendPlace(e.Registers.Rip);
+        if (e.AltP2mIndex != 0)
+        {
+            _line.Append(CultureInfo.InvariantCulture, $"  view {e.AltP2mIndex}");
+        }
+
         AppendVerdict(context);
         return _line;
     }

@@ -17,6 +17,9 @@ internal sealed record TraceSummary
     /// <summary>Events that were shown, by reason, most frequent first.</summary>
     public required IReadOnlyList<(VmEventReason Reason, long Count)> ByReason { get; init; }
 
+    /// <summary>What the events of a reason were about, and how long vCPUs stood still for them.</summary>
+    public IReadOnlyDictionary<VmEventReason, ReasonSummary> Reasons { get; init; } = new Dictionary<VmEventReason, ReasonSummary>();
+
     /// <summary>How long the domain was watched.</summary>
     public required TimeSpan Elapsed { get; init; }
 
@@ -42,7 +45,14 @@ internal sealed record TraceSummary
         text.Append(CultureInfo.InvariantCulture, $"domain {Domain}: {Events} events in {Elapsed.TotalSeconds:0.000} s ({EventsPerSecond:0} events/s), ended by {End}\n");
         foreach (var (reason, count) in ByReason)
         {
-            text.Append(CultureInfo.InvariantCulture, $"  {ReasonNames.Of(reason).PadRight(ReasonNames.Width)}  {count,10}\n");
+            text.Append(CultureInfo.InvariantCulture, $"  {ReasonNames.Of(reason).PadRight(ReasonNames.Width)}  {count,10}");
+            if (Reasons.TryGetValue(reason, out var summary))
+            {
+                text.Append(CultureInfo.InvariantCulture, $"  {(Elapsed > TimeSpan.Zero ? count / Elapsed.TotalSeconds : 0),9:0.0}/s  stood still {summary.Paused.TotalMilliseconds,9:0.000} ms");
+                summary.AppendTopics(text);
+            }
+
+            text.Append('\n');
         }
 
         var share = Elapsed > TimeSpan.Zero ? 100 * VcpuPaused.TotalSeconds / Elapsed.TotalSeconds : 0;

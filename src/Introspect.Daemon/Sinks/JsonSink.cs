@@ -1,5 +1,5 @@
-using Introspect.Daemon.Hypervisors;
 using Introspect.Daemon.Output;
+using Introspect.Daemon.Symbols;
 using Introspect.Hypervisor;
 using Introspect.Rules.Pump;
 

@@ -14,13 +14,16 @@ namespace Introspect.Daemon.Tracing;
 /// <param name="steps">Instructions to step each time; 0 for none.</param>
 /// <param name="optional">What the hypervisor cannot send is left out instead of refused.</param>
 /// <param name="demo">Where the demo guest's sequence is, where that is watched.</param>
-internal sealed class TraceHandler(EventSelection selection, int steps, bool optional, DemoPlan? demo) : IEventHandler
+/// <param name="from">The only place where stepping begins, a breakpoint of the selection; null: at the guest's own events.</param>
+internal sealed class TraceHandler(EventSelection selection, int steps, bool optional, DemoPlan? demo, GuestPhysical? from = null) : IEventHandler
 {
     /// <summary>The handler's name in records.</summary>
     public const string HandlerName = "trace";
 
     // Steps left, by vCPU; touched by the pump thread alone.
     private readonly Dictionary<uint, int> _left = [];
+
+    private readonly HashSet<GuestPhysical> _breakpoints = [.. selection.Breakpoints];
 
     /// <inheritdoc/>
     public string Name => HandlerName;
@@ -38,6 +41,22 @@ internal sealed class TraceHandler(EventSelection selection, int steps, bool opt
             subscription.Memory(first, count, watched);
         }
 
+        foreach (var breakpoint in selection.Breakpoints)
+        {
+            subscription.Breakpoint(breakpoint);
+        }
+
+        if (selection.InView)
+        {
+            subscription.InView();
+        }
+
+        if (selection.Interrupts)
+        {
+            subscription.Interrupt(optional);
+        }
+
+        subscription.InAddressSpaces([.. selection.AddressSpaces]);
         subscription.ObserveDecided();
     }
 
@@ -51,6 +70,12 @@ internal sealed class TraceHandler(EventSelection selection, int steps, bool opt
 
         switch (request.Reason)
         {
+            case VmEventReason.Singlestep:
+                return Step(request.VcpuId, request.Registers.Rip) ? Verdict.Pass : Verdict.Allow.WithSinglestepOff();
+            case VmEventReason.SoftwareBreakpoint when IsOwn(in request, out var place):
+                return (from is null || from == place) && Begin(request.VcpuId) ? Verdict.Allow.WithSinglestepOn() : Verdict.Pass;
+            case var _ when from is not null:
+                return Verdict.Pass;
             case VmEventReason.Cpuid when demo is not null && request.Registers.Rip + request.Cpuid.InsnLength == demo.StepStart:
                 return Begin(request.VcpuId) ? Verdict.Allow.WithSinglestepOn() : Verdict.Pass;
             case VmEventReason.SoftwareBreakpoint when demo is null:
@@ -58,11 +83,15 @@ internal sealed class TraceHandler(EventSelection selection, int steps, bool opt
                 return Begin(request.VcpuId) ? Verdict.Reinject.WithSinglestepOn() : Verdict.Pass;
             case VmEventReason.GuestRequest when demo is null:
                 return Begin(request.VcpuId) ? Verdict.Allow.WithSinglestepOn() : Verdict.Pass;
-            case VmEventReason.Singlestep:
-                return Step(request.VcpuId, request.Registers.Rip) ? Verdict.Pass : Verdict.Allow.WithSinglestepOff();
             default:
                 return Verdict.Pass;
         }
+    }
+
+    private bool IsOwn(ref readonly VmEvent request, out GuestPhysical place)
+    {
+        place = new Gfn(request.Debug.Gfn).Address + ((request.Registers.CsBase + request.Registers.Rip) & (Gfn.PageSize - 1));
+        return _breakpoints.Contains(place);
     }
 
     private bool Begin(uint vcpu)
@@ -88,7 +117,7 @@ internal sealed class TraceHandler(EventSelection selection, int steps, bool opt
     {
         _ = wanted switch
         {
-            MonitorEvent.ControlRegister e => subscription.ControlRegister(e.Register, e.WatchMask, e.Sync, optional: optional),
+            MonitorEvent.ControlRegister e => subscription.ControlRegister(e.Register, e.WatchMask, e.Sync, optional: optional, onChangeOnly: e.OnChangeOnly),
             MonitorEvent.Msr e => subscription.Msr(e.Number, e.OnChangeOnly, optional: optional),
             MonitorEvent.Cpuid => subscription.Cpuid(optional),
             MonitorEvent.SoftwareBreakpoint => subscription.SoftwareBreakpoint(optional),

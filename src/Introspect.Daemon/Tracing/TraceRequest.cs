@@ -1,5 +1,5 @@
-using Introspect.Daemon.Cli;
 using Introspect.Daemon.Hypervisors;
+using Introspect.Daemon.Symbols;
 using Introspect.Hypervisor;
 
 namespace Introspect.Daemon.Tracing;
@@ -15,6 +15,9 @@ internal sealed record TraceRequest
 
     /// <summary>What to watch; when it is empty, everything that needs no value.</summary>
     public required EventChoice Choice { get; init; }
+
+    /// <summary>Where symbols are; null: in the image that is booted.</summary>
+    public SymbolSpec? Symbols { get; init; }
 
     /// <summary>NDJSON instead of lines for people.</summary>
     public bool Json { get; init; }

@@ -1,8 +1,8 @@
 using Introspect.Daemon.Cli;
 using Introspect.Daemon.Hypervisors;
 using Introspect.Daemon.Output;
+using Introspect.Daemon.Symbols;
 using Introspect.Hypervisor;
-using Introspect.Hypervisor.Abi;
 using Introspect.Rules.Handlers;
 using Introspect.Rules.Pump;
 
@@ -12,7 +12,7 @@ namespace Introspect.Daemon.Tracing;
 /// One trace: attaches to a domain, lets it run, shows events and console as they come, and ends when the guest
 /// does, or the user, or a limit.
 /// </summary>
-internal sealed class TraceSession(TraceRequest request, HypervisorSession hypervisor, ITraceOutput output, TimeProvider time)
+internal sealed class TraceSession(TraceRequest request, HypervisorSession hypervisor, ISymbolSource? symbols, ITraceOutput output, TimeProvider time)
 {
     // Records that wait for the output. A terminal shows some thousand lines a second; a guest makes a million.
     private const int RecordCapacity = 1 << 16;
@@ -22,8 +22,8 @@ internal sealed class TraceSession(TraceRequest request, HypervisorSession hyper
 
     private static readonly TimeSpan PollInterval = TimeSpan.FromMilliseconds(20);
 
-    private readonly long[] _shownByReason = new long[PumpStatistics.ReasonCount];
     private DomainInfo _info = null!;
+    private ReasonCounter _counter = null!;
     private ConsoleReader? _console;
     private long _shown;
 
@@ -35,8 +35,9 @@ internal sealed class TraceSession(TraceRequest request, HypervisorSession hyper
     {
         using var domain = Open();
         _info = domain.GetInfo();
+        _counter = new(_info.Vendor);
         _console = hypervisor.Console is { } source ? new(source, domain.Id) : null;
-        using var pump = new EventPump(domain, Handlers(), new() { RecordCapacity = RecordCapacity, RecordPolicy = request.Lossless ? RecordPolicy.Block : RecordPolicy.DropNewest });
+        using var pump = new EventPump(domain, Handlers(domain), new() { RecordCapacity = RecordCapacity, RecordPolicy = request.Lossless ? RecordPolicy.Block : RecordPolicy.DropNewest });
         using var limits = CancellationTokenSource.CreateLinkedTokenSource(cancellationToken);
         var started = time.GetTimestamp();
         try
@@ -45,7 +46,11 @@ internal sealed class TraceSession(TraceRequest request, HypervisorSession hyper
         }
         catch (PumpStartException e)
         {
-            throw UserError.Failure($"domain {_info.Id}: {e.Message}; leave those events out, or use --all, which takes what there is", e);
+            throw UserError.Failure(e.Unsupported.Count != 0
+                ? $"domain {_info.Id}: this hypervisor does not offer {string.Join(", ", e.Unsupported)} on it; leave them out, or use --all, which takes what there is"
+                : request.Choice.Selection.InView && e.InnerException is HypervisorException { Error: Errno.EOPNOTSUPP }
+                    ? $"domain {_info.Id}: this hypervisor has no altp2m views for it; leave --view out"
+                    : $"domain {_info.Id}: {e.Message}; leave that out", e);
         }
 
         string end;
@@ -78,25 +83,25 @@ internal sealed class TraceSession(TraceRequest request, HypervisorSession hyper
     {
         var reference = request.Domain ?? hypervisor.Built
             ?? throw new InvalidOperationException("a trace without a domain and without a guest that was built");
-        try
-        {
-            return hypervisor.Hypervisor.Open(reference);
-        }
-        catch (HypervisorException e) when (e.Error == Errno.ESRCH)
-        {
-            throw UserError.Failure($"domain '{reference}': there is none; 'introspect list' shows those that are there", e);
-        }
+        return hypervisor.OpenDomain(reference);
     }
 
-    private List<HandlerRegistration> Handlers()
+    private List<HandlerRegistration> Handlers(IDomain domain)
     {
-        var (selection, steps, everything) = request.Choice;
-        if (selection.IsEmpty)
+        var choice = request.Choice;
+        if (choice.IsEmpty)
         {
-            (selection, steps, everything) = EventPresets.For(hypervisor.Demo);
+            var preset = EventPresets.For(hypervisor.Demo);
+            choice = preset with { Selection = preset.Selection with { AddressSpaces = choice.Selection.AddressSpaces } };
         }
 
-        var handlers = new List<HandlerRegistration> { new(new TraceHandler(selection, steps, everything, hypervisor.Demo), Order: 1000) };
+        var (selection, from) = (choice.Selection, default(GuestPhysical?));
+        if (!choice.Places.IsEmpty)
+        {
+            (selection, from) = new PlaceResolver(domain, symbols, selection.AddressSpaces, hypervisor.LoadAddress).Resolve(choice);
+        }
+
+        var handlers = new List<HandlerRegistration> { new(new TraceHandler(selection, choice.Steps, choice.Everything, hypervisor.Demo, from), Order: 1000) };
         if (request.DenyProtectionClears)
         {
             handlers.Add(new(new ProtectCr4Handler(), Order: 0));
@@ -164,7 +169,7 @@ internal sealed class TraceSession(TraceRequest request, HypervisorSession hyper
         while ((request.Count is not { } count || _shown < count) && pump.Records.TryRead(out var record))
         {
             output.Event(record, _info);
-            _shownByReason[(uint)record.Reason < PumpStatistics.ReasonCount ? (int)record.Reason : 0]++;
+            _counter.Count(record);
             if (++_shown % RecordsBetweenConsole == 0)
             {
                 ShowConsole(toEnd: false);
@@ -179,11 +184,8 @@ internal sealed class TraceSession(TraceRequest request, HypervisorSession hyper
     {
         Domain = _info.Id,
         End = end,
-        ByReason =
-        [
-            .. _shownByReason.Select((count, reason) => (Reason: (VmEventReason)reason, Count: count))
-                .Where(r => r.Count != 0).OrderByDescending(r => r.Count).ThenBy(r => r.Reason),
-        ],
+        ByReason = _counter.ByReason,
+        Reasons = _counter.Reasons,
         Elapsed = elapsed,
         VcpuPaused = statistics.VcpuPausedTime,
         Dropped = statistics.DroppedRecords,

@@ -46,6 +46,8 @@ internal static class DomctlCommand
     public const uint VmtraceOp = 84;
     public const uint GetPagingMempoolSize = 85;
     public const uint SetPagingMempoolSize = 86;
+    public const uint GdbsxPauseVcpu = 1001;
+    public const uint GdbsxUnpauseVcpu = 1002;
 }
 
 /// <summary>Which interface version of domctl and sysctl each release of Xen speaks.</summary>
@@ -139,6 +141,7 @@ internal struct XenDomctl
     [FieldOffset(16)] public DomctlVmEventOp VmEventOp;
     [FieldOffset(16)] public DomctlMonitorOp MonitorOp;
     [FieldOffset(16)] public DomctlSetAccessRequired AccessRequired;
+    [FieldOffset(16)] public DomctlGdbsxPauseVcpu GdbsxPauseVcpu;
 }
 
 /// <summary>Bits of <see cref="DomctlCreateDomain.Flags"/> (<c>XEN_DOMCTL_CDF_*</c>).</summary>
@@ -360,4 +363,11 @@ internal struct DomctlDebugOp
 internal struct DomctlSetAccessRequired
 {
     public byte AccessRequired;
+}
+
+/// <summary><c>struct xen_domctl_gdbsx_pauseunp_vcpu</c>.</summary>
+[StructLayout(LayoutKind.Sequential)]
+internal struct DomctlGdbsxPauseVcpu
+{
+    public uint Vcpu;
 }

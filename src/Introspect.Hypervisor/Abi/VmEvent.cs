@@ -40,6 +40,12 @@ public unsafe struct VmEvent
     /// <summary><c>u.mem_access</c>.</summary>
     [FieldOffset(24)] public VmEventMemAccess MemAccess;
 
+    /// <summary><c>u.mem_paging</c>.</summary>
+    [FieldOffset(24)] public VmEventPaging MemPaging;
+
+    /// <summary><c>u.mem_sharing</c>.</summary>
+    [FieldOffset(24)] public VmEventSharing MemSharing;
+
     /// <summary><c>u.write_ctrlreg</c>.</summary>
     [FieldOffset(24)] public VmEventWriteCtrlreg WriteCtrlreg;
 
@@ -104,6 +110,33 @@ public struct VmEventMemAccess
 
     /// <summary>What was violated, and what is known of the address.</summary>
     public MemAccessFlags Flags;
+
+    private uint _pad;
+}
+
+/// <summary><c>struct vm_event_paging</c>.</summary>
+[StructLayout(LayoutKind.Sequential)]
+public struct VmEventPaging
+{
+    /// <summary>Guest frame number of the page.</summary>
+    public ulong Gfn;
+
+    /// <summary>What the page is in the p2m (<c>p2m_type_t</c>).</summary>
+    public uint P2mType;
+
+    /// <summary><c>MEM_PAGING_*</c>: 1 the page is dropped, 2 paging it in failed.</summary>
+    public uint Flags;
+}
+
+/// <summary><c>struct vm_event_sharing</c>.</summary>
+[StructLayout(LayoutKind.Sequential)]
+public struct VmEventSharing
+{
+    /// <summary>Guest frame number of the page.</summary>
+    public ulong Gfn;
+
+    /// <summary>What the page is in the p2m (<c>p2m_type_t</c>).</summary>
+    public uint P2mType;
 
     private uint _pad;
 }

@@ -51,6 +51,41 @@ internal sealed class CoreDomain : IDomain
     public void Unpause() => _calls.Domctl(DomctlCommand.UnpauseDomain, Number, $"unpausing domain {Id}");
 
     /// <inheritdoc/>
+    public void PauseVcpu(VcpuId vcpu) => Hold(DomctlCommand.GdbsxPauseVcpu, vcpu, "holding");
+
+    /// <inheritdoc/>
+    public void UnpauseVcpu(VcpuId vcpu) => Hold(DomctlCommand.GdbsxUnpauseVcpu, vcpu, "letting go of");
+
+    /// <inheritdoc/>
+    public Gfn AddFrame()
+    {
+        GrowBy(1);
+        var gfn = _calls.MaximumGfn(Number) + 1;
+        try
+        {
+            _calls.Populate(Number, [gfn]);
+            return new(gfn);
+        }
+        catch (HypervisorException)
+        {
+            GrowBy(-1);
+            throw;
+        }
+    }
+
+    /// <inheritdoc/>
+    public void RemoveFrame(Gfn gfn)
+    {
+        if (!_calls.TryDepopulate(Number, [gfn.Value]))
+        {
+            throw new HypervisorException(Errno.EINVAL, $"taking frame {gfn} of domain {Id}: it is not there");
+        }
+
+        InvalidateMemory();
+        GrowBy(-1);
+    }
+
+    /// <inheritdoc/>
     public VcpuState ReadVcpu(VcpuId vcpu)
     {
         ToolstackCalls.Check(ReadVcpu(vcpu, out var state), $"reading vCPU {vcpu} of domain {Id}");
@@ -121,6 +156,7 @@ internal sealed class CoreDomain : IDomain
         try
         {
             found = MonitorRecovery.Run(_calls, this);
+            LetGoOfVcpus();
         }
         finally
         {
@@ -162,6 +198,36 @@ internal sealed class CoreDomain : IDomain
 
     /// <summary>Lets go of what is mapped: the physmap changes.</summary>
     internal void InvalidateMemory() => _memory.Invalidate();
+
+    private void GrowBy(long pages)
+    {
+        const ulong KibibytesPerPage = Gfn.PageSize / 1024;
+        var limit = ToolstackCalls.Domctl(DomctlCommand.MaxMem, Number);
+        limit.MaxMem.MaxMemKb = (_calls.GetDomainInfo(Number).MaxPages + (ulong)pages) * KibibytesPerPage;
+        _calls.Call(ref limit, default, $"changing the memory limit of domain {Id} by {pages} pages");
+    }
+
+    private void Hold(uint command, VcpuId vcpu, string what) =>
+        ToolstackCalls.Check(TryHold(command, vcpu), $"{what} vCPU {vcpu} of domain {Id}");
+
+    private Errno TryHold(uint command, VcpuId vcpu)
+    {
+        var domctl = ToolstackCalls.Domctl(command, Number);
+        domctl.GdbsxPauseVcpu.Vcpu = vcpu.Value;
+        return _calls.TryCall(ref domctl, default);
+    }
+
+    // A monitor that dies in the step of one vCPU leaves the others held.
+    private void LetGoOfVcpus()
+    {
+        var vcpus = unchecked(_calls.GetDomainInfo(Number).MaxVcpuId + 1);
+        for (uint vcpu = 0; vcpu < vcpus; vcpu++)
+        {
+            for (var pauses = 0; pauses < MaxPauses && TryHold(DomctlCommand.GdbsxUnpauseVcpu, new(vcpu)) == Errno.None; pauses++)
+            {
+            }
+        }
+    }
 
     private static Span<byte> FindRecord(Span<byte> context, ushort type, uint instance)
     {

@@ -92,7 +92,7 @@ public ref struct HandlerContext
 
     /// <summary>Gives the bytes that emulation reads in place of memory, for <see cref="Verdict.EmulateWithReadData"/>.</summary>
     /// <param name="data">At most <see cref="VmEvent.MaxEmulReadBytes"/> bytes.</param>
-    public void SetEmulationReadData(ReadOnlySpan<byte> data)
+    public void SetEmulationReadData(scoped ReadOnlySpan<byte> data)
     {
         ArgumentOutOfRangeException.ThrowIfGreaterThan(data.Length, VmEvent.MaxEmulReadBytes, nameof(data));
         var bytes = Bytes();
@@ -104,7 +104,7 @@ public ref struct HandlerContext
 
     /// <summary>Gives the instruction bytes that emulation runs, for <see cref="Verdict.EmulateInstruction"/>.</summary>
     /// <param name="instruction">At most <see cref="VmEvent.MaxEmulInsnBytes"/> bytes.</param>
-    public void SetEmulationInstruction(ReadOnlySpan<byte> instruction)
+    public void SetEmulationInstruction(scoped ReadOnlySpan<byte> instruction)
     {
         ArgumentOutOfRangeException.ThrowIfGreaterThan(instruction.Length, VmEvent.MaxEmulInsnBytes, nameof(instruction));
         var bytes = Bytes();

@@ -1,8 +1,10 @@
+using Introspect.Hypervisor;
 using Introspect.Hypervisor.Abi;
+using Introspect.Rules.Responses;
 
 namespace Introspect.Rules.Handlers;
 
-internal readonly record struct ControlRegisterWish(ControlRegisterIndex Register, ulong WatchMask, bool Sync, bool MayDeny, bool Optional);
+internal readonly record struct ControlRegisterWish(ControlRegisterIndex Register, ulong WatchMask, bool Sync, bool MayDeny, bool Optional, bool OnChangeOnly = false);
 
 internal readonly record struct MsrWish(uint Number, bool OnChangeOnly, bool MayDeny, bool Optional);
 
@@ -20,6 +22,9 @@ internal sealed class HandlerSubscription
     private uint[] _msrNumbers = [];
     private bool[] _msrOnChangeOnly = [];
     private RangeWish[] _ranges = [];
+    private ulong[] _breakpoints = [];
+    private ulong[] _addressSpaces = [];
+    private uint _unchangedRegisters;
     private uint _simpleReasons;
 
     public List<ControlRegisterWish> ControlRegisters { get; } = [];
@@ -29,6 +34,14 @@ internal sealed class HandlerSubscription
     public List<SimpleWish> Simple { get; } = [];
 
     public List<RangeWish> Ranges { get; } = [];
+
+    /// <summary>Guest-physical addresses of breakpoints.</summary>
+    public List<ulong> Breakpoints { get; } = [];
+
+    /// <summary>Page-table roots of the address spaces that matter; none for all.</summary>
+    public List<ulong> AddressSpaces { get; } = [];
+
+    public bool InView { get; set; }
 
     public bool UserspaceRequests { get; set; }
 
@@ -43,6 +56,7 @@ internal sealed class HandlerSubscription
         foreach (var wish in ControlRegisters)
         {
             _watchMasks[(int)wish.Register] |= wish.WatchMask;
+            _unchangedRegisters |= wish.OnChangeOnly ? 0 : 1u << (int)wish.Register;
         }
 
         var msrs = Msrs.GroupBy(wish => wish.Number).OrderBy(group => group.Key).ToArray();
@@ -54,23 +68,59 @@ internal sealed class HandlerSubscription
         }
 
         _ranges = [.. Ranges];
+        _breakpoints = [.. Breakpoints.Distinct().Order()];
+        _addressSpaces = [.. AddressSpaces];
     }
 
     public bool Matches(ref readonly VmEvent request)
     {
+        if (_addressSpaces.Length != 0 && !IsInAddressSpace(in request.Registers))
+        {
+            return false;
+        }
+
         switch (request.Reason)
         {
             case VmEventReason.WriteCtrlreg:
-                var index = (uint)request.WriteCtrlreg.Index;
-                return index < (uint)_watchMasks.Length
-                    && ((request.WriteCtrlreg.OldValue ^ request.WriteCtrlreg.NewValue) & _watchMasks[index]) != 0;
+                return MatchesRegister(in request.WriteCtrlreg);
             case VmEventReason.MovToMsr:
                 return MatchesMsr(in request.MovToMsr);
             case VmEventReason.MemAccess:
                 return MatchesAccess(in request.MemAccess);
+            case VmEventReason.SoftwareBreakpoint when _breakpoints.Length != 0 && IsSimple(VmEventReason.SoftwareBreakpoint) is false:
+                return Array.BinarySearch(_breakpoints, BreakpointTable.AddressOf(in request)) >= 0;
             default:
-                return (uint)request.Reason < 32 && (_simpleReasons & (1u << (int)request.Reason)) != 0;
+                return IsSimple(request.Reason);
         }
+    }
+
+    private bool IsSimple(VmEventReason reason) => (uint)reason < 32 && (_simpleReasons & (1u << (int)reason)) != 0;
+
+    private bool MatchesRegister(ref readonly VmEventWriteCtrlreg write)
+    {
+        var index = (uint)write.Index;
+        if (index >= (uint)_watchMasks.Length || _watchMasks[index] == 0)
+        {
+            return false;
+        }
+
+        // A hypervisor that reports writes of the value that is there does so because it was told to.
+        var changed = write.OldValue ^ write.NewValue;
+        return changed == 0 ? (_unchangedRegisters & (1u << (int)index)) != 0 : (changed & _watchMasks[index]) != 0;
+    }
+
+    private bool IsInAddressSpace(ref readonly VmEventRegisters registers)
+    {
+        var space = AddressSpace.FromControlRegisters(registers.Cr0, registers.Cr3, registers.Cr4, registers.MsrEfer);
+        foreach (var root in _addressSpaces)
+        {
+            if (((space.Root ^ root) & space.RootMask) == 0)
+            {
+                return true;
+            }
+        }
+
+        return false;
     }
 
     private bool MatchesMsr(ref readonly VmEventMovToMsr write)

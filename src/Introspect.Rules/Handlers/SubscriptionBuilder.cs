@@ -26,7 +26,8 @@ public sealed class SubscriptionBuilder
     /// <param name="sync">The vCPU waits.</param>
     /// <param name="mayDeny">The handler may deny the write: makes the hypervisor hold it back. Sync only; XCR0 cannot be denied, nor on VMX the CLTS among the writes of CR0, which the pump tells when it starts.</param>
     /// <param name="optional">Leave it out where it is unsupported.</param>
-    public SubscriptionBuilder ControlRegister(ControlRegisterIndex register, ulong watchMask = ~0UL, bool sync = true, bool mayDeny = false, bool optional = false)
+    /// <param name="onChangeOnly">Not the writes of the value that is there, which most hypervisors do not tell of anyway.</param>
+    public SubscriptionBuilder ControlRegister(ControlRegisterIndex register, ulong watchMask = ~0UL, bool sync = true, bool mayDeny = false, bool optional = false, bool onChangeOnly = false)
     {
         if ((uint)register > (uint)ControlRegisterIndex.Xcr0)
         {
@@ -48,7 +49,7 @@ public sealed class SubscriptionBuilder
             throw Refuse("the hypervisor cannot deny writes of XCR0; watch them without mayDeny");
         }
 
-        _subscription.ControlRegisters.Add(new(register, watchMask, sync, mayDeny, optional));
+        _subscription.ControlRegisters.Add(new(register, watchMask, sync, mayDeny, optional, onChangeOnly));
         return this;
     }
 
@@ -73,6 +74,46 @@ public sealed class SubscriptionBuilder
 
     /// <summary>int3; always sync. Without a verdict the guest gets it as its own.</summary>
     public SubscriptionBuilder SoftwareBreakpoint(bool optional = false) => Simple(VmEventReason.SoftwareBreakpoint, true, optional);
+
+    /// <summary>
+    /// A breakpoint of the monitor's own: an int3 over the first byte of an instruction, which the pump puts there, steps
+    /// over, and takes out at the end. Without <see cref="SoftwareBreakpoint"/> the handler sees only these.
+    /// </summary>
+    /// <param name="address">Where the instruction begins. It is a breakpoint in every address space that maps the page.</param>
+    /// <remarks>
+    /// A verdict that sets RIP, injects or switches the view says what happens instead of the instruction; denying has no
+    /// meaning. Where the guest has an int3 of its own, the guest gets it. The guest can see the int3 when it reads its code.
+    /// </remarks>
+    public SubscriptionBuilder Breakpoint(GuestPhysical address)
+    {
+        _subscription.Breakpoints.Add(address.Value);
+        return this;
+    }
+
+    /// <summary>
+    /// Memory and breakpoints, of all handlers, are watched in an altp2m view that the pump makes: no vCPU is held while
+    /// another steps, and breakpoints are in copies of the guest's pages that the guest can run and not read. Needs a
+    /// hypervisor with such views (Xen on VMX).
+    /// </summary>
+    public SubscriptionBuilder InView()
+    {
+        _subscription.InView = true;
+        return this;
+    }
+
+    /// <summary>The handler sees only what happens in these address spaces.</summary>
+    /// <param name="roots">Values of CR3; PCID and flag bits do not matter.</param>
+    public SubscriptionBuilder InAddressSpaces(params ReadOnlySpan<ulong> roots)
+    {
+        _subscription.AddressSpaces.AddRange(roots);
+        return this;
+    }
+
+    /// <summary>
+    /// The next interrupt that a vCPU takes, again and again: every answer to the vCPU arms it anew. Where no other sync
+    /// event is wanted, CR3 writes are watched to arm the first.
+    /// </summary>
+    public SubscriptionBuilder Interrupt(bool optional = false) => Simple(VmEventReason.Interrupt, true, optional);
 
     /// <summary>#DB exceptions. When sync, the guest gets them after the response.</summary>
     public SubscriptionBuilder DebugException(bool sync = true, bool optional = false) => Simple(VmEventReason.DebugException, sync, optional);

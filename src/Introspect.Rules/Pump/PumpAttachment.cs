@@ -5,9 +5,10 @@ using Introspect.Rules.Responses;
 namespace Introspect.Rules.Pump;
 
 /// <summary>What a pump has enabled on a monitor: enabling it all, and taking it all back, piece by piece.</summary>
-internal sealed class PumpAttachment(IMonitor monitor, SubscriptionPlan plan, DomainId domain)
+internal sealed class PumpAttachment(IMonitor monitor, SubscriptionPlan plan, DomainId domain, MemoryAccessStepper watching)
 {
     private readonly List<MonitorEvent> _enabled = [];
+    private PumpView? _view;
     private int _restrictedRuns;
     private bool _emulatesEachRep;
 
@@ -44,12 +45,29 @@ internal sealed class PumpAttachment(IMonitor monitor, SubscriptionPlan plan, Do
             }
         }
 
+        if (watching.View is { } view)
+        {
+            _view = view;
+            Do("making an altp2m view", view.Enter);
+            return;
+        }
+
         foreach (var run in plan.Rights.Runs)
         {
             // Counted first: a refused call may have changed some of its pages.
             _restrictedRuns++;
             var (first, count, access) = run;
             Do($"restricting {count} pages from {new Gfn(first)} to {access}", () => monitor.SetMemoryAccess(new(first), count, access));
+        }
+
+        var at = default(GuestPhysical);
+        try
+        {
+            watching.Breakpoints.InsertAll(address => at = address);
+        }
+        catch (HypervisorException refused)
+        {
+            throw Refused($"putting a breakpoint at {at}", refused);
         }
     }
 
@@ -59,6 +77,9 @@ internal sealed class PumpAttachment(IMonitor monitor, SubscriptionPlan plan, Do
     /// <param name="attempt">Does a thing and tells what went wrong.</param>
     public void Detach(MemoryAccessStepper? stepper, bool keepSteps, Func<string, Action, bool> attempt)
     {
+        // First, so that none of them runs into an event that is not enabled any more.
+        _view?.Leave(attempt);
+        watching.Breakpoints.RemoveAll(attempt);
         for (var i = _enabled.Count - 1; i >= 0; i--)
         {
             var monitorEvent = _enabled[i];

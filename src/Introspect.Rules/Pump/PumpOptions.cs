@@ -4,12 +4,23 @@ namespace Introspect.Rules.Pump;
 public enum MemoryAccessPolicy
 {
     /// <summary>
-    /// The rights are lifted for one single step of the vCPU. Exact for every instruction; other vCPUs are not
-    /// watched on the page during the step. Falls back to emulation where the hypervisor has no single step.
+    /// One single step with the other vCPUs held; where they cannot be held, emulation, if the hypervisor tells of what
+    /// its emulator lacks; else a step during which other vCPUs are not watched on the page. Instructions that may wait
+    /// for another vCPU (HLT, MWAIT, hypercalls) are not stepped with the others held.
+    /// </summary>
+    Automatic,
+
+    /// <summary>
+    /// The rights are lifted for one single step of the vCPU. Exact for every instruction, and each watched page that it
+    /// touches is told. The others are held during the step where the hypervisor can do that; where it cannot, they are
+    /// not watched on the page meanwhile. Falls back to emulation where the hypervisor has no single step.
     /// </summary>
     Step,
 
-    /// <summary>The hypervisor emulates the instruction. No other vCPU gets past; what the emulator has no code for is stepped.</summary>
+    /// <summary>
+    /// The hypervisor emulates the instruction. No other vCPU gets past; an instruction that touches several watched pages
+    /// is told once; what the emulator has no code for is stepped.
+    /// </summary>
     Emulate,
 }
 
@@ -35,7 +46,7 @@ public sealed class PumpOptions
     public RecordPolicy RecordPolicy { get; init; } = RecordPolicy.DropNewest;
 
     /// <summary>How a guest gets past a watched page.</summary>
-    public MemoryAccessPolicy MemoryAccessPolicy { get; init; } = MemoryAccessPolicy.Step;
+    public MemoryAccessPolicy MemoryAccessPolicy { get; init; } = MemoryAccessPolicy.Automatic;
 
     /// <summary>Longest sleep of an idle pump; <see cref="PumpStatistics.LastActivity"/> moves at least this often.</summary>
     public TimeSpan IdleInterval { get; init; } = TimeSpan.FromMilliseconds(500);

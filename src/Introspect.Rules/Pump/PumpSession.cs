@@ -56,8 +56,8 @@ internal sealed class PumpSession
         _options = options;
         _clock = options.Clock;
         _vcpus = domain.GetInfo().VcpuCount;
-        _attachment = new(monitor, plan, domain.Id);
-        _stepper = new(monitor, plan, _vcpus, OperationFailed);
+        _stepper = new(domain, monitor, plan, _vcpus, OperationFailed);
+        _attachment = new(monitor, plan, domain.Id, _stepper);
         _builder = new(domain, plan, _stepper, options.MemoryAccessPolicy, statistics, OperationFailed);
         _batch = new EventRecord[Math.Max(1, monitor.RingSize)];
         _started = _clock.GetTimestamp();
@@ -271,7 +271,11 @@ internal sealed class PumpSession
         CountRequest();
         _response = _request;
         var judgement = new Judgement(Verdict.Pass, -1, false, false);
-        if (IsSane())
+        if (IsSane() && _stepper.MustComeAgain(in _request))
+        {
+            ResponseBuilder.BuildEcho(in _request, ref _response);
+        }
+        else if (IsSane())
         {
             var context = new HandlerContext(_domain, in _request, ref _response, time);
             var isOwnStep = _request.Reason == VmEventReason.Singlestep && !_stepper.HandlerWantsSteps(_request.VcpuId);

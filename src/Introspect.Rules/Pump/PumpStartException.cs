@@ -8,6 +8,9 @@ public sealed class PumpStartException : Exception
     public PumpStartException(IReadOnlyList<string> problems)
         : base(Join(problems)) => Problems = problems;
 
+    internal PumpStartException(IReadOnlyList<string> problems, IReadOnlyList<string> unsupported)
+        : this(problems) => Unsupported = unsupported;
+
     /// <summary>Makes the exception of a refused operation.</summary>
     /// <param name="problem">One line.</param>
     /// <param name="inner">The cause.</param>
@@ -16,6 +19,9 @@ public sealed class PumpStartException : Exception
 
     /// <summary>The problems, one line each.</summary>
     public IReadOnlyList<string> Problems { get; }
+
+    /// <summary>Events that the hypervisor does not offer and a handler cannot do without: <c>vmexits</c>.</summary>
+    public IReadOnlyList<string> Unsupported { get; } = [];
 
     private static string Join(IReadOnlyList<string> problems)
     {

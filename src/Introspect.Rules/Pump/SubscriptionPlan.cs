@@ -19,6 +19,7 @@ internal sealed class SubscriptionPlan
     private readonly List<MonitorEvent> _events = [];
     private readonly HashSet<MonitorEvent> _optional = [];
     private readonly List<string> _problems = [];
+    private readonly List<string> _unsupported = [];
     private readonly List<string> _notes = [];
     private readonly List<string> _missing = [];
 
@@ -28,6 +29,8 @@ internal sealed class SubscriptionPlan
         _capabilities = capabilities;
         _vendor = vendor;
         Rights = new(handlers.SelectMany(handler => handler.Wishes.Ranges));
+        Breakpoints = [.. handlers.SelectMany(handler => handler.Wishes.Breakpoints).Distinct().Order()];
+        UsesView = handlers.Exists(handler => handler.Wishes.InView) && (!Rights.IsEmpty || Breakpoints.Count > 0);
     }
 
     /// <summary>Events to enable, in this order.</summary>
@@ -40,6 +43,18 @@ internal sealed class SubscriptionPlan
 
     /// <summary>Rights of watched pages.</summary>
     public MemoryRights Rights { get; }
+
+    /// <summary>Guest-physical addresses at which breakpoints are put into the guest's code.</summary>
+    public IReadOnlyList<ulong> Breakpoints { get; }
+
+    /// <summary>Memory and breakpoints are watched in an altp2m view.</summary>
+    public bool UsesView { get; }
+
+    /// <summary>The hypervisor tells of instructions that its emulator has no code for, instead of failing the guest.</summary>
+    public bool TellsUnimplemented { get; private set; }
+
+    /// <summary>Each answer arms the event of the vCPU's next interrupt.</summary>
+    public bool ArmsInterrupts { get; private set; }
 
     /// <summary>A handler may deny register writes: the hypervisor must hold them back.</summary>
     public bool MayDeny { get; private set; }
@@ -71,7 +86,8 @@ internal sealed class SubscriptionPlan
         plan.MergeMsrs();
         plan.MergeSimple();
         plan.MergeMemory();
-        return plan._problems.Count == 0 ? plan : throw new PumpStartException(plan._problems);
+        plan.MergeInterrupts();
+        return plan._problems.Count == 0 ? plan : throw new PumpStartException(plan._problems, plan._unsupported);
     }
 
     private void MergeSteps()
@@ -79,7 +95,7 @@ internal sealed class SubscriptionPlan
         // Sync port accesses and watched pages are got past by a step of the pump's own.
         var wishes = Wishes(VmEventReason.Singlestep);
         var supported = wishes.Count == 0 || Supported(MonitorCapabilities.Singlestep, "single steps", wishes.ConvertAll(wish => (wish.Name, wish.Optional)));
-        var ownUse = !Rights.IsEmpty || Wishes(VmEventReason.IoInstruction).Exists(wish => wish.Sync) || Wishes(VmEventReason.DescriptorAccess).Count > 0;
+        var ownUse = !Rights.IsEmpty || Breakpoints.Count > 0 || Wishes(VmEventReason.IoInstruction).Exists(wish => wish.Sync) || Wishes(VmEventReason.DescriptorAccess).Count > 0;
         CanStep = supported && (wishes.Count > 0 || ownUse) && _capabilities.HasFlag(MonitorCapabilities.Singlestep);
         if (CanStep)
         {
@@ -103,7 +119,7 @@ internal sealed class SubscriptionPlan
             NoteMixedSync(what, group.Select(entry => (entry.Name, entry.Wish.Sync)));
             MayDeny |= group.Any(entry => entry.Wish.MayDeny);
             NoteClts(group.Key, group.Where(entry => entry.Wish.MayDeny && (entry.Wish.WatchMask & TaskSwitched) != 0).Select(entry => entry.Name).ToList());
-            Add(new MonitorEvent.ControlRegister(group.Key, sync, false, mask), group.All(entry => entry.Wish.Optional));
+            Add(new MonitorEvent.ControlRegister(group.Key, sync, group.All(entry => entry.Wish.OnChangeOnly), mask), group.All(entry => entry.Wish.Optional));
         }
     }
 
@@ -131,7 +147,18 @@ internal sealed class SubscriptionPlan
 
     private void MergeSimple()
     {
-        MergeOne(VmEventReason.SoftwareBreakpoint, MonitorCapabilities.SoftwareBreakpoint, "breakpoints", _ => new MonitorEvent.SoftwareBreakpoint());
+        var breakpoint = MergeOne(VmEventReason.SoftwareBreakpoint, MonitorCapabilities.SoftwareBreakpoint, "breakpoints", _ => new MonitorEvent.SoftwareBreakpoint());
+        var owners = _handlers.Where(handler => handler.Wishes.Breakpoints.Count > 0).Select(handler => (handler.Name, false)).ToList();
+        if (owners.Count > 0 && breakpoint is null && Supported(MonitorCapabilities.SoftwareBreakpoint, "breakpoints", owners))
+        {
+            Add(new MonitorEvent.SoftwareBreakpoint(), optional: false);
+        }
+
+        if (owners.Count > 0 && !CanStep && _capabilities.HasFlag(MonitorCapabilities.SoftwareBreakpoint) && !_capabilities.HasFlag(MonitorCapabilities.EmulUnimplemented))
+        {
+            _problems.Add("breakpoints of the monitor's own need single steps or an emulator that tells what it lacks, which this hypervisor does not offer on this domain");
+        }
+
         MergeOne(VmEventReason.DebugException, MonitorCapabilities.DebugException, "debug exceptions", sync => new MonitorEvent.DebugException(sync));
         MergeOne(VmEventReason.Cpuid, MonitorCapabilities.Cpuid, "CPUID", _ => new MonitorEvent.Cpuid());
         var userspace = _handlers.Exists(handler => handler.Wishes.UserspaceRequests);
@@ -154,11 +181,13 @@ internal sealed class SubscriptionPlan
         }
 
         var unimplemented = MergeOne(VmEventReason.EmulUnimplemented, MonitorCapabilities.EmulUnimplemented, "unimplemented emulation", _ => new MonitorEvent.EmulUnimplemented());
-        var emulates = !Rights.IsEmpty || DescriptorAccess is not null;
+        var emulates = !Rights.IsEmpty || DescriptorAccess is not null || Breakpoints.Count > 0;
+        TellsUnimplemented = unimplemented is not null;
         if (unimplemented is null && emulates && CanStep && _capabilities.HasFlag(MonitorCapabilities.EmulUnimplemented))
         {
             // Without it, an instruction that the emulator lacks would become a #UD in the guest; with it, it is stepped.
             Add(new MonitorEvent.EmulUnimplemented(), optional: true);
+            TellsUnimplemented = true;
         }
     }
 
@@ -176,11 +205,38 @@ internal sealed class SubscriptionPlan
             _notes.Add("pages watched for reads also fault on writes, as no processor has write-only pages; the handlers are not called for those");
         }
 
+        if (UsesView && !CanStep)
+        {
+            _problems.Add("watching in an altp2m view needs single steps, which this hypervisor does not offer on this domain");
+        }
+
         if (!Rights.IsEmpty && !CanStep)
         {
             _notes.Add("single steps are not offered on this domain: accesses to watched pages are emulated");
         }
     }
+
+    private void MergeInterrupts()
+    {
+        var wishes = Wishes(VmEventReason.Interrupt);
+        ArmsInterrupts = wishes.Count > 0 && Supported(MonitorCapabilities.Interrupt, "interrupts", wishes.ConvertAll(wish => (wish.Name, wish.Optional)));
+        if (ArmsInterrupts && !_events.Exists(IsSync) && _capabilities.HasFlag(MonitorCapabilities.WriteCtrlreg))
+        {
+            // The event is armed in answers alone, so that something must ask first.
+            Add(new MonitorEvent.ControlRegister(ControlRegisterIndex.Cr3), optional: true);
+        }
+    }
+
+    private static bool IsSync(MonitorEvent monitorEvent) => monitorEvent switch
+    {
+        MonitorEvent.ControlRegister e => e.Sync,
+        MonitorEvent.GuestRequest e => e.Sync,
+        MonitorEvent.DebugException e => e.Sync,
+        MonitorEvent.VmExit e => e.Sync,
+        MonitorEvent.IoInstruction e => e.Sync,
+        MonitorEvent.SingleStep or MonitorEvent.EmulUnimplemented or MonitorEvent.InguestPagefault => false,
+        _ => true,
+    };
 
     private MonitorEvent? MergeOne(VmEventReason reason, MonitorCapabilities capability, string what, Func<bool, MonitorEvent> make)
     {
@@ -237,6 +293,7 @@ internal sealed class SubscriptionPlan
         var required = list.Where(wish => !wish.Optional).Select(wish => wish.Name).ToList();
         if (required.Count > 0)
         {
+            _unsupported.Add(what);
             _problems.Add($"handler {Names(required)} needs {what}, which this hypervisor does not offer on this domain ({nameof(Errno.EOPNOTSUPP)}); remove the handler or mark the event optional");
         }
         else

@@ -5,12 +5,15 @@ using Introspect.Rules.Pump;
 namespace Introspect.Rules.Responses;
 
 /// <summary>
-/// Gets vCPUs past what is watched: lifts the rights of a page, or suspends an event, for one single step of a vCPU,
-/// and restores it afterwards. Knows for each vCPU whether it steps in hardware, since a response can only toggle it.
+/// Gets vCPUs past what is watched: lifts the rights of a page, takes out a breakpoint, or suspends an event, for one
+/// single step of a vCPU, and restores it afterwards. Knows for each vCPU whether it steps in hardware, since a response
+/// can only toggle it.
 /// </summary>
 /// <remarks>
 /// One instruction may touch several watched pages: each faults in turn while the vCPU is still in its step, and all
-/// are restored when the step is done. A page that two vCPUs step over is restored by the last.
+/// are restored when the step is done. Where the hypervisor can hold single vCPUs, the others are held meanwhile, and an
+/// event of theirs that is already in the ring comes again afterwards. Where it cannot, a page that two vCPUs step over
+/// is restored by the last.
 /// </remarks>
 internal sealed class MemoryAccessStepper
 {
@@ -22,14 +25,18 @@ internal sealed class MemoryAccessStepper
 
     private readonly IMonitor _monitor;
     private readonly SubscriptionPlan _plan;
+    private readonly VcpuHold _hold;
     private readonly Action<string, HypervisorException> _failed;
     private readonly VcpuSteps[] _vcpus;
 
-    public MemoryAccessStepper(IMonitor monitor, SubscriptionPlan plan, int vcpus, Action<string, HypervisorException> failed)
+    public MemoryAccessStepper(IDomain domain, IMonitor monitor, SubscriptionPlan plan, int vcpus, Action<string, HypervisorException> failed)
     {
         _monitor = monitor;
         _plan = plan;
         _failed = failed;
+        _hold = new(domain, vcpus, failed);
+        Breakpoints = new(domain.Memory, plan.Breakpoints);
+        View = plan.UsesView ? new(domain, monitor, plan, Breakpoints) : null;
         _vcpus = new VcpuSteps[vcpus];
         for (var i = 0; i < vcpus; i++)
         {
@@ -46,6 +53,15 @@ internal sealed class MemoryAccessStepper
         IoInstruction = 2,
     }
 
+    /// <summary>The breakpoints that the pump puts into the guest's code.</summary>
+    public BreakpointTable Breakpoints { get; }
+
+    /// <summary>The view in which the pump watches; null when it watches in the host's own table.</summary>
+    public PumpView? View { get; private set; }
+
+    /// <summary>True when there are other vCPUs, which could get past while one steps.</summary>
+    public bool HasOthers => _vcpus.Length > 1;
+
     /// <summary>True when a vCPU steps in hardware.</summary>
     public bool AnyStepping => Array.Exists(_vcpus, vcpu => vcpu.StepsInHardware);
 
@@ -54,13 +70,34 @@ internal sealed class MemoryAccessStepper
 
     public void SetHandlerWantsSteps(uint vcpu, bool wanted) => _vcpus[vcpu].HandlerWants = wanted;
 
+    /// <summary>
+    /// Whether an event must come again: its vCPU is held for another one's step, and getting past it now would let the
+    /// other past more than its one instruction. A bare answer makes the instruction run again when the hold is over.
+    /// </summary>
+    public bool MustComeAgain(ref readonly VmEvent request) =>
+        _hold.IsHeld(request.VcpuId)
+        && (request.Flags & VmEventFlags.VcpuPaused) != 0
+        && request.Reason is VmEventReason.MemAccess or VmEventReason.SoftwareBreakpoint or VmEventReason.DescriptorAccess or VmEventReason.IoInstruction;
+
+    /// <summary>Holds the other vCPUs for a step of this one, which lasts until the step is done.</summary>
+    /// <returns>False when the hypervisor cannot.</returns>
+    public bool TryHold(uint vcpu) => _hold.TryTake(vcpu);
+
     /// <summary>Remembers what the hypervisor was told to emulate, for the case that it has no code for it.</summary>
     public void Emulating(uint vcpu, ulong gfn, Suspended instead)
     {
         _vcpus[vcpu].EmulatedGfn = gfn;
         _vcpus[vcpu].EmulatedInstead = instead;
+        _vcpus[vcpu].EmulatedBreakpoint = -1;
         _vcpus[vcpu].HasEmulated = true;
         _vcpus[vcpu].EmulatedAltered = false;
+    }
+
+    /// <summary>Remembers that the hypervisor was told to emulate the instruction under a breakpoint.</summary>
+    public void EmulatingBreakpoint(uint vcpu, int breakpoint)
+    {
+        Emulating(vcpu, 0, Suspended.None);
+        _vcpus[vcpu].EmulatedBreakpoint = breakpoint;
     }
 
     /// <summary>Remembers that the hypervisor was told to emulate with another outcome than the instruction's own.</summary>
@@ -89,7 +126,8 @@ internal sealed class MemoryAccessStepper
         }
 
         steps.HasEmulated = false;
-        return steps.EmulatedInstead != Suspended.None ? TrySuspend(vcpu, steps.EmulatedInstead) : TryLift(vcpu, steps.EmulatedGfn);
+        return steps.EmulatedBreakpoint >= 0 ? TryStepOver(vcpu, steps.EmulatedBreakpoint)
+            : steps.EmulatedInstead != Suspended.None ? TrySuspend(vcpu, steps.EmulatedInstead) : TryLift(vcpu, steps.EmulatedGfn);
     }
 
     /// <summary>Lifts the rights of a page until the vCPU has made one step.</summary>
@@ -99,11 +137,19 @@ internal sealed class MemoryAccessStepper
         ref var steps = ref _vcpus[vcpu];
         if (!_plan.CanStep || IndexOf(in steps, gfn) < 0 && steps.LiftedCount == MaxLifted)
         {
+            LetGoUnlessStepping(vcpu);
             return false;
         }
 
         if (IndexOf(in steps, gfn) >= 0)
         {
+            return true;
+        }
+
+        if (View is not null)
+        {
+            // The vCPU leaves the view; nobody else gets more rights.
+            steps.Lifted[steps.LiftedCount++] = new(gfn, MemoryAccess.Rwx);
             return true;
         }
 
@@ -121,6 +167,37 @@ internal sealed class MemoryAccessStepper
         catch (HypervisorException refused)
         {
             _failed("lifting the rights of a page", refused);
+            LetGoUnlessStepping(vcpu);
+            return false;
+        }
+    }
+
+    /// <summary>Takes a breakpoint out until the vCPU has made one step.</summary>
+    /// <returns>False when the vCPU cannot step, or the guest's memory cannot be written.</returns>
+    public bool TryStepOver(uint vcpu, int breakpoint)
+    {
+        ref var steps = ref _vcpus[vcpu];
+        if (!_plan.CanStep || (steps.HasBreakpoint && steps.Breakpoint != breakpoint))
+        {
+            LetGoUnlessStepping(vcpu);
+            return false;
+        }
+
+        try
+        {
+            if (View is null)
+            {
+                Breakpoints.Remove(breakpoint);
+            }
+
+            steps.Breakpoint = breakpoint;
+            steps.HasBreakpoint = true;
+            return true;
+        }
+        catch (HypervisorException refused)
+        {
+            _failed("taking out a breakpoint for a step", refused);
+            LetGoUnlessStepping(vcpu);
             return false;
         }
     }
@@ -164,14 +241,28 @@ internal sealed class MemoryAccessStepper
         while (steps.LiftedCount > 0)
         {
             var page = steps.Lifted[--steps.LiftedCount];
-            if (!IsLiftedByAnother(vcpu, page.Gfn))
+            if (View is not null)
+            {
+                Refresh(page.Gfn);
+            }
+            else if (!IsLiftedByAnother(vcpu, page.Gfn))
             {
                 Restore(page);
             }
         }
 
+        if (steps.HasBreakpoint)
+        {
+            steps.HasBreakpoint = false;
+            if (View is null)
+            {
+                Reinsert(steps.Breakpoint);
+            }
+        }
+
         Resume(vcpu, Suspended.DescriptorAccess);
         Resume(vcpu, Suspended.IoInstruction);
+        LetGoUnlessStepping(vcpu);
     }
 
     /// <summary>
@@ -181,13 +272,41 @@ internal sealed class MemoryAccessStepper
     public bool ShouldToggle(uint vcpu)
     {
         ref var steps = ref _vcpus[vcpu];
-        var wanted = steps.HandlerWants || steps.LiftedCount > 0 || steps.Suspends != Suspended.None;
+        var wanted = steps.HandlerWants || IsSteppedOver(in steps);
         if (wanted == steps.StepsInHardware)
         {
             return false;
         }
 
         steps.StepsInHardware = wanted;
+        return true;
+    }
+
+    /// <summary>
+    /// Whether a response of the vCPU must move it between the pump's view and the host's. The caller sends it.
+    /// </summary>
+    public bool ShouldSwitchView(uint vcpu, out ushort view)
+    {
+        view = 0;
+        if (View is null)
+        {
+            return false;
+        }
+
+        ref var steps = ref _vcpus[vcpu];
+        var wanted = steps.LiftedCount > 0 ? ViewUse.Host : steps.HasBreakpoint ? ViewUse.WithoutBreakpoints : ViewUse.Watching;
+        if (wanted == steps.View)
+        {
+            return false;
+        }
+
+        steps.View = wanted;
+        view = wanted switch
+        {
+            ViewUse.Host => ViewId.Host.Value,
+            ViewUse.WithoutBreakpoints => View.WithoutBreakpoints.Value,
+            _ => View.Id.Value,
+        };
         return true;
     }
 
@@ -203,8 +322,13 @@ internal sealed class MemoryAccessStepper
             steps.HasEmulated = false;
             steps.EmulatedAltered = false;
             steps.LiftedCount = 0;
+            steps.HasBreakpoint = false;
+            steps.View = ViewUse.Watching;
             steps.Suspends = Suspended.None;
         }
+
+        View = null;
+        _hold.Release();
     }
 
     /// <summary>True when the event is disabled at the moment, for some vCPU's step.</summary>
@@ -223,6 +347,46 @@ internal sealed class MemoryAccessStepper
         }
 
         return -1;
+    }
+
+    private static bool IsSteppedOver(ref readonly VcpuSteps steps) =>
+        steps.LiftedCount > 0 || steps.HasBreakpoint || steps.Suspends != Suspended.None;
+
+    private void LetGoUnlessStepping(uint vcpu)
+    {
+        if (!IsSteppedOver(in _vcpus[vcpu]) && !_hold.IsHeld(vcpu))
+        {
+            _hold.Release();
+        }
+    }
+
+    private void Refresh(ulong gfn)
+    {
+        try
+        {
+            View!.Refresh(gfn);
+        }
+        catch (HypervisorException refused)
+        {
+            _failed("copying a page with breakpoints", refused);
+        }
+    }
+
+    private void Reinsert(int breakpoint)
+    {
+        if (Array.Exists(_vcpus, vcpu => vcpu.HasBreakpoint && vcpu.Breakpoint == breakpoint))
+        {
+            return;
+        }
+
+        try
+        {
+            Breakpoints.Insert(breakpoint);
+        }
+        catch (HypervisorException refused)
+        {
+            _failed("putting a breakpoint back", refused);
+        }
     }
 
     private MonitorEvent? EventOf(Suspended which) => which == Suspended.IoInstruction ? _plan.IoInstruction : _plan.DescriptorAccess;
@@ -310,6 +474,14 @@ internal sealed class MemoryAccessStepper
         }
     }
 
+    /// <summary>Where a vCPU runs when the pump watches in a view.</summary>
+    private enum ViewUse : byte
+    {
+        Watching,
+        WithoutBreakpoints,
+        Host,
+    }
+
     private readonly record struct LiftedPage(ulong Gfn, MemoryAccess Restore);
 
     private struct VcpuSteps
@@ -317,11 +489,15 @@ internal sealed class MemoryAccessStepper
         public LiftedPage[] Lifted;
         public int LiftedCount;
         public Suspended Suspends;
+        public int Breakpoint;
+        public bool HasBreakpoint;
+        public ViewUse View;
         public bool HandlerWants;
         public bool StepsInHardware;
         public bool HasEmulated;
         public bool EmulatedAltered;
         public Suspended EmulatedInstead;
         public ulong EmulatedGfn;
+        public int EmulatedBreakpoint;
     }
 }

@@ -73,6 +73,11 @@ internal sealed class ResponseBuilder(
             context.Discard();
         }
 
+        if (plan.ArmsInterrupts && !NothingEnabled)
+        {
+            flags |= VmEventFlags.GetNextInterrupt;
+        }
+
         if (verdict.Has(VerdictEffects.SwitchView))
         {
             response.AltP2mIndex = verdict.View;
@@ -84,6 +89,12 @@ internal sealed class ResponseBuilder(
         {
             stepper.SetHandlerWantsSteps(request.VcpuId, verdict.Has(VerdictEffects.SinglestepOn));
             Use(VerdictEffects.SinglestepOn | VerdictEffects.SinglestepOff);
+        }
+
+        if (stepper.ShouldSwitchView(request.VcpuId, out var view) && !verdict.Has(VerdictEffects.SwitchView))
+        {
+            response.AltP2mIndex = view;
+            flags |= VmEventFlags.AlternateP2m;
         }
 
         if (stepper.ShouldToggle(request.VcpuId))
@@ -162,6 +173,11 @@ internal sealed class ResponseBuilder(
             return VmEventFlags.Emulate | VmEventFlags.SetEmulInsnData;
         }
 
+        if (stepper.Breakpoints.Find(in request) is var breakpoint and >= 0)
+        {
+            return OwnBreakpoint(in request, breakpoint, verdict, ref context);
+        }
+
         if (verdict.Decision == Decision.Deny)
         {
             _decisionUnused = false;
@@ -177,6 +193,64 @@ internal sealed class ResponseBuilder(
         }
 
         return VmEventFlags.None;
+    }
+
+    // The guest knows nothing of it: the instruction that it stands on runs, or what the handler says instead.
+    private VmEventFlags OwnBreakpoint(ref readonly VmEvent request, int breakpoint, Verdict verdict, ref HandlerContext context)
+    {
+        if (IsInjected(in request, verdict, ref context) || IsMovedOn(in request, verdict, ref context) || NothingEnabled || verdict.Has(VerdictEffects.SwitchView))
+        {
+            return VmEventFlags.None;
+        }
+
+        var hasRegisters = verdict.Has(VerdictEffects.SetRegisters) && context.Payload == ResponsePayload.Registers;
+        var alone = CanStepAlone(in request, out var mayWait);
+        if ((alone || !plan.TellsUnimplemented || hasRegisters) && stepper.TryStepOver(request.VcpuId, breakpoint))
+        {
+            return VmEventFlags.None;
+        }
+
+        Span<byte> code = stackalloc byte[InstructionLength.Longest];
+        var length = GuestCode.Read(domain.Memory, in request.Registers, stepper.Breakpoints, code);
+        if (length > 0 && (plan.TellsUnimplemented || mayWait || !plan.CanStep) && !hasRegisters)
+        {
+            // Nothing in memory changes, so that no other vCPU gets past.
+            context.SetEmulationInstruction(code[..length]);
+            stepper.EmulatingBreakpoint(request.VcpuId, breakpoint);
+            return VmEventFlags.Emulate | VmEventFlags.SetEmulInsnData;
+        }
+
+        try
+        {
+            // Neither way is there: better no breakpoint than a guest that hits it for ever.
+            stepper.Breakpoints.Remove(breakpoint);
+        }
+        catch (HypervisorException refused)
+        {
+            failed("taking out a breakpoint that cannot be stepped over", refused);
+        }
+
+        return VmEventFlags.None;
+    }
+
+    /// <summary>Sees to it that the vCPU steps while no other one runs.</summary>
+    private bool CanStepAlone(ref readonly VmEvent request, out bool mayWait)
+    {
+        mayWait = false;
+        if (!plan.CanStep)
+        {
+            return false;
+        }
+
+        if (!stepper.HasOthers || stepper.View is not null)
+        {
+            return true;
+        }
+
+        Span<byte> code = stackalloc byte[InstructionLength.Longest];
+        var length = GuestCode.Read(domain.Memory, in request.Registers, stepper.Breakpoints, code);
+        mayWait = GuestCode.MayWait(code[..length]);
+        return !mayWait && stepper.TryHold(request.VcpuId);
     }
 
     private VmEventFlags DebugException(ref readonly VmEvent request, Verdict verdict, ref HandlerContext context)
@@ -250,7 +324,9 @@ internal sealed class ResponseBuilder(
             return VmEventFlags.None;
         }
 
-        if (memoryPolicy == MemoryAccessPolicy.Step && stepper.TryLift(request.VcpuId, request.MemAccess.Gfn))
+        if (memoryPolicy != MemoryAccessPolicy.Emulate
+            && (CanStepAlone(in request, out _) || memoryPolicy == MemoryAccessPolicy.Step || !plan.TellsUnimplemented)
+            && stepper.TryLift(request.VcpuId, request.MemAccess.Gfn))
         {
             return VmEventFlags.None;
         }
@@ -326,6 +402,7 @@ internal sealed class ResponseBuilder(
 
         if (!IsInjected(in request, verdict, ref context) && !IsMovedOn(in request, verdict, ref context) && !NothingEnabled)
         {
+            stepper.TryHold(request.VcpuId);
             stepper.TrySuspend(request.VcpuId, Suspended.IoInstruction);
         }
 

@@ -28,6 +28,8 @@ public sealed class CommandLineTests
     [InlineData("trace --demo --memory 1", "--memory: 1 MiB is too small")]
     [InlineData("trace --demo --memory 99999999", "--memory: 99999999 MiB is too large")]
     [InlineData("trace --demo --memory -1", "--memory")]
+    [InlineData("trace --demo --vcpus 0", "--vcpus: '0' is no number of vCPUs from 1 to 128")]
+    [InlineData("trace 1 --connect s --vcpus 2", "--vcpus belongs to a guest that is built")]
     [InlineData("trace --demo --vendor via", "--vendor: 'via' is unknown; write vmx or svm")]
     [InlineData("trace --demo --cr cr2", "--cr: 'cr2' is no control register")]
     [InlineData("trace --demo --cr cr3,cr9", "--cr: 'cr9' is no control register")]
@@ -35,7 +37,7 @@ public sealed class CommandLineTests
     [InlineData("trace --demo --msr nothing", "--msr: 'nothing' is no MSR")]
     [InlineData("trace --demo --msr 0x80000000", "--msr: MSR 0x80000000 cannot be watched")]
     [InlineData("trace --demo --msr 0x100000000", "--msr: '0x100000000' is no MSR")]
-    [InlineData("trace --demo --read here", "--read: 'here' is no range")]
+    [InlineData("trace --demo --read 1x", "--read: '1x' is no range")]
     [InlineData("trace --demo --write 0x2000-0x1000", "--write: the range '0x2000-0x1000' ends before it begins")]
     [InlineData("trace --demo --exec 0x1000+0", "--exec: the range '0x1000+0' is empty")]
     [InlineData("trace --demo --read 0+0x1000000000000", "--read: the range '0+0x1000000000000' is too large")]
@@ -77,11 +79,11 @@ public sealed class CommandLineTests
     [Fact]
     public async Task kernel_takes_its_options()
     {
-        var request = await TraceAsync("trace --kernel k --cmdline console=hvc0 --module a --module b --memory 128 --vendor svm --json --count 5 --duration 1500ms --lossless --cr --cpuid");
+        var request = await TraceAsync("trace --kernel k --cmdline console=hvc0 --module a --module b --memory 128 --vcpus 4 --vendor svm --json --count 5 --duration 1500ms --lossless --cr --cpuid");
         Assert.Equal("k", request.Hypervisor.KernelPath);
         Assert.Equal("console=hvc0", request.Hypervisor.CommandLine);
         Assert.Equal(["a", "b"], request.Hypervisor.Modules);
-        Assert.Equal((128, CpuVendor.Svm), (request.Hypervisor.MemoryMiB, request.Hypervisor.Vendor));
+        Assert.Equal((128, 4, CpuVendor.Svm), (request.Hypervisor.MemoryMiB, request.Hypervisor.Vcpus, request.Hypervisor.Vendor));
         Assert.Equal((true, true, 5L, TimeSpan.FromSeconds(1.5)), (request.Json, request.Lossless, request.Count!.Value, request.Duration!.Value));
         Assert.Equal(
             [new MonitorEvent.ControlRegister(ControlRegisterIndex.Cr0), new MonitorEvent.ControlRegister(ControlRegisterIndex.Cr3), new MonitorEvent.ControlRegister(ControlRegisterIndex.Cr4), new MonitorEvent.Cpuid()],

@@ -1,5 +1,6 @@
 using Introspect.Daemon.Cli;
 using Introspect.Daemon.Hypervisors;
+using Introspect.Daemon.Inspection;
 using Introspect.Daemon.Tracing;
 using Introspect.Hypervisor;
 
@@ -47,6 +48,30 @@ internal sealed class FakeCommands : ICommands
     public int List(HypervisorSpec hypervisor, bool json)
     {
         Listed = (hypervisor, json);
+        return 0;
+    }
+
+    public (InspectionTarget Target, bool Json)? RegistersOf { get; private set; }
+
+    public MemoryRequest? MemoryOf { get; private set; }
+
+    public DisassemblyRequest? CodeOf { get; private set; }
+
+    public int Registers(InspectionTarget target, bool json)
+    {
+        RegistersOf = (target, json);
+        return 0;
+    }
+
+    public int Memory(MemoryRequest request)
+    {
+        MemoryOf = request;
+        return 0;
+    }
+
+    public int Disassemble(DisassemblyRequest request)
+    {
+        CodeOf = request;
         return 0;
     }
 

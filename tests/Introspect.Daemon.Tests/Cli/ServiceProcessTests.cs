@@ -92,7 +92,7 @@ public sealed class ServiceProcessTests : IDisposable
         Assert.Matches(@"(?m)^ +1 +running +1 +64\.0 +vmx +demo$", output);
 
         var trace = Start(["trace", "demo", "--connect", socket, "--cpuid", "--json"]);
-        Assert.Contains("\"type\":\"event\"", await trace.StandardOutput.ReadLineAsync(), StringComparison.Ordinal);
+        await AwaitEvent(trace);
         Signal(trace, SigKill);
         await trace.WaitForExitAsync();
 
@@ -149,6 +149,18 @@ public sealed class ServiceProcessTests : IDisposable
     {
         var line = page.Split('\n').FirstOrDefault(l => l.StartsWith(sample + " ", StringComparison.Ordinal));
         return line is null ? null : double.Parse(line[(sample.Length + 1)..], CultureInfo.InvariantCulture);
+    }
+
+    // Lines of the console may come before it: the guest has only begun to boot.
+    private static async Task AwaitEvent(Process trace)
+    {
+        string? line;
+        do
+        {
+            line = await trace.StandardOutput.ReadLineAsync();
+            Assert.NotNull(line);
+        }
+        while (!line.Contains("\"type\":\"event\"", StringComparison.Ordinal));
     }
 
     private static void AwaitState(Socket manager, string state)

@@ -27,7 +27,7 @@ internal sealed class FakeDomain(DomainId id, string name, CpuVendor vendor) : I
 
     public MonitorCapabilities Capabilities { get; set; } = (MonitorCapabilities)0x3fff;
 
-    public IGuestMemory Memory => throw new NotSupportedException();
+    public IGuestMemory Memory { get; } = new FakeMemory();
 
     public DomainInfo GetInfo() => new(id, name, Guid.Parse($"00000000-0000-0000-0000-{id.Value:x12}"), vendor, 2, new Gfn(0x4000), 64 << 20, State, PauseCount);
 

@@ -1,6 +1,7 @@
 using System.Diagnostics.CodeAnalysis;
 using System.Text;
 using Introspect.Daemon.Hypervisors;
+using Introspect.Daemon.Symbols;
 using Introspect.Hypervisor;
 
 namespace Introspect.Daemon.Tests.Fakes;
@@ -68,6 +69,10 @@ internal sealed class FakeConsole : IConsoleSource
 /// <summary>One symbol that covers everything from its address on.</summary>
 internal sealed class OneSymbol(string symbol, ulong address) : ISymbolSource
 {
+    public IEnumerable<string> Names => [symbol];
+
+    public IReadOnlyList<ulong> AddressesOf(string name) => name == symbol ? [address] : [];
+
     public bool TryFind(ulong wanted, [NotNullWhen(true)] out string? name, out ulong offset)
     {
         name = wanted >= address ? symbol : null;

@@ -20,6 +20,12 @@ internal static class SampleEvents
             case VmEventReason.MemAccess:
                 e.MemAccess = new() { Gfn = 0x106, Offset = 0x400, Gla = 0x106400, Flags = MemAccessFlags.Write | MemAccessFlags.GlaValid | MemAccessFlags.FaultWithGla };
                 break;
+            case VmEventReason.MemPaging:
+                e.MemPaging = new() { Gfn = 0x107, P2mType = 10, Flags = 1 };
+                break;
+            case VmEventReason.MemSharing:
+                e.MemSharing = new() { Gfn = 0x108, P2mType = 13 };
+                break;
             case VmEventReason.WriteCtrlreg:
                 e.WriteCtrlreg = new() { Index = ControlRegisterIndex.Cr4, OldValue = 0x20, NewValue = 0x100020 };
                 break;
@@ -42,7 +48,7 @@ internal static class SampleEvents
                 e.Interrupt = new() { Vector = 14, Type = 3, ErrorCode = 2, Cr2 = 0xdead000 };
                 break;
             case VmEventReason.DescriptorAccess:
-                e.DescAccess = new() { Descriptor = DescriptorRegister.Gdtr, IsWrite = 1 };
+                e.DescAccess = new() { Descriptor = DescriptorRegister.Gdtr, IsWrite = 1, InstrInfo = 0x5010, ExitQualification = 0x48 };
                 break;
             case VmEventReason.VmExit:
                 e.VmExit = new() { ExitReason = 10, Qualification = 0 };
@@ -60,6 +66,9 @@ internal static class SampleEvents
         e.Registers.Rbx = 0x566e6558;
         e.Registers.Rcx = 0x65584d4d;
         e.Registers.Rdx = 0x4d4d566e;
+        e.Registers.Rsi = 0x51;
+        e.Registers.Rdi = 0xd1;
+        e.Registers.Ss = VmEventSegment.Pack(0xfffff, 0xcf3);
         return e;
     }
 }

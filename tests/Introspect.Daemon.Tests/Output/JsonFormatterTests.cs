@@ -32,6 +32,39 @@ public sealed class JsonFormatterTests : IDisposable
         }
     }
 
+    [Theory]
+    [InlineData(VmEventReason.MemAccess, """{"access":"-w-","gfn":"0x106","offset":"0x400","gla":"0x106400","with_gla":true,"page_walk":false}""")]
+    [InlineData(VmEventReason.MemSharing, """{"gfn":"0x108","p2m_type":13}""")]
+    [InlineData(VmEventReason.MemPaging, """{"gfn":"0x107","p2m_type":10,"dropped":true,"failed":false}""")]
+    [InlineData(VmEventReason.WriteCtrlreg, """{"register":"cr4","old":"0x20","new":"0x100020"}""")]
+    [InlineData(VmEventReason.MovToMsr, """{"msr":"0xc0000080","name":"efer","old":"0x500","new":"0xd01"}""")]
+    [InlineData(VmEventReason.SoftwareBreakpoint, """{"gfn":"0x101","insn_length":1,"trap":"software_exception"}""")]
+    [InlineData(VmEventReason.Singlestep, """{"gfn":"0x101"}""")]
+    [InlineData(VmEventReason.GuestRequest, """{"cpl":3,"rdi":"0xd1","rsi":"0x51","rdx":"0x4d4d566e"}""")]
+    [InlineData(VmEventReason.DebugException, """{"gfn":"0x101","insn_length":0,"trap":"hardware_exception","pending_dbg":"0x4000"}""")]
+    [InlineData(VmEventReason.Cpuid, """{"insn_length":2,"leaf":"0x40000000","subleaf":"0x0","eax":"0x40000004","ebx":"0x566e6558","ecx":"0x65584d4d","edx":"0x4d4d566e"}""")]
+    [InlineData(VmEventReason.PrivilegedCall, """{"cpl":3}""")]
+    [InlineData(VmEventReason.Interrupt, """{"vector":"0xe","trap":"hardware_exception","error_code":"0x2","cr2":"0xdead000"}""")]
+    [InlineData(VmEventReason.DescriptorAccess, """{"register":"gdtr","access":"load","instruction_info":"0x5010","qualification":"0x48"}""")]
+    [InlineData(VmEventReason.EmulUnimplemented, """{"cpl":3}""")]
+    [InlineData(VmEventReason.VmExit, """{"vendor":"vmx","exit_reason":"0xa","name":"cpuid","qualification":"0x0"}""")]
+    [InlineData(VmEventReason.IoInstruction, """{"direction":"out","port":"0x80","bytes":1,"string":false}""")]
+    public void every_field_of_a_reason_is_there(VmEventReason reason, string member) =>
+        Assert.Equal(member, JsonDocument.Parse(Format(SampleEvents.Of(reason))).RootElement.GetProperty(ReasonNames.Of(reason)).GetRawText());
+
+    [Fact]
+    public void each_of_the_reasons_has_its_member_in_the_schema()
+    {
+        var method = typeof(JsonFormatterTests).GetMethod(nameof(every_field_of_a_reason_is_there))!;
+        var golden = method.GetCustomAttributes(typeof(InlineDataAttribute), false).Cast<InlineDataAttribute>()
+            .SelectMany(a => a.GetData(method)).Select(row => (VmEventReason)row[0]).Order().ToList();
+        Assert.Equal(16, golden.Count);
+        Assert.Equal(Enum.GetValues<VmEventReason>().Where(r => r != VmEventReason.Unknown), golden);
+        using var schema = JsonDocument.Parse(File.ReadAllText(Repository.PathOf("docs", "events.schema.json")));
+        var members = schema.RootElement.GetProperty("$defs").GetProperty("event").GetProperty("properties");
+        Assert.All(golden, reason => Assert.True(members.TryGetProperty(ReasonNames.Of(reason), out _), $"{reason}"));
+    }
+
     [Fact]
     public void values_that_no_header_knows_are_still_within_the_schema()
     {
@@ -88,6 +121,10 @@ public sealed class JsonFormatterTests : IDisposable
             ByReason = [(VmEventReason.Cpuid, 5), (VmEventReason.VmExit, 2)],
             Elapsed = TimeSpan.FromSeconds(2),
             VcpuPaused = TimeSpan.FromMicroseconds(12.3),
+            Reasons = new Dictionary<VmEventReason, ReasonSummary>
+            {
+                [VmEventReason.VmExit] = new() { Paused = TimeSpan.FromMilliseconds(3), Topics = [("hlt", 2)] },
+            },
             Dropped = 1,
             Malformed = 2,
         };
@@ -97,6 +134,7 @@ public sealed class JsonFormatterTests : IDisposable
         Assert.Equal(8, json.GetProperty("events").GetInt64());
         Assert.Equal(4, json.GetProperty("events_per_second").GetDouble());
         Assert.Equal(5, json.GetProperty("by_reason").GetProperty("cpuid").GetInt64());
+        Assert.Equal("""{"vmexit":{"events":2,"vcpu_paused_seconds":0.003,"topics":{"hlt":2}}}""", json.GetProperty("reasons").GetRawText());
     }
 
     [Theory]

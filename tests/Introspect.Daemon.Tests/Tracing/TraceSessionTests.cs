@@ -108,7 +108,7 @@ public sealed class TraceSessionTests : IDisposable
     public async Task output_that_fails_still_lets_the_guest_go()
     {
         _factory.OnStart = () => _domain.Monitor!.Send(SampleEvents.Of(VmEventReason.Cpuid));
-        var session = new TraceSession(Request(), _factory.Open(Request().Hypervisor), new BrokenOutput(), TimeProvider.System);
+        var session = new TraceSession(Request(), _factory.Open(Request().Hypervisor), null, new BrokenOutput(), TimeProvider.System);
         await Assert.ThrowsAsync<IOException>(() => session.RunAsync(CancellationToken.None));
         AssertLetGo();
     }
@@ -127,11 +127,63 @@ public sealed class TraceSessionTests : IDisposable
         _domain.Capabilities = MonitorCapabilities.WriteCtrlreg;
         var error = await Assert.ThrowsAsync<UserError>(() => TraceAsync(Request()));
         Assert.Equal(1, error.ExitCode);
-        Assert.Contains("--all", error.Message, StringComparison.Ordinal);
+        Assert.Equal("domain 1: this hypervisor does not offer CPUID on it; leave them out, or use --all, which takes what there is", error.Message);
 
         _factory.OnStart = () => _hypervisor.End(1);
         var request = Request();
         Assert.Equal(0, await TraceAsync(request with { Choice = request.Choice with { Everything = true } }));
+    }
+
+    [Theory]
+    [InlineData(MonitorCapabilities.VmExit, "vmexits")]
+    [InlineData(MonitorCapabilities.IoInstruction, "port accesses")]
+    [InlineData(MonitorCapabilities.Interrupt, "interrupts")]
+    [InlineData(MonitorCapabilities.SoftwareBreakpoint, "breakpoints")]
+    [InlineData(MonitorCapabilities.Singlestep, "single steps")]
+    [InlineData(MonitorCapabilities.DescriptorAccess, "descriptor accesses")]
+    [InlineData(MonitorCapabilities.DebugException, "debug exceptions")]
+    [InlineData(MonitorCapabilities.GuestRequest, "guest requests")]
+    [InlineData(MonitorCapabilities.MovToMsr, "writes of MSR 0x10")]
+    [InlineData(MonitorCapabilities.WriteCtrlreg, "writes of CR3")]
+    public async Task what_the_capabilities_lack_is_named_and_what_they_have_is_taken(MonitorCapabilities lacking, string what)
+    {
+        var selection = new EventSelection
+        {
+            Events =
+            [
+                new MonitorEvent.ControlRegister(ControlRegisterIndex.Cr3), new MonitorEvent.Msr(0x10), new MonitorEvent.Cpuid(), new MonitorEvent.SoftwareBreakpoint(),
+                new MonitorEvent.SingleStep(), new MonitorEvent.GuestRequest(), new MonitorEvent.VmExit(), new MonitorEvent.DebugException(),
+                new MonitorEvent.DescriptorAccess(), new MonitorEvent.IoInstruction(Sync: false),
+            ],
+            Interrupts = true,
+        };
+        _domain.Capabilities &= ~lacking;
+        var request = Request() with { Choice = new(selection, 1, false) };
+        var error = await Assert.ThrowsAsync<UserError>(() => TraceAsync(request));
+        Assert.Equal((1, $"domain 1: this hypervisor does not offer {what} on it; leave them out, or use --all, which takes what there is"), (error.ExitCode, error.Message));
+        Assert.Equal(0, _domain.PauseCount);
+
+        _factory.OnStart = () => _hypervisor.End(1);
+        Assert.Equal(0, await TraceAsync(request with { Choice = request.Choice with { Everything = true } }));
+    }
+
+    [Fact]
+    public async Task breakpoints_of_the_trace_are_in_the_guest_while_it_runs_and_not_after()
+    {
+        var code = new byte[1];
+        _domain.Memory.WritePhysical(new(0x2000), [0x55]);
+        _factory.Symbols = new OneSymbol("main", 0x1ff0);
+        _factory.OnStart = () =>
+        {
+            _domain.Memory.ReadPhysical(new(0x2000), code);
+            _hypervisor.End(1);
+        };
+        Assert.True(Place.TryParse("main+0x10", out var place, out _));
+        Assert.Equal(0, await TraceAsync(Request() with { Choice = new(new(), 0, false) { Places = new() { Breakpoints = [place] } } }));
+        Assert.Equal(0xcc, code[0]);
+        _domain.Memory.ReadPhysical(new(0x2000), code);
+        Assert.Equal(0x55, code[0]);
+        AssertLetGo();
     }
 
     [Fact]

@@ -9,7 +9,8 @@ internal static class WireLayoutTable
 {
     public const string VmEvents = """
         VmEvent 400 = vm_event_request_t
-          Version@0 Flags@4 Reason@8 VcpuId@12:vcpu_id AltP2mIndex@16:altp2m_idx MemAccess@24:u.mem_access WriteCtrlreg@24:u.write_ctrlreg
+          Version@0 Flags@4 Reason@8 VcpuId@12:vcpu_id AltP2mIndex@16:altp2m_idx MemAccess@24:u.mem_access MemPaging@24:u.mem_paging
+          MemSharing@24:u.mem_sharing WriteCtrlreg@24:u.write_ctrlreg
           MovToMsr@24:u.mov_to_msr SinglestepGfn@24:u.singlestep.gfn FastSinglestepView@24:u.fast_singlestep.p2midx
           Debug@24:u.software_breakpoint Cpuid@24:u.cpuid DescAccess@24:u.desc_access Interrupt@24:u.interrupt.x86 VmExit@24:u.vmexit
           VmExitVmx@24:u.vmexit.arch.vmx VmExitSvm@24:-
@@ -17,6 +18,10 @@ internal static class WireLayoutTable
           EmulInsnData@56:data.emul.insn.data
         VmEventMemAccess 32 = struct vm_event_mem_access
           Gfn@0 Offset@8 Gla@16 Flags@24
+        VmEventPaging 16 = struct vm_event_paging
+          Gfn@0 P2mType@8:p2mt Flags@12
+        VmEventSharing 16 = struct vm_event_sharing
+          Gfn@0 P2mType@8:p2mt
         VmEventWriteCtrlreg 24 = struct vm_event_write_ctrlreg
           Index@0 NewValue@8:new_value OldValue@16:old_value
         VmEventMovToMsr 24 = struct vm_event_mov_to_msr
@@ -55,6 +60,9 @@ internal static class WireLayoutTable
           SetDebugging@16:u.setdebugging SetTimeOffset@16:u.settimeoffset SendTrigger@16:u.sendtrigger AddressSize@16:u.address_size
           HvmContext@16:u.hvmcontext HvmContextPartial@16:u.hvmcontext_partial TscInfo@16:u.tsc_info DebugOp@16:u.debug_op
           VmEventOp@16:u.vm_event_op MonitorOp@16:u.monitor_op AccessRequired@16:u.access_required
+          GdbsxPauseVcpu@16:u.gdbsx_pauseunp_vcpu
+        DomctlGdbsxPauseVcpu 4 = struct xen_domctl_gdbsx_pauseunp_vcpu
+          Vcpu@0
         ArchDomainConfig 8 = struct xen_arch_domainconfig
           EmulationFlags@0:emulation_flags MiscFlags@4:misc_flags
         DomctlCreateDomain 64 = struct xen_domctl_createdomain

@@ -124,6 +124,8 @@ public class WireLayoutTests
             ("XEN_DOMCTL_gethvmcontext_partial", DomctlCommand.GetHvmContextPartial),
             ("XEN_DOMCTL_set_access_required", DomctlCommand.SetAccessRequired),
             ("XEN_DOMCTL_debug_op", DomctlCommand.DebugOp),
+            ("XEN_DOMCTL_gdbsx_pausevcpu", DomctlCommand.GdbsxPauseVcpu),
+            ("XEN_DOMCTL_gdbsx_unpausevcpu", DomctlCommand.GdbsxUnpauseVcpu),
             ("XEN_DOMCTL_CDF_MAX", (ulong)CreateDomainFlags.Vpmu),
             ("XEN_X86_EMU_ALL", (ulong)X86EmulationFlags.All),
             ("XEN_DOMCTL_MONITOR_EVENT_VMEXIT", (ulong)MonitorEventKind.VmExit),

@@ -176,6 +176,50 @@ public abstract class SeamContract : IDisposable
     }
 
     [Fact]
+    public void A_frame_that_is_added_is_behind_all_others_and_goes_again()
+    {
+        var domain = Lab.CreateRunning();
+        using var opened = Hypervisor.Open(domain.Id);
+        var (last, bytes) = (opened.GetInfo().MaxGfn, opened.GetInfo().MemoryBytes);
+        var frames = Enumerable.Range(0, 40).Select(_ => opened.AddFrame()).ToList();
+        Assert.Equal(Enumerable.Range(1, 40).Select(n => last.Value + (ulong)n), frames.Select(frame => frame.Value));
+        opened.Memory.WritePhysical(frames[39].Address, [1, 2, 3]);
+        var read = new byte[3];
+        opened.Memory.ReadPhysical(frames[39].Address, read);
+        Assert.Equal([1, 2, 3], read);
+
+        frames.ForEach(opened.RemoveFrame);
+        Assert.Equal(bytes, opened.GetInfo().MemoryBytes);
+        AssertErrno(Errno.EINVAL, () => opened.RemoveFrame(frames[0]));
+        AssertErrno(Errno.EFAULT, () => opened.Memory.ReadPhysical(frames[39].Address, read));
+    }
+
+    [Fact]
+    public void A_vcpu_that_is_held_stays_where_it_is_when_the_domain_goes_on()
+    {
+        var domain = Lab.CreateRunning(vcpus: 2);
+        using var opened = Hypervisor.Open(domain.Id);
+        AssertErrno(Errno.EBUSY, () => opened.PauseVcpu(new(1)));
+        opened.Pause();
+        opened.PauseVcpu(new(1));
+        opened.PauseVcpu(new(1));
+        AssertErrno(Errno.EINVAL, () => opened.PauseVcpu(new(2)));
+        AssertErrno(Errno.EINVAL, () => opened.UnpauseVcpu(new(0)));
+        opened.Unpause();
+        TestMachine.Eventually(() => domain.Vcpus[0].IsRunning);
+        Assert.False(domain.Vcpus[1].IsRunnable);
+        Assert.False(domain.Vcpus[1].IsRunning);
+        AssertErrno(Errno.EBUSY, () => opened.UnpauseVcpu(new(1)));
+
+        opened.Pause();
+        opened.UnpauseVcpu(new(1));
+        opened.Unpause();
+        Assert.False(domain.Vcpus[1].IsRunnable);
+        Assert.Equal(0, opened.Recover().UndonePauses);
+        TestMachine.Eventually(() => domain.Vcpus.All(static vcpu => vcpu.IsRunning));
+    }
+
+    [Fact]
     public void A_monitor_ends_while_a_vcpu_waits_for_a_slot()
     {
         var domain = Lab.CreateRunning(vcpus: 2);

@@ -11,6 +11,7 @@ public sealed class MockDomain : IDomain
     public MockDomain(int vcpus = 2)
     {
         VcpuCount = vcpus;
+        Holds = new int[vcpus];
         Monitor = new(this);
     }
 
@@ -64,17 +65,45 @@ public sealed class MockDomain : IDomain
     public void Pause()
     {
         OnPause?.Invoke();
-        Log.Called("Pause");
+        Called("Pause");
         Interlocked.Increment(ref _pauses);
     }
 
     public void Unpause()
     {
-        Log.Called("Unpause");
+        Called("Unpause");
         if (Interlocked.Decrement(ref _pauses) < 0)
         {
             throw new HypervisorException(Errno.EINVAL, "mock: the domain is not paused");
         }
+    }
+
+    /// <summary>Holds of each vCPU that were not undone.</summary>
+    public int[] Holds { get; }
+
+    /// <summary>As on a hypervisor that cannot hold single vCPUs.</summary>
+    public bool CannotHold { get; set; }
+
+    public void PauseVcpu(VcpuId vcpu) => Hold(vcpu, 1);
+
+    public void UnpauseVcpu(VcpuId vcpu) => Hold(vcpu, -1);
+
+    /// <summary>Pages that were added and not taken back.</summary>
+    public List<Gfn> Frames { get; } = [];
+
+    public Gfn AddFrame()
+    {
+        Log.Called("AddFrame");
+        var frame = new Gfn(0x1000 + (ulong)Frames.Count);
+        Frames.Add(frame);
+        GuestMemory.WritePhysical(frame.Address, new byte[Gfn.PageSize]);
+        return frame;
+    }
+
+    public void RemoveFrame(Gfn gfn)
+    {
+        Log.Called("RemoveFrame", gfn.ToString());
+        Frames.Remove(gfn);
     }
 
     public VcpuState ReadVcpu(VcpuId vcpu)
@@ -104,6 +133,30 @@ public sealed class MockDomain : IDomain
     {
         Log.Called("Recover");
         return new(false, 0, 0, 0);
+    }
+
+    private void Called(string call)
+    {
+        if (Monitor.IsVerbose)
+        {
+            Log.Called(call);
+        }
+    }
+
+    private void Hold(VcpuId vcpu, int change)
+    {
+        if (Monitor.IsVerbose)
+        {
+            Log.Called(change > 0 ? "PauseVcpu" : "UnpauseVcpu", vcpu.ToString());
+        }
+
+        var error = CannotHold ? Errno.EOPNOTSUPP : PauseCount == 0 ? Errno.EBUSY : Holds[vcpu.Value] + change < 0 ? Errno.EINVAL : Errno.None;
+        if (error != Errno.None)
+        {
+            throw new HypervisorException(error, $"mock: vCPU {vcpu} is not held");
+        }
+
+        Holds[vcpu.Value] += change;
     }
 
     public void Dispose() => Log.Called("DisposeDomain");

@@ -28,7 +28,9 @@ public sealed class MockMonitor(MockDomain domain) : IMonitor
 
     public bool KeepsResponses { get; set; } = true;
 
-    public IAltp2m Views => throw new NotSupportedException("this monitor has no views");
+    public MockViews MockViews { get; } = new(domain.Log);
+
+    public IAltp2m Views => MockViews;
 
     public bool IsDisposed { get; private set; }
 

@@ -86,6 +86,7 @@ internal sealed class PumpRig : IDisposable
         Assert.Equal(0, Monitor.Unanswered);
         Assert.Equal(0, Monitor.Unnotified);
         Assert.Equal(0, Domain.PauseCount);
+        Assert.All(Domain.Holds, holds => Assert.Equal(0, holds));
         Assert.Equal(disposed, Monitor.IsDisposed);
         Assert.All(Enumerable.Range(0, Domain.VcpuCount), vcpu => Assert.False(Monitor.IsStepping((uint)vcpu)));
     }

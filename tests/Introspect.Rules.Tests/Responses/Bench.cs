@@ -15,17 +15,19 @@ internal sealed class Bench
         Action<SubscriptionBuilder>? subscribe = null,
         MemoryAccessPolicy policy = MemoryAccessPolicy.Step,
         MonitorCapabilities capabilities = (MonitorCapabilities)0x3fff,
-        int vcpus = 2)
+        int vcpus = 2,
+        Action<MockDomain>? prepare = null)
     {
         Domain = new(vcpus);
+        prepare?.Invoke(Domain);
         var subscription = new SubscriptionBuilder("bench");
         (subscribe ?? Everything)(subscription);
         var wishes = subscription.Build();
         Plan = SubscriptionPlan.Make([("bench", wishes)], capabilities);
-        Attachment = new(Domain.Monitor, Plan, Domain.Id);
+        Stepper = new(Domain, Domain.Monitor, Plan, vcpus, Failed);
+        Attachment = new(Domain.Monitor, Plan, Domain.Id, Stepper);
         Attachment.Attach(_ => { });
         Statistics = new(TimeProvider.System, []);
-        Stepper = new(Domain.Monitor, Plan, vcpus, Failed);
         Builder = new(Domain, Plan, Stepper, policy, Statistics, Failed);
         MayStep = wishes.MayStep;
     }

@@ -42,7 +42,7 @@ public class MemoryAccessStepperTests
     [Fact]
     public void A_page_that_two_vCPUs_step_over_is_restored_by_the_last()
     {
-        var bench = new Bench();
+        var bench = new Bench(prepare: domain => domain.CannotHold = true);
         bench.Answer(Requests.MemAccess(0x200, MemAccessFlags.Write, vcpu: 0), Verdict.Pass);
         bench.Answer(Requests.MemAccess(0x200, MemAccessFlags.Write, vcpu: 1), Verdict.Pass);
 

@@ -35,6 +35,12 @@ internal sealed class SymbolTable
     /// <summary>How many symbols there are.</summary>
     public int Count => _byAddress.Length;
 
+    /// <summary>Every name, in the order of the addresses.</summary>
+    public IEnumerable<string> Names => Enumerable.Range(0, _byAddress.Length).Select(Name);
+
+    /// <summary>Every symbol, lowest first.</summary>
+    public IEnumerable<(string Name, ulong Address)> Symbols => Enumerable.Range(0, _byAddress.Length).Select(i => (Name(i), _byAddress[i].Address));
+
     /// <summary>The address of a name; of several with one name that which lies lowest.</summary>
     public bool TryGetAddress(string name, out ulong address)
     {

@@ -28,6 +28,7 @@ internal enum VcpuPauseFlags
 internal sealed class Vcpu : IDisposable
 {
     private const int MaxSpins = 512;
+    private const int MaxControllerPauses = 255;
 
     // Instructions between two looks at timers and pauses.
     private const long Budget = 200_000;
@@ -41,6 +42,7 @@ internal sealed class Vcpu : IDisposable
     private int _flags = (int)VcpuPauseFlags.Down;
     private int _pauseCount;
     private int _vmEventPauseCount;
+    private int _controllerPauseCount;
     private int _running;
     private int _stopWaiters;
     private int _sleeping;
@@ -190,6 +192,45 @@ internal sealed class Vcpu : IDisposable
         {
             Wake();
         }
+    }
+
+    /// <summary>A control tool holds this vCPU (<c>vcpu_pause_by_systemcontroller</c>).</summary>
+    /// <returns>EOVERFLOW: too often.</returns>
+    public Errno ControllerPause()
+    {
+        int old;
+        do
+        {
+            old = Volatile.Read(ref _controllerPauseCount);
+            if (old >= MaxControllerPauses)
+            {
+                return Errno.EOVERFLOW;
+            }
+        }
+        while (Interlocked.CompareExchange(ref _controllerPauseCount, old + 1, old) != old);
+
+        Pause();
+        return Errno.None;
+    }
+
+    /// <summary>A control tool lets go of this vCPU (<c>vcpu_unpause_by_systemcontroller</c>).</summary>
+    /// <returns>EINVAL: no control tool holds it.</returns>
+    public Errno ControllerUnpause()
+    {
+        int old;
+        do
+        {
+            old = Volatile.Read(ref _controllerPauseCount);
+            if (old <= 0)
+            {
+                return Errno.EINVAL;
+            }
+        }
+        while (Interlocked.CompareExchange(ref _controllerPauseCount, old - 1, old) != old);
+
+        Domain.ForeignWriters.BeforeGoingOn();
+        Unpause();
+        return Errno.None;
     }
 
     /// <summary>Pauses for a sync event (<c>vm_event_vcpu_pause</c>).</summary>

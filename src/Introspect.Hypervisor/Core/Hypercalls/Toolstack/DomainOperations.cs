@@ -34,6 +34,10 @@ internal sealed class DomainOperations(Machine machine)
                 return domain.ControllerPause();
             case DomctlCommand.UnpauseDomain:
                 return domain.ControllerUnpause();
+            case DomctlCommand.GdbsxPauseVcpu:
+                return PauseVcpu(domain, domctl.GdbsxPauseVcpu.Vcpu, static vcpu => vcpu.ControllerPause());
+            case DomctlCommand.GdbsxUnpauseVcpu:
+                return PauseVcpu(domain, domctl.GdbsxPauseVcpu.Vcpu, static vcpu => vcpu.ControllerUnpause());
             case DomctlCommand.ResumeDomain:
                 domain.Resume();
                 return Errno.None;
@@ -68,6 +72,12 @@ internal sealed class DomainOperations(Machine machine)
                 return Errno.ENOSYS;
         }
     }
+
+    // Only on a domain that is paused: so nobody holds single vCPUs of a domain that runs by accident.
+    private static Errno PauseVcpu(Domain domain, uint vcpu, Func<Vcpu, Errno> operation) =>
+        domain.ControllerPauseCount == 0 ? Errno.EBUSY
+        : domain.FindVcpu(vcpu) is { } found ? operation(found)
+        : Errno.EINVAL;
 
     private Errno Create(ref XenDomctl domctl)
     {

@@ -1,0 +1,24 @@
+using System.Diagnostics.CodeAnalysis;
+
+namespace Introspect.Daemon.Symbols;
+
+/// <summary>Names for guest addresses.</summary>
+internal interface ISymbolSource
+{
+    /// <summary>Every name, for suggestions.</summary>
+    IEnumerable<string> Names { get; }
+
+    /// <summary>The nearest symbol at or below an address.</summary>
+    bool TryFind(ulong address, [NotNullWhen(true)] out string? name, out ulong offset);
+
+    /// <summary>The addresses of a name, lowest first: a name that several files keep to themselves has more than one.</summary>
+    IReadOnlyList<ulong> AddressesOf(string name);
+}
+
+/// <summary>Addresses as people read them.</summary>
+internal static class SymbolSourceExtensions
+{
+    /// <summary><c>name</c> or <c>name+0x12</c>, or null where nothing is near.</summary>
+    public static string? Describe(this ISymbolSource symbols, ulong address) =>
+        !symbols.TryFind(address, out var name, out var offset) ? null : offset == 0 ? name : $"{name}+0x{offset:x}";
+}

@@ -1,0 +1,114 @@
+using Introspect.Hypervisor.Core.Building.Demo;
+
+namespace Introspect.Daemon.Tests.EndToEnd;
+
+/// <summary>Every command line that the documents show is run, and does what it is shown for.</summary>
+public sealed class DocumentedCommandTests(DocumentedCommandTests.Machine machine) : IClassFixture<DocumentedCommandTests.Machine>
+{
+    public static TheoryData<string> Manual => [.. DocumentedCommand.In("docs", "cli.md").Distinct()];
+
+    public static TheoryData<string> Readme => [.. DocumentedCommand.In("README.md").Distinct()];
+
+    [Theory]
+    [MemberData(nameof(Manual))]
+    public Task A_command_of_the_manual_works(string command) => Works(command);
+
+    [Theory]
+    [MemberData(nameof(Readme))]
+    public Task A_command_of_the_readme_works(string command) => Works(command);
+
+    [Fact]
+    public void The_first_commands_of_the_readme_are_those_that_every_submission_runs()
+    {
+        var readme = File.ReadAllText(Repository.PathOf("README.md"));
+        var block = readme.Split("```sh\n")[1].Split("```")[0];
+        var script = File.ReadAllText(Repository.PathOf(".ci", "run"));
+        var commands = block.Split('\n', StringSplitOptions.RemoveEmptyEntries);
+        Assert.Equal(2, commands.Length);
+        Assert.All(commands, command => Assert.Contains("\n" + command, script, StringComparison.Ordinal));
+    }
+
+    private async Task Works(string command)
+    {
+        var words = machine.Localise(DocumentedCommand.Words(command));
+        var (exitCode, output, error) = await DocumentedCommand.RunAsync(words, machine.IsEnough(words), machine.IsDone(words));
+        Assert.True(exitCode == 0, $"{command}: exit code {exitCode}\n{error}\n{output}");
+        Assert.Equal("", error);
+        Assert.True(machine.IsWhatIsShown(words, output), $"{command} wrote:\n{output}");
+    }
+
+    /// <summary>What the commands are run on: a lab with a demo guest, and files by the names of the documents.</summary>
+    public sealed class Machine : IDisposable
+    {
+        private readonly string _folder = Directory.CreateTempSubdirectory("introspect-docs-").FullName;
+        private readonly Lab _lab = new();
+        private int _sockets;
+
+        public Machine()
+        {
+            Assert.True(_lab.GuestGoesOn, "the guest has to boot first");
+            File.WriteAllBytes(Path.Combine(_folder, "kernel"), DemoGuest.Build().Image);
+            File.WriteAllBytes(Path.Combine(_folder, "forever"), DemoGuest.Build(new() { Forever = true }).Image);
+            File.WriteAllText(Path.Combine(_folder, "introspect.yaml"), $$"""
+                hypervisor: { demo: true }
+                domains: [ { match: "*", events: { cpuid: true } } ]
+                metrics: { listen: "off" }
+                logging: { console: false }
+                sinks: { json_file: {{Path.Combine(_folder, "events")}} }
+                """);
+        }
+
+        public void Dispose()
+        {
+            _lab.Dispose();
+            Directory.Delete(_folder, recursive: true);
+        }
+
+        /// <summary>Puts what is here in the place of what the documents name.</summary>
+        internal string[] Localise(string[] words)
+        {
+            var serves = words[0] == "lab";
+            return [.. words.Select((word, i) => (i == 0 ? "" : words[i - 1], word) switch
+            {
+                ("--socket", _) => Path.Combine(_folder, $"{++_sockets}.sock"),
+                ("--connect", _) when !serves => _lab.Socket,
+                ("--kernel", _) => Path.Combine(_folder, "kernel"),
+                ("--symbols", _) => Path.Combine(_folder, "forever"),
+                ("--config", _) => Path.Combine(_folder, "introspect.yaml"),
+                _ => word,
+            })];
+        }
+
+        /// <summary>When a command without an end of its own has done what it is shown for.</summary>
+        internal Func<string, bool> IsEnough(string[] words) => words[0] switch
+        {
+            "lab" => output => output.Contains("listening at", StringComparison.Ordinal),
+            "trace" when !words.Contains("--count") && words.Contains("--connect") => output => output.Contains("  d1 v0  ", StringComparison.Ordinal),
+            _ => _ => false,
+        };
+
+        /// <summary>Done when the service, which shows nothing, has an event in its sink.</summary>
+        internal async Task IsDone(string[] words)
+        {
+            var events = new FileInfo(Path.Combine(_folder, "events"));
+            do
+            {
+                await Task.Delay(words[0] == "run" ? 20 : Timeout.Infinite);
+                events.Refresh();
+            }
+            while (!events.Exists || events.Length == 0);
+        }
+
+        internal bool IsWhatIsShown(string[] words, string output) => words[0] switch
+        {
+            "trace" when words.Contains("--json") => output.Contains("\"type\":\"event\"", StringComparison.Ordinal),
+            "trace" => output.Contains("  d1 v0  ", StringComparison.Ordinal) && output.Contains("ended by", StringComparison.Ordinal),
+            "list" => output.Contains("demo", StringComparison.Ordinal),
+            "recover" => output.Contains("domain 1", StringComparison.Ordinal),
+            "regs" => output.Contains("r15", StringComparison.Ordinal),
+            "mem" => output.Length > 50,
+            "disasm" => output.Split('\n').Length > 5,
+            _ => true,
+        };
+    }
+}
