@@ -68,8 +68,8 @@ internal sealed class Commands(IHypervisorFactory factory, Stream output, bool i
         using var opened = session.OpenDomain(domain);
         var report = opened.Recover();
         _text.WriteLine(report.WasEnabled || report.ReleasedVcpus > 0
-            ? string.Create(CultureInfo.InvariantCulture, $"domain {opened.Id}: {report.ReleasedVcpus} vCPUs were held by {report.UnansweredRequests} unanswered requests and go on, {report.UndonePauses} pauses undone; monitoring is off")
-            : string.Create(CultureInfo.InvariantCulture, $"domain {opened.Id}: no monitor was left, {report.UndonePauses} pauses undone"));
+            ? string.Create(CultureInfo.InvariantCulture, $"domain {opened.Id}: monitoring is off; vCPUs let go: {report.ReleasedVcpus}, unanswered requests: {report.UnansweredRequests}, pauses undone: {report.UndonePauses}")
+            : string.Create(CultureInfo.InvariantCulture, $"domain {opened.Id}: no monitor was left; pauses undone: {report.UndonePauses}"));
         _text.Flush();
         return ExitCode.Ok;
     }

@@ -26,7 +26,7 @@ public sealed class ProcessTests
         var (code, output, _) = IntrospectProcess.Run("recover", "demo", "--connect", lab.Socket);
 
         Assert.Equal(0, code);
-        Assert.Contains("1 vCPUs released", output, StringComparison.Ordinal);
+        Assert.Contains("vCPUs let go: 1, unanswered requests: 1", output, StringComparison.Ordinal);
         Assert.True(lab.GuestGoesOn);
         Assert.Equal(0, IntrospectProcess.Run("trace", "--connect", lab.Socket, "demo", "--cpuid", "--count", "3").ExitCode);
         Assert.True(lab.GuestGoesOn);
