@@ -162,7 +162,7 @@ internal sealed partial class DomainPlatform : IDomainPlatform, ISharedPages, IE
     public void DrainConsoleRing()
     {
         var gfn = Domain.GetParam(HvmParam.ConsolePfn);
-        var entry = gfn == 0 ? default : Domain.Physmap[gfn];
+        var entry = gfn == 0 ? default : Domain.Pages.Find(gfn, write: true);
         if (entry.IsPresent && PvConsoleRing.Drain(Domain.Machine.Memory.RestOfPage(entry.MachineAddress), Console))
         {
             var port = (uint)Domain.GetParam(HvmParam.ConsoleEvtchn);

@@ -51,24 +51,11 @@ internal sealed class ForeignPages : IDisposable
         var extents = new MachineExtent[gfns.Length];
         for (var i = 0; i < gfns.Length; i++)
         {
-            // Held first, and looked at again: the page might have been let go of in between.
-            var entry = domain.Physmap[gfns[i]];
-            var extent = entry.IsPresent ? domain.ExtentOf(entry.MachineAddress) : null;
-            var got = extent?.TryReference(entry.MachineAddress) == true;
-            if (got && domain.Physmap[gfns[i]].MachineAddress != entry.MachineAddress)
-            {
-                extent!.Release(entry.MachineAddress);
-                got = false;
-            }
-
-            if (!got)
+            if (!domain.Pages.TryHold(gfns[i], out extents[i], out pages[i]))
             {
                 Release(pages.AsSpan(0, i), extents);
                 return Errno.EFAULT;
             }
-
-            pages[i] = entry.MachineAddress;
-            extents[i] = extent!;
         }
 
         held = new ForeignPages(domain, pages, extents, writable);
