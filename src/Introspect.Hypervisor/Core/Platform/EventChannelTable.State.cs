@@ -1,4 +1,5 @@
 using System.Runtime.InteropServices;
+using Introspect.Hypervisor.Abi;
 
 namespace Introspect.Hypervisor.Core.Platform;
 
