@@ -38,7 +38,7 @@ internal sealed class ForeignPages : IDisposable
     public bool IsWritable => _writable;
 
     /// <summary>Finds and holds the pages of gfns.</summary>
-    /// <returns>EFAULT: one of them is not there; EINVAL: no gfns.</returns>
+    /// <returns>EFAULT: one of them is not there; EINVAL: no gfns; ENOMEM: a fork has no page for a copy.</returns>
     public static Errno Hold(Domain domain, ReadOnlySpan<ulong> gfns, bool writable, out ForeignPages? held)
     {
         held = null;
@@ -51,11 +51,21 @@ internal sealed class ForeignPages : IDisposable
         var extents = new MachineExtent[gfns.Length];
         for (var i = 0; i < gfns.Length; i++)
         {
-            if (!domain.Pages.TryHold(gfns[i], out extents[i], out pages[i]))
+            var refused = Errno.EFAULT;
+            try
             {
-                Release(pages.AsSpan(0, i), extents);
-                return Errno.EFAULT;
+                if (domain.Pages.TryHold(gfns[i], out extents[i], out pages[i]))
+                {
+                    continue;
+                }
             }
+            catch (HypervisorException failure)
+            {
+                refused = failure.Error;
+            }
+
+            Release(pages.AsSpan(0, i), extents);
+            return refused;
         }
 
         held = new ForeignPages(domain, pages, extents, writable);
