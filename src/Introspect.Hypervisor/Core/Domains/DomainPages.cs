@@ -376,11 +376,13 @@ internal sealed class DomainPages(Domain domain)
 
     private Vcpu? CurrentVcpu()
     {
-        foreach (var vcpu in domain.Vcpus)
+        // No enumerator, which would be an object for each page that a fork touches.
+        var vcpus = domain.Vcpus;
+        for (var i = 0; i < vcpus.Count; i++)
         {
-            if (vcpu.IsOwnThread)
+            if (vcpus[i].IsOwnThread)
             {
-                return vcpu;
+                return vcpus[i];
             }
         }
 
