@@ -8,8 +8,10 @@ internal sealed partial class DomainPlatform
 {
     private readonly ulong[] _registeredInfoGfn;
 
-    /// <summary>Instructions that a clock which follows them counts from.</summary>
-    public ulong RetiredForClock => (Domain.FindVcpu(0)?.Runner as VcpuRunner)?.Cpu.RetiredNow ?? 0;
+    /// <summary>Instructions that a clock which follows them counts: of all vCPUs where they take turns, else of the first.</summary>
+    public ulong RetiredForClock => IsInterleaved
+        ? _instructionsElsewhere + (Volatile.Read(ref _turn)?.Runner.Retired ?? 0)
+        : (Domain.FindVcpu(0)?.Runner as VcpuRunner)?.Cpu.RetiredNow ?? 0;
 
     /// <summary>Moves a vCPU's vcpu_info into a page of the guest's, which is held from now on.</summary>
     /// <param name="vcpuId">vCPU.</param>

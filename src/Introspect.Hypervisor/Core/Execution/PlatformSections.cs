@@ -41,7 +41,7 @@ internal sealed class PlatformSection(DomainPlatform platform) : IHvmContextSect
         var saved = new PlatformSaved
         {
             Clock = platform.Clock.Save(platform.RetiredForClock),
-            Random = platform.Options.World is RepeatableWorld world ? world.RandomState : 0,
+            Random = platform.World is RepeatableWorld world ? world.RandomState : 0,
             Is64 = platform.Shared.Layout.Is64 ? (byte)1 : (byte)0,
             RunstateUpdateFlag = platform.RunstateUpdateFlag ? (byte)1 : (byte)0,
             ShutdownReason = (byte)platform.KeptShutdownReason.GetValueOrDefault(),
@@ -56,7 +56,7 @@ internal sealed class PlatformSection(DomainPlatform platform) : IHvmContextSect
     {
         var saved = MemoryMarshal.Read<PlatformSaved>(record);
         platform.Clock.Restore(in saved.Clock, platform.RetiredForClock);
-        if (platform.Options.World is RepeatableWorld world)
+        if (platform.World is RepeatableWorld world)
         {
             world.RandomState = saved.Random;
         }
