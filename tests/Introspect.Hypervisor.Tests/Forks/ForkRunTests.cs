@@ -152,6 +152,25 @@ public sealed class ForkRunTests
     }
 
     [Fact]
+    public void A_fork_that_a_response_cannot_reset_does_not_go_on()
+    {
+        using var lab = new ForkLab(Count);
+        using var parentMonitor = lab.RunParentToRequest();
+        using var fork = lab.Parent.Fork();
+        using var monitor = Watch(fork);
+        fork.Unpause();
+        var inside = lab.Inside(fork);
+        var request = ForkLab.Take(monitor, inside);
+        parentMonitor.Dispose();
+        lab.Parent.Destroy();
+        var response = EventLab.Echo(in request);
+        response.Flags |= VmEventFlags.ResetForkState;
+        ForkLab.Respond(monitor, in response);
+        Assert.True(SpinWait.SpinUntil(() => inside.IsShutDown, ForkLab.Patience));
+        Assert.Equal(ShutdownReason.Crash, inside.ShutdownReason);
+    }
+
+    [Fact]
     public void Forks_of_a_fork_begin_where_it_stands()
     {
         using var lab = new ForkLab(Count);

@@ -104,6 +104,11 @@ internal sealed class Machine : IDisposable
     /// <summary>Takes a domain out and tears it down.</summary>
     public void DestroyDomain(Domain domain)
     {
+        if (domain.IsGone)
+        {
+            return; // it goes with its last fork
+        }
+
         var parent = domain.Parent;
         domain.Destroy();
         lock (_lock)

@@ -356,9 +356,25 @@ internal sealed class VmEventRing
     {
         var state = (flags & VmEventFlags.ResetForkState) != 0;
         var memory = (flags & VmEventFlags.ResetForkMemory) != 0;
-        if (state || memory)
+        if (!state && !memory)
         {
-            Forking.Reset(_domain, state, memory);
+            return;
+        }
+
+        Errno result;
+        try
+        {
+            result = Forking.Reset(_domain, state, memory);
+        }
+        catch (HypervisorException failure)
+        {
+            result = failure.Error;
+        }
+
+        // The flags mean nothing in a domain that is no fork; a fork that cannot be taken back must not go on as if it was.
+        if (result is not (Errno.None or Errno.ENOSYS))
+        {
+            _domain.Shutdown(ShutdownReason.Crash);
         }
     }
 
