@@ -35,7 +35,11 @@ public sealed record DomainInfo(
     Gfn MaxGfn,
     ulong MemoryBytes,
     DomainState State,
-    int PauseCount);
+    int PauseCount)
+{
+    /// <summary>The domain of which this one is a fork; null where it is none, or the hypervisor does not tell.</summary>
+    public DomainId? Parent { get; init; }
+}
 
 /// <summary>What a domain is doing.</summary>
 public enum DomainState

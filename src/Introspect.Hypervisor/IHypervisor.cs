@@ -88,6 +88,53 @@ public interface IDomain : IDisposable
     /// switches monitoring off. Afterwards no vCPU is paused by a monitor.
     /// </summary>
     RecoveryReport Recover();
+
+    /// <summary>
+    /// Makes a fork: a new domain that begins in this one's state and with its memory, of which it copies what it
+    /// writes to (<c>xc_domain_create</c>, <c>xc_memshr_fork</c>). This domain stands still as long as it has forks. A fork
+    /// can be forked. The new domain is paused once: let it go by <see cref="Unpause"/>, and end it by <see cref="Destroy"/>.
+    /// </summary>
+    /// <exception cref="HypervisorException">
+    /// EOPNOTSUPP: not on this vendor's processors (Xen forks on Intel's alone), or not by this hypervisor; ENODEV: without
+    /// hardware-assisted paging; EXDEV: a device is assigned; EINVAL: this domain is being destroyed; ENOMEM.
+    /// </exception>
+    IDomain Fork(ForkOptions? options = null) =>
+        throw new HypervisorException(Errno.EOPNOTSUPP, $"domain {Id} cannot be forked: its hypervisor has no forks");
+
+    /// <summary>
+    /// Takes a fork back to its parent (<c>xc_memshr_fork_reset</c>): its vCPUs and devices to the parent's state, its
+    /// memory to the parent's memory, or both. It takes time for each page that the fork wrote to. What is monitored stays.
+    /// A response with <see cref="Abi.VmEventFlags.ResetForkState"/> or <see cref="Abi.VmEventFlags.ResetForkMemory"/> does the same.
+    /// </summary>
+    /// <param name="state">Registers, MSRs, timers, event channels, parameters and the pages shared with the hypervisor.</param>
+    /// <param name="memory">Every page that is the fork's own is dropped, with its access rights.</param>
+    /// <exception cref="HypervisorException">EINVAL: neither is asked for, or the parent was destroyed; ENOSYS: this is no fork.</exception>
+    void ResetFork(bool state, bool memory) =>
+        throw new HypervisorException(Errno.EOPNOTSUPP, $"domain {Id} cannot be reset: its hypervisor has no forks");
+
+    /// <summary>
+    /// Ends the domain and gives its memory back (<c>xc_domain_destroy</c>). A parent goes on when its last fork is gone.
+    /// The forks of a destroyed parent keep the pages that they have, and find no others.
+    /// </summary>
+    /// <exception cref="HypervisorException">ESRCH: the domain is gone.</exception>
+    void Destroy() =>
+        throw new HypervisorException(Errno.EOPNOTSUPP, $"domain {Id} cannot be destroyed through this hypervisor");
+}
+
+/// <summary>How a fork is made.</summary>
+public sealed record ForkOptions
+{
+    /// <summary>Name; none unless given.</summary>
+    public string Name { get; init; } = "";
+
+    /// <summary>UUID; a new one unless given.</summary>
+    public Guid? Uuid { get; init; }
+
+    /// <summary>No interrupt reaches the fork, which then runs without timers and devices, as a fuzzer wants it.</summary>
+    public bool BlockInterrupts { get; init; }
+
+    /// <summary>A parent with an assigned device may be forked; the fork must not use the device.</summary>
+    public bool AllowIommu { get; init; }
 }
 
 /// <summary>What <see cref="IDomain.Recover"/> found and did.</summary>

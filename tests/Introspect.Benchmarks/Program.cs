@@ -1,4 +1,5 @@
 using Introspect.Benchmarks.Agent;
+using Introspect.Benchmarks.Forks;
 using Introspect.Benchmarks.Interpreter;
 using Introspect.Benchmarks.Measuring;
 using Introspect.Benchmarks.Pump;
@@ -7,7 +8,7 @@ using Introspect.Benchmarks.Ring;
 const int Usage = 2;
 const int OverBudget = 1;
 
-Benchmark[] benchmarks = [.. InterpreterBenchmarks.All, .. RingBenchmarks.All, .. PumpBenchmarks.All];
+Benchmark[] benchmarks = [.. InterpreterBenchmarks.All, .. RingBenchmarks.All, .. PumpBenchmarks.All, .. ForkBenchmarks.All];
 var budgets = AllocationBudgets.Read();
 if (args.Contains("--list"))
 {

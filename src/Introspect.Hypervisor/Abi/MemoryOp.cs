@@ -52,6 +52,9 @@ internal static class MemSharingOperation
     public const byte RangeShare = 8;
     public const byte Fork = 9;
     public const byte ForkReset = 10;
+
+    /// <summary>The core's own: tells a fork's parent, which Xen tells nobody; <see cref="SpecialDomain.Invalid"/> where it is no fork.</summary>
+    public const byte CoreForkParent = 0xC0;
 }
 
 /// <summary>Where <see cref="MemoryOp.AddToPhysmap"/> takes its page from (<c>XENMAPSPACE_*</c>).</summary>
@@ -188,6 +191,9 @@ internal struct MemAccessOp
 [StructLayout(LayoutKind.Explicit, Size = 48)]
 internal struct MemSharingOp
 {
+    /// <summary><c>XENMEM_FORK_WITH_IOMMU_ALLOWED</c>.</summary>
+    public const ushort ForkWithIommuAllowed = 1 << 0;
+
     /// <summary><c>XENMEM_FORK_BLOCK_INTERRUPTS</c>.</summary>
     public const ushort ForkBlockInterrupts = 1 << 1;
 

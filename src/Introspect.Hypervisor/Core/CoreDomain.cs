@@ -6,7 +6,7 @@ using Introspect.Hypervisor.Core.Memory;
 namespace Introspect.Hypervisor.Core;
 
 /// <summary>A domain of the core, through the toolstack's door.</summary>
-internal sealed class CoreDomain : IDomain
+internal sealed partial class CoreDomain : IDomain
 {
     // A control tool's pauses are a byte's worth on Xen.
     private const int MaxPauses = 256;
@@ -36,10 +36,13 @@ internal sealed class CoreDomain : IDomain
         DomainHandle.Read(info),
         CoreDomainFlags.VendorOf(info.ArchConfig.MiscFlags),
         (int)unchecked(info.MaxVcpuId + 1),
-        new(calls.MaximumGfn(info.Domain)),
+        new((info.Flags & DomainInfoFlags.Dying) != 0 ? 0 : calls.MaximumGfn(info.Domain)),
         info.TotPages * Gfn.PageSize,
         StateOf(info),
-        info.PauseCount);
+        info.PauseCount)
+    {
+        Parent = ParentOf(calls, info),
+    };
 
     /// <inheritdoc/>
     public DomainInfo GetInfo() => Describe(_calls, _calls.GetDomainInfo(Number));

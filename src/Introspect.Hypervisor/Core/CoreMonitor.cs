@@ -19,6 +19,7 @@ internal sealed class CoreMonitor : IMonitor
     private bool _changedAccess;
     private bool _accessRequired;
     private bool _corrupt;
+    private bool _forgetsMemory;
     private bool _disposed;
 
     private CoreMonitor(ToolstackCalls calls, CoreDomain domain, RingPage page, EventChannel channel, MonitorRing ring)
@@ -112,6 +113,11 @@ internal sealed class CoreMonitor : IMonitor
     public void Respond(in VmEvent response)
     {
         _ring.Put(response);
+        if ((response.Flags & (VmEventFlags.ResetForkState | VmEventFlags.ResetForkMemory)) != 0)
+        {
+            _forgetsMemory = true;
+        }
+
         if (_takenCount == 0)
         {
             return;
@@ -137,6 +143,12 @@ internal sealed class CoreMonitor : IMonitor
     {
         _ring.Push();
         _channel.Notify();
+        if (_forgetsMemory)
+        {
+            // Pages that are mapped are no longer the fork's.
+            _forgetsMemory = false;
+            _domain.InvalidateMemory();
+        }
     }
 
     /// <inheritdoc/>

@@ -126,6 +126,10 @@ internal sealed class ToolstackCalls(IToolstack toolstack)
     public Errno TryAccess(ref MemAccessOp operation, Span<byte> gfns, Span<byte> accesses) =>
         ErrnoOf(toolstack.MemoryOp(MemoryOp.AccessOp, Bytes(ref operation), gfns, accesses));
 
+    /// <summary>A memory sharing operation whose error is the caller's to judge.</summary>
+    public Errno TrySharing(ref MemSharingOp operation) =>
+        ErrnoOf(toolstack.MemoryOp(MemoryOp.SharingOp, Bytes(ref operation), default, default));
+
     /// <summary>Maps guest pages.</summary>
     /// <exception cref="HypervisorException">EFAULT: one of them is not there.</exception>
     public ForeignMapping Map(ushort domain, ReadOnlySpan<ulong> gfns, bool writable) =>

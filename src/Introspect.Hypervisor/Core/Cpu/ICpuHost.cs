@@ -9,6 +9,12 @@ internal interface ICpuHost
     /// <summary>A random number for RDRAND and RDSEED. False: there is none now, and the guest may try again.</summary>
     bool TryGetRandom(out ulong value);
 
+    /// <summary>
+    /// A page that is not there, or is shared with others and to be written, is wanted while the guest is out: by an
+    /// instruction that is emulated, or by the hypervisor on the guest's behalf. False: it stays as it is.
+    /// </summary>
+    bool TryFindPage(ulong gfn, bool write) => false;
+
     /// <summary>Device memory is read, while an instruction is emulated after a nested page fault. False: no device there.</summary>
     bool ReadDevice(ulong gpa, int size, out ulong value);
 

@@ -103,9 +103,20 @@ internal static unsafe class Mmu
     {
         var gfn = gpa >> 12;
         entry = gfn < s->P2mEntries ? new P2mEntry(s->P2m[gfn]) : default;
-        if (entry.IsPresent && ((entry.Raw & (ulong)kind) != 0 || IgnoresRights(s, context) || IsPagingWrite(entry, kind, context)))
+        if (IsAllowed(s, entry, kind, context))
         {
             return true;
+        }
+
+        // What the guest itself does leaves as an exit; what is done for it has the page brought here.
+        if ((s->Override != AccessOverride.None || context == 0) && (!entry.IsPresent || IsSharedWrite(entry, kind))
+            && Cpu.Of(s).Host.TryFindPage(gfn, kind == AccessKind.Write))
+        {
+            entry = gfn < s->P2mEntries ? new P2mEntry(s->P2m[gfn]) : default;
+            if (IsAllowed(s, entry, kind, context))
+            {
+                return true;
+            }
         }
 
         if (!entry.IsPresent && (s->Override & AccessOverride.Devices) != 0)
@@ -124,6 +135,11 @@ internal static unsafe class Mmu
         return false;
     }
 
+    private static bool IsAllowed(CpuState* s, P2mEntry entry, AccessKind kind, NpfFlags context) =>
+        entry.IsPresent && ((entry.Raw & (ulong)kind) != 0
+            || (IgnoresRights(s, context) && !IsSharedWrite(entry, kind))
+            || IsPagingWrite(entry, kind, context));
+
     private static bool IgnoresRights(CpuState* s, NpfFlags context) =>
         (s->Override & AccessOverride.IgnoreP2mRights) != 0
         || ((s->Override & AccessOverride.IgnoreWalkRights) != 0 && (context & NpfFlags.WithGla) == 0);
@@ -131,6 +147,9 @@ internal static unsafe class Mmu
     /// <summary>A page-table walk may set bits in a page that is read-only to everything else.</summary>
     private static bool IsPagingWrite(P2mEntry entry, AccessKind kind, NpfFlags context) =>
         kind == AccessKind.Write && (context & NpfFlags.WithGla) == 0 && entry.Access == Abi.MemoryAccess.RPw && entry.Type == P2mType.RamRw;
+
+    // Never done in place, whatever rights are ignored: the page is others', too.
+    private static bool IsSharedWrite(P2mEntry entry, AccessKind kind) => kind == AccessKind.Write && entry.Type == P2mType.RamShared;
 
     private static WalkResult Walk(CpuState* s, ulong linear, AccessKind kind, AccessRights rights, ref Translation result)
     {
@@ -360,9 +379,15 @@ internal static unsafe class Mmu
     /// </summary>
     private static WalkResult SetBits(CpuState* s, ulong gpa, ulong linear, byte* host, ulong entry, ulong bits, bool wide)
     {
-        if (!CheckP2m(s, gpa, linear, AccessKind.Write, NpfFlags.GlaValid, out _))
+        if (!CheckP2m(s, gpa, linear, AccessKind.Write, NpfFlags.GlaValid, out var page))
         {
             return WalkResult.Stopped;
+        }
+
+        if (page.IsPresent)
+        {
+            // The table may have moved to a page of the guest's own just now.
+            host = s->MachineBase + page.MachineAddress + (gpa & 0xFFF);
         }
 
         if ((s->Override & AccessOverride.DiscardWrites) != 0)

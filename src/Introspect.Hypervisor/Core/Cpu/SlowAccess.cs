@@ -129,6 +129,12 @@ internal static unsafe class SlowAccess
         // Two pages cannot be changed in one piece: the change has the memory for itself until it is committed.
         if (crosses)
         {
+            // What is emulated has its pages brought before that, since who brings one may wait for other vCPUs.
+            if (s->Override != AccessOverride.None && !Probe(s, segment, linear, size, AccessKind.Write, AccessRights.Current))
+            {
+                return null;
+            }
+
             Cpu.Of(s).BeginExclusive();
         }
 

@@ -191,8 +191,11 @@ internal sealed class AltP2m
     {
         if (index == 0)
         {
+            _domain.Pages.Populate(gfns);
             return _host.SetAccess(gfns, accesses);
         }
+
+        TakeOwn(gfns);
 
         var flush = false;
         var result = Errno.None;
@@ -242,6 +245,7 @@ internal sealed class AltP2m
     /// <returns>EINVAL: no such view; ESRCH: a frame without RAM.</returns>
     public Errno Remap(ushort index, ulong gfn, ulong? target, bool suppressVe)
     {
+        TakeOwn([gfn, target ?? gfn]);
         var flush = false;
         Errno result;
         lock (_host.Lock)
@@ -288,6 +292,23 @@ internal sealed class AltP2m
         }
     }
 
+    /// <summary>A view has another page or other rights for a frame than the host table: forks cannot share it.</summary>
+    public bool Differs(ulong gfn, P2mEntry entry)
+    {
+        lock (_host.Lock)
+        {
+            foreach (var view in _views)
+            {
+                if (view?[gfn] is { IsPresent: true } own && (own.MachineAddress != entry.MachineAddress || own.Access != entry.Access))
+                {
+                    return true;
+                }
+            }
+
+            return false;
+        }
+    }
+
     /// <summary>Gives the views' memory back; the vCPUs are stopped.</summary>
     public void Release()
     {
@@ -297,6 +318,18 @@ internal sealed class AltP2m
         }
 
         Array.Clear(_views);
+    }
+
+    // A fork's page is its own before a view says anything of it (P2M_UNSHARE).
+    private void TakeOwn(ReadOnlySpan<ulong> gfns)
+    {
+        if (_active)
+        {
+            foreach (var gfn in gfns)
+            {
+                _domain.Pages.Find(gfn, write: true);
+            }
+        }
     }
 
     private P2mView? Find(ushort index) => index < _views.Length ? _views[index] : null;

@@ -7,7 +7,7 @@ using Introspect.Hypervisor.Core.State;
 namespace Introspect.Hypervisor.Core.Domains;
 
 /// <summary>One domain: its memory, its vCPUs, its parameters, and by what it is paused.</summary>
-internal sealed class Domain
+internal sealed partial class Domain
 {
     private const int MaxControllerPauses = 255;
 
@@ -37,6 +37,7 @@ internal sealed class Domain
         Monitor = new DomainMonitorState(this, machine.Options.Monitoring);
         ForeignWriters = new ForeignWriters(this);
         Rendezvous = new VcpuRendezvous(this);
+        Pages = new DomainPages(this);
         ContextSections = [new CpuContextSection(this), new XsaveContextSection(this)];
         _ownPages = machine.Memory.AllocateExtent(1, $"d{id.Value} shared_info");
         _ = _ownPages.TryTakePage(out var sharedInfo);
@@ -310,6 +311,10 @@ internal sealed class Domain
         }
     }
 
+    /// <summary>Where the shared_info page is mapped; null: nowhere.</summary>
+    public ulong? SharedInfoGfn =>
+        _sharedInfoGfn is { } gfn && Physmap[gfn].MachineAddress == SharedInfoAddress ? gfn : null;
+
     /// <summary>Puts the shared_info page at a frame, in the place of what was there, and takes it from where it was.</summary>
     /// <returns>EINVAL: no such frame.</returns>
     public Errno MapSharedInfo(ulong gfn)
@@ -378,6 +383,9 @@ internal sealed class Domain
 
         _interleaver?.Stop();
 
+        // A fork that is being reset looks at its parent, and a parent at its forks.
+        using var forks = Machine.ForkLock.EnterScope();
+
         // From here on nobody finds a vCPU, so that what follows cannot reach into memory that is freed.
         var vcpus = _vcpus;
         _vcpus = [];
@@ -392,9 +400,15 @@ internal sealed class Domain
 
         _platform?.Dispose();
         AltP2m.Release();
+        Pages.Close();
         Ram.ReleaseAll(Physmap);
         _ownPages.Release(SharedInfoAddress);
         _ownPages.ReleaseOwner();
-        Physmap.Dispose();
+        IsGone = true;
+        LeaveParent();
+        if (ForkCount == 0)
+        {
+            Physmap.Dispose();
+        }
     }
 }

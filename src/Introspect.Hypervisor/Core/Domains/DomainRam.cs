@@ -7,7 +7,7 @@ namespace Introspect.Hypervisor.Core.Domains;
 /// the physmap. The first demand makes one extent for all that the domain may have, so that a guest's RAM is one
 /// memory file, which takes host memory only where it is touched; what is allowed later comes from further ones.
 /// </summary>
-internal sealed class DomainRam
+internal sealed partial class DomainRam
 {
     private const long MinExtentPages = 64;
     private const long MaxExtentPages = 1L << 22;
@@ -66,6 +66,7 @@ internal sealed class DomainRam
         }
 
         var old = physmap.Map(gfn, page, P2mType.RamRw);
+        NoteOwnFrame(gfn);
         if (old.IsPresent)
         {
             Drop(old);
@@ -116,6 +117,7 @@ internal sealed class DomainRam
     public void Place(Physmap physmap, ulong gfn, ulong machineAddress, P2mType type)
     {
         var old = physmap.Map(gfn, machineAddress, type);
+        NoteOwnFrame(gfn);
         if (old.IsPresent)
         {
             Drop(old);
@@ -142,12 +144,9 @@ internal sealed class DomainRam
     /// <summary>Gives everything back, but for pages that others still map.</summary>
     public void ReleaseAll(Physmap physmap)
     {
-        for (ulong gfn = 0; gfn <= physmap.MaxMappedGfn; gfn++)
+        for (ulong gfn = 0; physmap.TryFindMapped(ref gfn); gfn++)
         {
-            if (physmap[gfn].IsPresent)
-            {
-                TryDepopulate(physmap, gfn);
-            }
+            TryDepopulate(physmap, gfn);
         }
 
         lock (_lock)
@@ -163,11 +162,16 @@ internal sealed class DomainRam
 
     private void Drop(P2mEntry entry)
     {
-        // The shared_info page and granted pages are in the physmap, and not of the domain's RAM.
+        // The shared_info page and granted pages are in the physmap, and not of the domain's RAM. A fork has pages of
+        // its ancestors there, which do not count as its own.
         if (ExtentOf(entry.MachineAddress) is { } extent)
         {
             extent.Release(entry.MachineAddress);
             Interlocked.Decrement(ref _totalPages);
+        }
+        else if (entry.Type == P2mType.RamShared)
+        {
+            _memory.FindExtent(entry.MachineAddress)?.Release(entry.MachineAddress);
         }
     }
 

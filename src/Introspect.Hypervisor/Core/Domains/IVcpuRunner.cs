@@ -98,6 +98,16 @@ internal interface IDomainPlatform : IDisposable
     /// <summary>Who decides on the turns of vCPUs which run on one thread; null when each has a thread of its own.</summary>
     ITurnOrder? Turns => null;
 
+    /// <summary>The domain's state is about to be replaced by its parent's: what runs by itself (timers) stands still until it is. The vCPUs do.</summary>
+    void BeforeStateCopy()
+    {
+    }
+
+    /// <summary>Makes the pages that the platform gave the guest, or the guest the platform, what the parent's are.</summary>
+    void CopyPages(IDomainPlatform parent)
+    {
+    }
+
     /// <summary>Stops what runs by itself (timers). The vCPUs have stopped.</summary>
     void Stop();
 }

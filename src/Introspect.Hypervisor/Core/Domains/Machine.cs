@@ -40,6 +40,12 @@ internal sealed class Machine : IDisposable
     /// </summary>
     public Lock ControlLock { get; } = new();
 
+    /// <summary>
+    /// Held while a domain becomes a fork, is reset to its parent or is torn down. A monitor's response can ask for a
+    /// reset, outside the control lock. vCPUs do not take it.
+    /// </summary>
+    public Lock ForkLock { get; } = new();
+
     /// <summary>The domains that exist, by number.</summary>
     public IReadOnlyList<Domain> Domains
     {
@@ -52,12 +58,12 @@ internal sealed class Machine : IDisposable
         }
     }
 
-    /// <summary>The domain of a number, or null.</summary>
+    /// <summary>The domain of a number, or null. One that was torn down and is kept for its forks' sake is only listed.</summary>
     public Domain? Find(ushort id)
     {
         lock (_lock)
         {
-            return _domains.GetValueOrDefault(id);
+            return _domains.GetValueOrDefault(id) is { IsGone: false } domain ? domain : null;
         }
     }
 
@@ -98,10 +104,36 @@ internal sealed class Machine : IDisposable
     /// <summary>Takes a domain out and tears it down.</summary>
     public void DestroyDomain(Domain domain)
     {
+        if (domain.IsGone)
+        {
+            return; // it goes with its last fork
+        }
+
+        var parent = domain.Parent;
         domain.Destroy();
         lock (_lock)
         {
-            _domains.Remove(domain.Id.Value);
+            RemoveWithoutForks(domain);
+            if (parent is { IsGone: true })
+            {
+                RemoveWithoutForks(parent);
+            }
+        }
+    }
+
+    /// <summary>Has other domains than one forget what they decoded of a page that they had before, and may have again.</summary>
+    public void DropCodeElsewhere(Domain owner, ulong machinePage)
+    {
+        ReadOnlySpan<ulong> pages = [machinePage];
+        foreach (var domain in Domains)
+        {
+            if (domain != owner)
+            {
+                foreach (var vcpu in domain.Vcpus)
+                {
+                    vcpu.PagesWritten(pages);
+                }
+            }
         }
     }
 
@@ -117,6 +149,14 @@ internal sealed class Machine : IDisposable
         }
 
         Memory.Dispose();
+    }
+
+    private void RemoveWithoutForks(Domain domain)
+    {
+        if (domain.ForkCount == 0)
+        {
+            _domains.Remove(domain.Id.Value);
+        }
     }
 
     private ushort ChooseId(ushort wanted)

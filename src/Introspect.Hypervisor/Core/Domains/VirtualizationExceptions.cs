@@ -38,15 +38,14 @@ internal sealed class VirtualizationExceptions(Domain domain)
                 return Errno.EEXIST;
             }
 
-            var entry = domain.Physmap[gfn];
+            var entry = domain.Pages.Find(gfn, write: true);
             if (entry.Type != P2mType.RamRw
                 || domain.Ram.ExtentOf(entry.MachineAddress) is not { } extent
-                || !extent.TryReference(entry.MachineAddress))
+                || !domain.Pages.TryPin(gfn, out _page))
             {
                 return Errno.EINVAL;
             }
 
-            _page = entry.MachineAddress;
             Volatile.Write(ref _extent, extent);
             return Errno.None;
         }
@@ -57,8 +56,11 @@ internal sealed class VirtualizationExceptions(Domain domain)
     {
         lock (_lock)
         {
-            _extent?.Release(_page);
-            Volatile.Write(ref _extent, null);
+            if (_extent is not null)
+            {
+                domain.Pages.Unpin(_page);
+                Volatile.Write(ref _extent, null);
+            }
         }
     }
 

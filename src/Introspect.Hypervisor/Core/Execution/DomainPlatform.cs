@@ -65,8 +65,10 @@ internal sealed partial class DomainPlatform : IDomainPlatform, ISharedPages, IE
         Timers = new DomainTimers(domain.MaxVcpus, Events, this);
         Grants = new GrantFrames(domain);
         _registeredInfo = new ulong[domain.MaxVcpus];
+        _registeredInfoGfn = new ulong[domain.MaxVcpus];
         Shared.WriteWallClock(Clock.WallClockBase);
         ConnectConsole();
+        AddSections();
         domain.SetParam(HvmParam.TripleFaultReason, (ulong)ShutdownReason.Reboot);
         _timerThread = new Thread(RunTimers) { IsBackground = true, Name = $"d{domain.Id.Value} timers" };
         if (!IsInterleaved)
@@ -122,9 +124,6 @@ internal sealed partial class DomainPlatform : IDomainPlatform, ISharedPages, IE
         return address == 0 ? default : Domain.Machine.Memory.RestOfPage(address)[..VcpuInfoBytes];
     }
 
-    /// <summary>Moves a vCPU's vcpu_info to a machine address.</summary>
-    public void RegisterVcpuInfo(uint vcpuId, ulong machineAddress) => Volatile.Write(ref _registeredInfo[vcpuId], machineAddress);
-
     /// <summary>True when the vCPU moved its vcpu_info already.</summary>
     public bool HasRegisteredVcpuInfo(uint vcpuId) => Volatile.Read(ref _registeredInfo[vcpuId]) != 0;
 
@@ -162,7 +161,7 @@ internal sealed partial class DomainPlatform : IDomainPlatform, ISharedPages, IE
     public void DrainConsoleRing()
     {
         var gfn = Domain.GetParam(HvmParam.ConsolePfn);
-        var entry = gfn == 0 ? default : Domain.Physmap[gfn];
+        var entry = gfn == 0 ? default : Domain.Pages.Find(gfn, write: true);
         if (entry.IsPresent && PvConsoleRing.Drain(Domain.Machine.Memory.RestOfPage(entry.MachineAddress), Console))
         {
             var port = (uint)Domain.GetParam(HvmParam.ConsoleEvtchn);
@@ -221,7 +220,11 @@ internal sealed partial class DomainPlatform : IDomainPlatform, ISharedPages, IE
     }
 
     /// <inheritdoc/>
-    public void Dispose() => Grants.Dispose();
+    public void Dispose()
+    {
+        UnregisterVcpuInfos();
+        Grants.Dispose();
+    }
 
     /// <summary>
     /// The ports that a toolstack gives a domain for xenstore and its console. The core reads the console itself,
@@ -284,7 +287,7 @@ internal sealed partial class DomainPlatform : IDomainPlatform, ISharedPages, IE
     private void SkipIdleTime()
     {
         var deadline = Timers.NextDeadline;
-        if (Clock.Source == ClockSource.Instructions && deadline != ulong.MaxValue
+        if (Clock.Source == ClockSource.Instructions && deadline != ulong.MaxValue && Domain.PauseCount == 0
             && Domain.Vcpus.All(vcpu => vcpu.Flags != VcpuPauseFlags.None))
         {
             Clock.SkipTo(Clock.ToCycles(deadline));

@@ -86,6 +86,68 @@ internal sealed class GrantFrames(Domain domain) : IDisposable
         return 0;
     }
 
+    /// <summary>Becomes what another domain's table is: as many frames, with the same contents, at the same places.</summary>
+    public void CopyFrom(GrantFrames parent)
+    {
+        Unmap(from: (int)parent.Count);
+        if (parent.Count == 0 || Grow(parent.Count) != 0)
+        {
+            return;
+        }
+
+        for (uint index = 0; index < parent.Count; index++)
+        {
+            var (source, gfn) = parent.FrameAt(index);
+            var (target, mapped) = FrameAt(index);
+            var memory = domain.Machine.Memory;
+            memory.RestOfPage(source).CopyTo(memory.RestOfPage(target));
+            if (gfn == ~0UL)
+            {
+                UnmapFrame(index);
+            }
+            else if (mapped != gfn || domain.Physmap[gfn].MachineAddress != target)
+            {
+                Map(index, gfn);
+            }
+        }
+    }
+
+    private (ulong Address, ulong Gfn) FrameAt(uint index)
+    {
+        lock (_lock)
+        {
+            return _frames[(int)index];
+        }
+    }
+
+    private void UnmapFrame(uint index)
+    {
+        var (address, gfn) = FrameAt(index);
+        if (gfn != ~0UL && domain.Physmap[gfn].MachineAddress == address)
+        {
+            domain.Physmap.Unmap(gfn);
+        }
+
+        lock (_lock)
+        {
+            _frames[(int)index] = (address, ~0UL);
+        }
+    }
+
+    // The table gets shorter.
+    private void Unmap(int from)
+    {
+        for (var index = (int)Count - 1; index >= from; index--)
+        {
+            UnmapFrame((uint)index);
+            lock (_lock)
+            {
+                _extent!.Release(_frames[index].Address);
+                _frames.RemoveAt(index);
+            }
+        }
+    }
+
     /// <inheritdoc/>
     public void Dispose()
     {

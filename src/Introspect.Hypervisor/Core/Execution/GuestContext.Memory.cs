@@ -34,12 +34,12 @@ internal sealed partial class GuestContext
     public bool CopyToGuest(ulong linearAddress, ReadOnlySpan<byte> source) => _runner.Cpu.CopyToGuest(linearAddress, source);
 
     /// <inheritdoc/>
-    public bool IsRam(ulong gfn) => _domain.Physmap[gfn].Type is P2mType.RamRw or P2mType.RamRo;
+    public bool IsRam(ulong gfn) => _domain.Pages.Find(gfn, write: false).Type is P2mType.RamRw or P2mType.RamRo or P2mType.RamShared;
 
     /// <inheritdoc/>
-    public ushort MemoryType(ulong gfn) => _domain.Physmap[gfn].Type switch
+    public ushort MemoryType(ulong gfn) => _domain.Pages.Find(gfn, write: false).Type switch
     {
-        P2mType.RamRw or P2mType.GrantMapRw => 0,
+        P2mType.RamRw or P2mType.GrantMapRw or P2mType.RamShared => 0,
         P2mType.RamRo => 1,
         _ => 2,
     };
@@ -59,7 +59,8 @@ internal sealed partial class GuestContext
             return _domain.Physmap[fromGfn].IsPresent ? 0 : -(int)Errno.EINVAL;
         }
 
-        // Two vCPUs may move the same frame: it is the one's who took it out.
+        // Its own page goes, not one that it shares. Two vCPUs may move the same frame: it is the one's who took it out.
+        _domain.Pages.Find(fromGfn, write: true);
         var entry = _domain.Physmap.Unmap(fromGfn);
         if (!entry.IsPresent)
         {

@@ -2,7 +2,6 @@ using Introspect.Hypervisor.Abi;
 using Introspect.Hypervisor.Core.Cpu;
 using Introspect.Hypervisor.Core.Domains;
 using Introspect.Hypervisor.Core.Hypercalls.Guest;
-using Introspect.Hypervisor.Core.Memory;
 using Introspect.Hypervisor.Core.Platform;
 
 namespace Introspect.Hypervisor.Core.Execution;
@@ -14,6 +13,13 @@ internal sealed partial class GuestContext
 
     // Guest linear addresses of areas that are kept up to date, per vCPU of this context; 0: none.
     private ulong _timeArea;
+
+    /// <summary>Linear address of the time area; 0: none.</summary>
+    public ulong TimeArea
+    {
+        get => _timeArea;
+        set => _timeArea = value;
+    }
 
     /// <inheritdoc/>
     public uint VcpuId => _runner.Vcpu.Id;
@@ -90,21 +96,24 @@ internal sealed partial class GuestContext
     /// <inheritdoc/>
     public int MoveVcpuInfo(uint vcpuId, ulong gfn, uint offset)
     {
-        var entry = _domain.Physmap[gfn];
-        if (_platform.HasRegisteredVcpuInfo(vcpuId) || entry.Type != P2mType.RamRw)
+        if (_platform.HasRegisteredVcpuInfo(vcpuId))
         {
             return -(int)Errno.EINVAL;
         }
 
-        var address = entry.MachineAddress + offset;
-        var target = _domain.Machine.Memory.RestOfPage(address)[..SharedInfoLayout.VcpuInfoSize];
-        target.Clear();
+        // As on Xen the guest finds in the new place what it had in the old one.
+        Span<byte> before = stackalloc byte[SharedInfoLayout.VcpuInfoSize];
+        before.Clear();
         if (vcpuId < SharedInfo.LegacyMaxVcpus)
         {
-            _platform.SharedInfo.Slice((int)vcpuId * SharedInfoLayout.VcpuInfoSize, SharedInfoLayout.VcpuInfoSize).CopyTo(target);
+            _platform.SharedInfo.Slice((int)vcpuId * SharedInfoLayout.VcpuInfoSize, SharedInfoLayout.VcpuInfoSize).CopyTo(before);
         }
 
-        _platform.RegisterVcpuInfo(vcpuId, address);
+        if (!_platform.TryRegisterVcpuInfo(vcpuId, gfn, offset, before))
+        {
+            return -(int)Errno.EINVAL;
+        }
+
         RefreshTime(vcpuId);
         return 0;
     }

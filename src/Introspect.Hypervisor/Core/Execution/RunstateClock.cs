@@ -1,3 +1,4 @@
+using System.Runtime.InteropServices;
 using Introspect.Hypervisor.Core.Hypercalls.Guest;
 
 namespace Introspect.Hypervisor.Core.Execution;
@@ -9,6 +10,14 @@ internal enum RunstateKind
     Runnable = 1,
     Blocked = 2,
     Offline = 3,
+}
+
+/// <summary>A vCPU's times as plain state.</summary>
+[StructLayout(LayoutKind.Sequential)]
+internal struct RunstateTimes
+{
+    public RunstateKind State;
+    public ulong Since, Running, Runnable, Blocked, Offline;
 }
 
 /// <summary>Where a vCPU spent its time, in guest nanoseconds.</summary>
@@ -32,6 +41,25 @@ internal sealed class RunstateClock(DomainPlatform platform)
             var now = platform.Clock.Nanoseconds;
             _spent[(int)_state] += now - _since;
             (_state, _since) = (state, now);
+        }
+    }
+
+    /// <summary>The times as plain state.</summary>
+    public RunstateTimes Save()
+    {
+        lock (_lock)
+        {
+            return new RunstateTimes { State = _state, Since = _since, Running = _spent[0], Runnable = _spent[1], Blocked = _spent[2], Offline = _spent[3] };
+        }
+    }
+
+    /// <summary>Takes times over.</summary>
+    public void Load(in RunstateTimes times)
+    {
+        lock (_lock)
+        {
+            (_state, _since) = (times.State, times.Since);
+            (_spent[0], _spent[1], _spent[2], _spent[3]) = (times.Running, times.Runnable, times.Blocked, times.Offline);
         }
     }
 

@@ -348,6 +348,9 @@ internal sealed partial class VcpuRunner
     {
         var flags = (NpfFlags)exit.Value;
         var gfn = exit.Gpa >> 12;
+
+        // The host table first, as on Xen: a fork gets the page from its parent, or a copy of its own to write to.
+        _domain.Pages.Find(gfn, (flags & NpfFlags.Write) != 0);
         var table = _vcpu.P2m;
         var entry = table[gfn];
         if (!entry.IsPresent && table is Memory.P2mView view && view.CopyFromHost(gfn))

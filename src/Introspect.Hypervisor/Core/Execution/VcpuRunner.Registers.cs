@@ -240,7 +240,7 @@ internal sealed partial class VcpuRunner : IMsrCpu
 
     private bool WriteHypercallPage(ulong gpa)
     {
-        var entry = _domain.Physmap[gpa >> 12];
+        var entry = _domain.Pages.Find(gpa >> 12, write: true);
         if (entry.Type != Memory.P2mType.RamRw)
         {
             return false;

@@ -263,7 +263,8 @@ internal sealed partial class VcpuRunner : IVcpuRunner, ICpuHost
         state.Intercepts &= ~Intercepts.InterruptWindow;
 
         // As on Xen, no interrupt is offered while the monitor steps the vCPU.
-        if (_singleStep || CallbackVector() is not { } vector || !_platform.Shared.IsUpcallPending(_vcpu.Id))
+        // Nor is one to a fork that is to have none.
+        if (_singleStep || _domain.BlocksInterrupts || CallbackVector() is not { } vector || !_platform.Shared.IsUpcallPending(_vcpu.Id))
         {
             return;
         }

@@ -7,7 +7,7 @@ namespace Introspect.Hypervisor.Core.Memory;
 /// Pages are counted: the physmap holds one reference to a page that is in it, each foreign mapping and the
 /// monitor ring hold one more, and a page whose last reference goes is zeroed and can be taken again.
 /// </summary>
-internal sealed class MachineExtent
+internal sealed partial class MachineExtent
 {
     private readonly MachineMemory _memory;
     private readonly Lock _lock = new();
@@ -71,12 +71,17 @@ internal sealed class MachineExtent
             }
             else if (!_returned.TryPop(out index))
             {
-                return false;
+                if (!_stale.TryPop(out index))
+                {
+                    return false;
+                }
+
+                _memory.RestOfPage(AddressOf(index)).Clear();
             }
 
             _references[index] = 1;
             _inUse++;
-            machineAddress = Address + ((ulong)index * MachineMemory.PageSize);
+            machineAddress = AddressOf(index);
             return true;
         }
     }
@@ -147,6 +152,11 @@ internal sealed class MachineExtent
             _released = true;
             if (_inUse != 0)
             {
+                while (_stale.TryPop(out var index))
+                {
+                    File.PunchHole((long)index * MachineMemory.PageSize, MachineMemory.PageSize);
+                }
+
                 return;
             }
         }

@@ -26,6 +26,9 @@ internal sealed unsafe class MachineMemory : IDisposable
     private readonly Lock _lock = new();
     private readonly SortedDictionary<long, MachineExtent> _extents = [];
 
+    // The same in the order of addresses, replaced as a whole: extents are looked up more often than they change.
+    private MachineExtent[] _ordered = [];
+
     public MachineMemory(long reservation = DefaultReservation)
     {
         ArgumentOutOfRangeException.ThrowIfLessThan(reservation, 2 * FirstAddress);
@@ -78,6 +81,7 @@ internal sealed unsafe class MachineMemory : IDisposable
 
             var extent = new MachineExtent(this, (ulong)address, pages, file);
             _extents.Add(address, extent);
+            Volatile.Write(ref _ordered, [.. _extents.Values]);
             return extent;
         }
     }
@@ -104,18 +108,29 @@ internal sealed unsafe class MachineMemory : IDisposable
     /// <summary>The extent that a machine address is in, or null.</summary>
     public MachineExtent? FindExtent(ulong machineAddress)
     {
-        lock (_lock)
+        var ordered = Volatile.Read(ref _ordered);
+        var low = 0;
+        var high = ordered.Length - 1;
+        while (low <= high)
         {
-            foreach (var (start, extent) in _extents)
+            var middle = (low + high) / 2;
+            var extent = ordered[middle];
+            if (extent.Contains(machineAddress))
             {
-                if (machineAddress >= (ulong)start && machineAddress < (ulong)start + extent.Bytes)
-                {
-                    return extent;
-                }
+                return extent;
             }
 
-            return null;
+            if (machineAddress < extent.Address)
+            {
+                high = middle - 1;
+            }
+            else
+            {
+                low = middle + 1;
+            }
         }
+
+        return null;
     }
 
     /// <inheritdoc/>
@@ -129,6 +144,7 @@ internal sealed unsafe class MachineMemory : IDisposable
             }
 
             _extents.Clear();
+            Volatile.Write(ref _ordered, []);
         }
 
         _range.Dispose();
@@ -142,6 +158,7 @@ internal sealed unsafe class MachineMemory : IDisposable
         {
             if (_extents.Remove((long)extent.Address))
             {
+                Volatile.Write(ref _ordered, [.. _extents.Values]);
                 _range.Withdraw((long)extent.Address, (long)extent.Bytes);
                 new Span<byte>(PageInfo + (extent.Address / PageSize), checked((int)extent.PageCount)).Clear();
                 extent.File.Dispose();

@@ -16,6 +16,9 @@ internal enum P2mType : byte
 
     /// <summary>A granted page of another domain, read-write.</summary>
     GrantMapRw = 3,
+
+    /// <summary>RAM that a fork and its ancestors have in common (<c>p2m_ram_shared</c>): who writes to it gets a copy first.</summary>
+    RamShared = 4,
 }
 
 /// <summary>
@@ -56,7 +59,7 @@ internal readonly record struct P2mEntry(ulong Raw)
         }
 
         var rights = RightsOf(access);
-        if (type == P2mType.RamRo)
+        if (type is P2mType.RamRo or P2mType.RamShared)
         {
             rights &= ~Writable;
         }
@@ -66,6 +69,12 @@ internal readonly record struct P2mEntry(ulong Raw)
 
     /// <summary>The same page with other rights.</summary>
     public P2mEntry With(MemoryAccess access) => new(Make(MachineAddress, Type, access).Raw | (Raw & AllowsVe));
+
+    /// <summary>The same page as another kind of memory; rights and #VE stay what they were asked to be.</summary>
+    public P2mEntry As(P2mType type) => new(Make(MachineAddress, type, Access).Raw | (Raw & AllowsVe));
+
+    /// <summary>Another page in the place of this one.</summary>
+    public P2mEntry At(ulong machineAddress) => new((Raw & ~AddressMask) | (machineAddress & AddressMask));
 
     /// <summary>The same page with #VE suppressed or not.</summary>
     public P2mEntry WithSuppressVe(bool suppress) => suppress ? Suppressed : new(Raw | AllowsVe);

@@ -3,7 +3,7 @@ using Introspect.Hypervisor.Abi;
 namespace Introspect.Hypervisor.Core.Memory;
 
 /// <summary>A domain's p2m (the host p2m, where there are altp2m views).</summary>
-internal sealed class Physmap : P2mTable
+internal sealed partial class Physmap : P2mTable
 {
     /// <summary>Guest frames unless asked otherwise: 256 GiB of guest-physical space.</summary>
     public const ulong DefaultEntryCount = 1UL << 26;
@@ -46,7 +46,7 @@ internal sealed class Physmap : P2mTable
 
             old = this[gfn];
             viewsChanged = Store(gfn, P2mEntry.Make(machineAddress, type, DefaultAccess));
-            MaxMappedGfn = Math.Max(MaxMappedGfn, gfn);
+            NoteMapped(gfn);
         }
 
         Flush(old.IsPresent || viewsChanged);

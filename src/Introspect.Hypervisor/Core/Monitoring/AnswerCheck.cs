@@ -26,7 +26,8 @@ internal static class AnswerCheck
     /// <summary>Counts a response that asks for something on behalf of a vCPU which waits for none. Those to async events ask for nothing.</summary>
     public static void CountNotWaiting(AnswerFaults faults, in VmEvent response)
     {
-        var asked = response.Flags & Known & ~Echoed;
+        // A fork is reset whether the vCPU waits or not.
+        var asked = response.Flags & Known & ~(Echoed | VmEventFlags.ResetForkState | VmEventFlags.ResetForkMemory);
         if (asked == VmEventFlags.None)
         {
             return;

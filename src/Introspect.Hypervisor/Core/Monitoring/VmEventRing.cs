@@ -87,21 +87,24 @@ internal sealed class VmEventRing
             return Errno.EOPNOTSUPP;
         }
 
-        var entry = domain.Physmap[gfn];
-        if (entry.Type != P2mType.RamRw
-            || domain.Ram.ExtentOf(entry.MachineAddress) is not { } extent
-            || !extent.TryReference(entry.MachineAddress))
+        if (domain.Pages.Find(gfn, write: true).Type != P2mType.RamRw || !domain.Pages.TryHold(gfn, out var extent, out var page))
         {
+            return Errno.EINVAL;
+        }
+
+        if (domain.Ram.ExtentOf(page) is null)
+        {
+            extent.Release(page); // a page of the hypervisor's
             return Errno.EINVAL;
         }
 
         if (domain.Platform.AllocateMonitorPort(out var port) is var refused and not Errno.None)
         {
-            extent.Release(entry.MachineAddress);
+            extent.Release(page);
             return refused;
         }
 
-        ring = new VmEventRing(domain, extent, entry.MachineAddress, port);
+        ring = new VmEventRing(domain, extent, page, port);
         return Errno.None;
     }
 
@@ -315,6 +318,9 @@ internal sealed class VmEventRing
         }
 
         AnswerCheck.CountUnknown(faults, in response);
+
+        // Whether the vCPU waits or not, and before anything else that the response asks for.
+        ResetFork(response.Flags);
         if (vcpu.VmEventPauseCount == 0)
         {
             AnswerCheck.CountNotWaiting(faults, in response);
@@ -343,6 +349,32 @@ internal sealed class VmEventRing
 
             _vmExitsStale--;
             return true;
+        }
+    }
+
+    private void ResetFork(VmEventFlags flags)
+    {
+        var state = (flags & VmEventFlags.ResetForkState) != 0;
+        var memory = (flags & VmEventFlags.ResetForkMemory) != 0;
+        if (!state && !memory)
+        {
+            return;
+        }
+
+        Errno result;
+        try
+        {
+            result = Forking.Reset(_domain, state, memory);
+        }
+        catch (HypervisorException failure)
+        {
+            result = failure.Error;
+        }
+
+        // The flags mean nothing in a domain that is no fork; a fork that cannot be taken back must not go on as if it was.
+        if (result is not (Errno.None or Errno.ENOSYS))
+        {
+            _domain.Shutdown(ShutdownReason.Crash);
         }
     }
 

@@ -37,7 +37,7 @@ internal interface IDomainTimerHost
 /// Timers that a guest sets by hypercall. Nothing here measures time: who runs the vCPUs asks for the next deadline
 /// and calls <see cref="Expire"/>, so that the same instructions give the same interrupts.
 /// </summary>
-internal sealed class DomainTimers(uint vcpuCount, EventChannelTable events, IDomainTimerHost host)
+internal sealed partial class DomainTimers(uint vcpuCount, EventChannelTable events, IDomainTimerHost host)
 {
     /// <summary>Watchdogs a domain can have.</summary>
     public const int Watchdogs = 2;
@@ -132,6 +132,7 @@ internal sealed class DomainTimers(uint vcpuCount, EventChannelTable events, IDo
     /// <summary>Does what is due.</summary>
     public void Expire(ulong now)
     {
+        using var expiring = _expireLock.EnterScope();
         for (var vcpuId = 0u; vcpuId < _vcpus.Length; vcpuId++)
         {
             bool tick, pollEnded;

@@ -38,7 +38,7 @@ internal sealed class ForeignPages : IDisposable
     public bool IsWritable => _writable;
 
     /// <summary>Finds and holds the pages of gfns.</summary>
-    /// <returns>EFAULT: one of them is not there; EINVAL: no gfns.</returns>
+    /// <returns>EFAULT: one of them is not there; EINVAL: no gfns; ENOMEM: a fork has no page for a copy.</returns>
     public static Errno Hold(Domain domain, ReadOnlySpan<ulong> gfns, bool writable, out ForeignPages? held)
     {
         held = null;
@@ -51,24 +51,21 @@ internal sealed class ForeignPages : IDisposable
         var extents = new MachineExtent[gfns.Length];
         for (var i = 0; i < gfns.Length; i++)
         {
-            // Held first, and looked at again: the page might have been let go of in between.
-            var entry = domain.Physmap[gfns[i]];
-            var extent = entry.IsPresent ? domain.ExtentOf(entry.MachineAddress) : null;
-            var got = extent?.TryReference(entry.MachineAddress) == true;
-            if (got && domain.Physmap[gfns[i]].MachineAddress != entry.MachineAddress)
+            var refused = Errno.EFAULT;
+            try
             {
-                extent!.Release(entry.MachineAddress);
-                got = false;
+                if (domain.Pages.TryHold(gfns[i], out extents[i], out pages[i]))
+                {
+                    continue;
+                }
+            }
+            catch (HypervisorException failure)
+            {
+                refused = failure.Error;
             }
 
-            if (!got)
-            {
-                Release(pages.AsSpan(0, i), extents);
-                return Errno.EFAULT;
-            }
-
-            pages[i] = entry.MachineAddress;
-            extents[i] = extent!;
+            Release(pages.AsSpan(0, i), extents);
+            return refused;
         }
 
         held = new ForeignPages(domain, pages, extents, writable);

@@ -66,9 +66,9 @@ internal static class ParameterOperations
             return LocalToolstack.Negated(Errno.EPERM);
         }
 
-        argument.MemType = domain.Physmap[argument.Pfn].Type switch
+        argument.MemType = domain.Pages.Find(argument.Pfn, write: false).Type switch
         {
-            P2mType.RamRw or P2mType.GrantMapRw => 0,
+            P2mType.RamRw or P2mType.GrantMapRw or P2mType.RamShared => 0,
             P2mType.RamRo => 1,
             _ => 2,
         };

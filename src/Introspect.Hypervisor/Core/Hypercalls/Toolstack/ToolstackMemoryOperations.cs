@@ -27,6 +27,7 @@ internal static class ToolstackMemoryOperations
                 ChangeReservation(machine, caller, operation == MemoryOp.PopulatePhysmap, start, argument, buffer0),
             MemoryOp.AddToPhysmap => AddToPhysmap(machine, caller, argument),
             MemoryOp.RemoveFromPhysmap => RemoveFromPhysmap(machine, caller, argument),
+            MemoryOp.SharingOp => MemorySharingOperations.Operate(machine, caller, argument),
             MemoryOp.AccessOp => Access(machine, caller, argument, buffer0, buffer1),
             MemoryOp.MaximumGpfn => Ask(machine, caller, argument, static domain => (long)domain.Physmap.MaxMappedGfn),
             MemoryOp.CurrentReservation => Ask(machine, caller, argument, static domain => domain.Ram.TotalPages),
@@ -94,9 +95,15 @@ internal static class ToolstackMemoryOperations
         return argument.Space switch
         {
             PhysMapSpace.SharedInfo => argument.Index == 0 ? Negated(domain!.MapSharedInfo(argument.Gpfn)) : Negated(Errno.EINVAL),
-            PhysMapSpace.Gmfn => Negated(domain!.Ram.Move(domain.Physmap, argument.Index, argument.Gpfn)),
+            PhysMapSpace.Gmfn => Negated(Move(domain!, argument.Index, argument.Gpfn)),
             _ => Negated(Errno.ENOSYS),
         };
+    }
+
+    private static Errno Move(Domain domain, ulong from, ulong to)
+    {
+        domain.Pages.Find(from, write: true);
+        return domain.Ram.Move(domain.Physmap, from, to);
     }
 
     private static int RemoveFromPhysmap(Machine machine, ToolstackCaller caller, Span<byte> bytes)
@@ -159,9 +166,13 @@ internal static class ToolstackMemoryOperations
         }
 
         var last = unchecked(argument.Pfn + argument.Nr - 1);
-        return last < argument.Pfn || last > domain.Physmap.MaxMappedGfn
-            ? Errno.EINVAL
-            : domain.Physmap.SetAccess(argument.Pfn, argument.Nr, (MemoryAccess)argument.Access);
+        if (last < argument.Pfn || last > domain.Physmap.MaxMappedGfn)
+        {
+            return Errno.EINVAL;
+        }
+
+        domain.Pages.Populate(argument.Pfn, argument.Nr);
+        return domain.Physmap.SetAccess(argument.Pfn, argument.Nr, (MemoryAccess)argument.Access);
     }
 
     private static Errno SetAccessMulti(Domain domain, in MemAccessOp argument, Span<byte> pfns, Span<byte> accesses)
@@ -172,6 +183,7 @@ internal static class ToolstackMemoryOperations
             return Errno.EFAULT;
         }
 
+        domain.Pages.Populate(gfns[..(int)argument.Nr]);
         return domain.Physmap.SetAccess(gfns[..(int)argument.Nr], accesses[..(int)argument.Nr]);
     }
 
