@@ -266,6 +266,7 @@ internal sealed class TraceActs
         _c.nop();
         _c.nop();
 
+        // INT1 is missing: the emulator under the lab's Xen makes #UD of it.
         // A breakpoint in DR0 on a write of a quadword, hit once.
         _c.mov(__qword_ptr[TraceLayout.StepsLeft], 0);
         _c.mov(eax, (uint)TraceLayout.Watched);
@@ -275,7 +276,6 @@ internal sealed class TraceActs
         _c.inc(__qword_ptr[TraceLayout.Watched]);
         _c.mov(eax, 0x400);
         _c.mov(dr7, rax);
-        _c.int1();
         _c.int3();
     }
 

@@ -1,10 +1,19 @@
 using System.Buffers.Binary;
+using System.Text;
 
 namespace Introspect.XenLab.Guest;
 
 /// <summary>The trace guest's data as they are in the file: descriptors, gates, TSS, page tables.</summary>
 internal static class TraceData
 {
+    /// <summary>What the guest says when it cannot go on; the letters stand for digits.</summary>
+    public const string CrashText = "trace guest: unexpected exception VV, top of stack XXXXXXXX YYYYYYYY\n";
+
+    // The last digit of each.
+    public static readonly ulong CrashVectorAt = TraceLayout.CrashText + (ulong)CrashText.LastIndexOf('V');
+    public static readonly ulong CrashFirstAt = TraceLayout.CrashText + (ulong)CrashText.LastIndexOf('X');
+    public static readonly ulong CrashSecondAt = TraceLayout.CrashText + (ulong)CrashText.LastIndexOf('Y');
+
     public static void Write(byte[] image, TraceGuestOptions options, Func<int, ulong> handler)
     {
         const ulong KernelCode = 0x00af_9b00_0000_ffff;
@@ -24,7 +33,7 @@ internal static class TraceData
         Put64(image, TraceLayout.GdtPointer + 2, TraceLayout.Gdt);
         Put16(image, TraceLayout.IdtPointer, TraceLayout.IdtLimit);
         Put64(image, TraceLayout.IdtPointer + 2, TraceLayout.Idt);
-        Put64(image, tss + 4, TraceLayout.KernelStackTop);
+        Put64(image, tss + 4, TraceLayout.TrapStackTop);
         Put16(image, tss + 102, (ushort)(TraceLayout.TssLimit + 1));
 
         for (var vector = 0; vector < TraceLayout.IdtEntries; vector++)
@@ -36,6 +45,8 @@ internal static class TraceData
         }
 
         WritePageTables(image);
+        "0123456789abcdef"u8.CopyTo(image.AsSpan((int)(TraceLayout.HexDigits - TraceLayout.Entry32)));
+        Encoding.ASCII.GetBytes(CrashText).CopyTo(image, (int)(TraceLayout.CrashText - TraceLayout.Entry32));
         const uint ReasonPowerOff = 0;
         const uint ReasonCrash = 3;
         Put64(image, TraceLayout.ShutdownArgument, ReasonPowerOff);

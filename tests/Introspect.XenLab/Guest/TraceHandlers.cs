@@ -11,15 +11,18 @@ internal sealed class TraceHandlers
     private const int InvalidOpcode = 6;
     private const int GeneralProtection = 13;
 
+    private const byte DebugConsolePort = 0xe9;
     private const uint TrapFlag = 0x100;
     private const uint ResumeFlag = 0x1_0000;
 
     private readonly Assembler _c;
+    private Label _crash;
     private readonly Label[] _labels = new Label[TraceLayout.IdtEntries];
 
     public TraceHandlers(Assembler assembler)
     {
         _c = assembler;
+        _crash = assembler.CreateLabel("crash");
         for (var vector = 0; vector < _labels.Length; vector++)
         {
             _labels[vector] = assembler.CreateLabel();
@@ -57,10 +60,13 @@ internal sealed class TraceHandlers
                     _c.ret();
                     break;
                 default:
-                    EmitCrash();
+                    _c.mov(ebx, (uint)vector);
+                    _c.jmp(_crash);
                     break;
             }
         }
+
+        EmitCrash();
     }
 
     // Goes on with the instruction that it was called before, once; after the last step without TF.
@@ -97,12 +103,43 @@ internal sealed class TraceHandlers
         _c.pop(rax);
         _c.iretq();
         _c.Label(ref crash);
-        EmitCrash();
+        _c.pop(rax);
+        _c.mov(ebx, (uint)(hasErrorCode ? GeneralProtection : InvalidOpcode));
+        _c.jmp(_crash);
     }
 
+    // An exception that is none of the acts: says its vector (EBX) and the top of its frame, and ends as a crash.
     private void EmitCrash()
     {
+        _c.Label(ref _crash);
+        _c.mov(r12, __qword_ptr[rsp]);
+        _c.mov(r13, __qword_ptr[rsp + 8]);
+        EmitHexDigits(ebx, TraceData.CrashVectorAt, 2);
+        EmitHexDigits(r12d, TraceData.CrashFirstAt, 8);
+        EmitHexDigits(r13d, TraceData.CrashSecondAt, 8);
+
+        // Xen's own debug port: its console is closed to guests in a release build.
+        _c.mov(ecx, (uint)TraceData.CrashText.Length);
+        _c.mov(esi, (uint)TraceLayout.CrashText);
+        var next = _c.CreateLabel();
+        _c.Label(ref next);
+        _c.lodsb();
+        _c.@out(DebugConsolePort, al);
+        _c.dec(ecx);
+        _c.jne(next);
         _c.mov(esi, (uint)TraceLayout.CrashArgument);
         TraceActs.EmitShutdown(_c);
+    }
+
+    private void EmitHexDigits(AssemblerRegister32 value, ulong last, int digits)
+    {
+        for (var i = 0UL; i < (ulong)digits; i++)
+        {
+            _c.mov(eax, value);
+            _c.and(eax, 15);
+            _c.mov(al, __byte_ptr[rax + (long)TraceLayout.HexDigits]);
+            _c.mov(__byte_ptr[last - i], al);
+            _c.shr(value, 4);
+        }
     }
 }

@@ -23,7 +23,10 @@ internal static class TraceLayout
     /// <summary>The first address behind the bytes in the file.</summary>
     public const ulong FileEnd = 0x10_c000;
 
-    public const ulong KernelStackTop = 0x10_e000;
+    public const ulong KernelStackTop = 0x10_d000;
+
+    /// <summary>The stack on which exceptions of ring 3 come.</summary>
+    public const ulong TrapStackTop = 0x10_e000;
     public const ulong UserStackTop = 0x10_f000;
     public const ulong Scratch = 0x10_f000;
     public const ulong End = 0x11_0000;
@@ -50,6 +53,9 @@ internal static class TraceLayout
     public const ulong CrashArgument = Data + 0x228;
     public const ulong StartInfo = Data + 0x230;
     public const ulong Watched = Data + 0x240;
+
+    public const ulong HexDigits = Data + 0x300;
+    public const ulong CrashText = Data + 0x320;
 
     public const ushort KernelCode = 0x08;
     public const ushort KernelData = 0x10;
