@@ -1,34 +1,24 @@
 using Introspect.Hypervisor.Core.Building.Demo;
 using Introspect.XenLab.Guest;
 
-return args switch
+var guests = new SortedDictionary<string, Func<byte[]>>(StringComparer.Ordinal)
 {
-    ["guest", var name, var file] => WriteGuest(name, file),
-    _ => Usage(),
+    ["demo"] = static () => DemoGuest.Build().Image,
+    ["demo-forever"] = static () => DemoGuest.Build(new() { Forever = true }).Image,
+    ["load"] = static () => TraceGuest.Build(new(Rounds: 0, Load: true)).Image,
+    ["trace"] = static () => TraceGuest.Build().Image,
+    ["trace-forever"] = static () => TraceGuest.Build(new(Rounds: 0)).Image,
 };
 
-static int Usage()
+switch (args)
 {
-    Console.Error.WriteLine("usage: xenlab guest trace|trace-forever|load|demo|demo-forever FILE");
-    return 2;
-}
-
-static int WriteGuest(string name, string file)
-{
-    byte[]? image = name switch
-    {
-        "trace" => TraceGuest.Build().Image,
-        "trace-forever" => TraceGuest.Build(new(Rounds: 0)).Image,
-        "load" => TraceGuest.Build(new(Rounds: 0, Load: true)).Image,
-        "demo" => DemoGuest.Build().Image,
-        "demo-forever" => DemoGuest.Build(new() { Forever = true }).Image,
-        _ => null,
-    };
-    if (image is null)
-    {
-        return Usage();
-    }
-
-    File.WriteAllBytes(file, image);
-    return 0;
+    case ["guests"]:
+        Console.WriteLine(string.Join('\n', guests.Keys));
+        return 0;
+    case ["guest", var name, var file] when guests.TryGetValue(name, out var build):
+        File.WriteAllBytes(file, build());
+        return 0;
+    default:
+        Console.Error.WriteLine("usage: xenlab guests | xenlab guest NAME FILE");
+        return 2;
 }
