@@ -12,6 +12,7 @@ internal static class TraceCommand
     {
         var domain = new Argument<string?>("DOMAIN") { Description = "Number, UUID or name of a domain, with --connect", Arity = ArgumentArity.ZeroOrOne };
         var json = new Option<bool>("--json") { Description = "NDJSON, one object a line (docs/events-json.md)" };
+        var registers = new Option<bool>("--registers") { Description = "All registers with each event; with --json" };
         var count = new Option<string?>("--count") { Description = "End after N events", HelpName = "N" };
         var duration = new Option<string?>("--duration") { Description = "End after a time (30s, 500ms, 2m)", HelpName = "TIME" };
         var deny = new Option<bool>("--deny-protection-clears") { Description = "Deny writes that clear CR4.SMEP or CR4.SMAP" };
@@ -25,7 +26,7 @@ internal static class TraceCommand
         command.Add(guest.Connect);
         events.AddTo(command);
         symbols.AddTo(command);
-        foreach (var option in new Option[] { json, count, duration, lossless, deny })
+        foreach (var option in new Option[] { json, registers, count, duration, lossless, deny })
         {
             command.Add(option);
         }
@@ -52,6 +53,7 @@ internal static class TraceCommand
                 Choice = events.Read(result),
                 Symbols = symbols.Read(result),
                 Json = result.GetValue(json),
+                Registers = result.GetValue(registers) && (result.GetValue(json) ? true : throw UserError.Usage("--registers is for NDJSON; give --json, too")),
                 DenyProtectionClears = result.GetValue(deny),
                 Lossless = result.GetValue(lossless),
                 Count = ReadCount(result.GetValue(count)),
