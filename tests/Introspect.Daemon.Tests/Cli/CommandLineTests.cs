@@ -20,6 +20,8 @@ public sealed class CommandLineTests
     [InlineData("trace 1", "needs a hypervisor; give --connect SOCKET")]
     [InlineData("trace --demo 1", "domain '1' and a guest to build exclude each other")]
     [InlineData("trace --demo --connect s", "--connect and a guest to build exclude each other")]
+    [InlineData("trace --demo --unpause", "--unpause is for a DOMAIN")]
+    [InlineData("trace --demo --registers", "give --json, too")]
     [InlineData("trace --demo --kernel k", "--demo and --kernel exclude each other")]
     [InlineData("trace --demo --cmdline x", "--cmdline belongs to a kernel")]
     [InlineData("trace --demo --module x", "--module belongs to a kernel")]

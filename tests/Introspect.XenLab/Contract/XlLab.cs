@@ -7,6 +7,13 @@ namespace Introspect.XenLab.Contract;
 /// <summary>Domains of real Xen, by xl.</summary>
 internal sealed class XlLab(IHypervisor hypervisor, CpuVendor vendor) : IContractLab
 {
+    /// <summary>The lab on the Xen under this dom0; null, and why, where there is none to be had.</summary>
+    public static XlLab? TryOpenXen(out string refusal)
+    {
+        refusal = "the seam has no Xen behind it in this build";
+        return null;
+    }
+
     public IHypervisor Hypervisor => hypervisor;
 
     public CpuVendor Vendor => vendor;

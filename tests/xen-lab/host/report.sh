@@ -14,8 +14,8 @@ report() {
     $2 == "log" { name = $3; $1 = $2 = $3 = ""; sub("^ +", ""); logs[name] = logs[name] "    | " $0 "\n"; next }
     $2 == "pass" || $2 == "fail" || $2 == "skip" {
       order[++count] = $3; outcome[$3] = $2; took[$3] = $4
-      reason = $0; sub("^([^ ]+ ){4}", "", reason); why[$3] = NF > 4 ? reason : ""
-      running = ""; next
+      running = ""; name = $3
+      $1 = $2 = $3 = $4 = ""; sub("^ +", ""); why[name] = $0; next
     }
     $2 == "error" || $2 == "warn" { print; next }
     END {
