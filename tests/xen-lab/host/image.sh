@@ -14,49 +14,54 @@ extract_kernel() {
   head -c "$((start + length - 4))" "$1" | tail -c "+$((start + 1))" | xz -dc --single-stream > "$2"
 }
 
-# Sets $boot: a folder with xen.elf, vmlinux and initramfs.cpio, made once for a set of packages and an init.
+# Sets $boot: a folder with xen.elf, vmlinux and initramfs.cpio, made once for a set of packages.
 make_boot() {
-  local tree kernel module library
-  boot=$cache/boot-${root##*/root-}-$(cat "$lab/dom0/init" "$lab/host/image.sh" | sha256sum | cut -c1-8)
-  [ -e "$boot/initramfs.cpio" ] && return
+  local key root part
+  key=$(cat "$lab/host/image.sh" "$lab/host/packages.sh" "$lab/dom0/init" "$lab/dom0/modules" | sha256sum | cut -c1-8)
+  boot=$cache/boot-${packages##*-}-$key
+  [ -d "$boot" ] && return
   say "making the initramfs"
-  find "$cache" -maxdepth 1 -name 'boot-*' -exec rm -rf {} +
-  mkdir -p "$boot"
-  gzip -dc "$root"/boot/xen-4.17-amd64.gz > "$boot/xen.elf"
-  kernel=$(echo "$root"/boot/vmlinuz-*)
-  extract_kernel "$kernel" "$boot/vmlinux"
+  root=$cache/root.part
+  part=$cache/boot.part
+  rm -rf "$root" "$part" "$cache"/boot-*
+  mkdir -p "$part"
+  unpack_packages "$root"
+  gzip -dc "$root"/boot/xen-4.17-amd64.gz > "$part/xen.elf"
+  extract_kernel "$(echo "$root"/boot/vmlinuz-*)" "$part/vmlinux"
+  fill_initramfs "$root" "$part/tree"
+  (cd "$part/tree" && find . | sort | "$root/bin/busybox" cpio -o -H newc -R 0:0) > "$part/initramfs.cpio" 2> "$part/cpio.log" ||
+    die "no initramfs: $(tail -1 "$part/cpio.log")"
+  rm -rf "$part/tree" "$root"
+  mv "$part" "$boot"
+}
 
-  tree=$boot/tree
-  mkdir -p "$tree"/{bin,dev,etc,lib/modules,lib64,proc,run,sys,tmp,usr/bin,var/log/xen,var/lib/xen,lab}
+# The files of dom0, out of the unpacked packages $1, into $2.
+fill_initramfs() {
+  local root=$1 tree=$2 name file
+  mkdir -p "$tree"/{bin,dev,etc,lab,lib/modules,lib64,proc,run,sys,tmp,usr/bin,usr/lib/xen-4.17/bin,var/log/xen,var/lib/xen}
+  cp "$lab/dom0/init" "$tree/init"
+  chmod 755 "$tree/init"
   cp "$root/bin/busybox" "$tree/bin/"
-  cp -a "$root/usr/lib/xen-4.17" "$tree/usr/lib-xen"
-  mkdir -p "$tree/usr/lib/xen-4.17/bin"
-  for library in xl xenstored xenconsoled xen-init-dom0 libxl-save-helper xen-access; do
-    mv "$tree/usr/lib-xen/bin/$library" "$tree/usr/lib/xen-4.17/bin/"
+  for name in xl xenstored xenconsoled xen-init-dom0 libxl-save-helper xen-access; do
+    cp "$root/usr/lib/xen-4.17/bin/$name" "$tree/usr/lib/xen-4.17/bin/"
   done
-  rm -rf "$tree/usr/lib-xen"
-  cp -a "$root/usr/bin"/xenstore* "$tree/usr/bin/" 2> /dev/null || true
   cp -a "$root/etc/xen" "$tree/etc/"
   cp -L "$root/lib64/ld-linux-x86-64.so.2" "$tree/lib64/"
   # libgcc_s is opened at run time when a thread ends; the others are what xl and .NET are linked with.
-  for library in libc.so.6 libm.so.6 libpthread.so.0 libdl.so.2 librt.so.1 libgcc_s.so.1 libstdc++.so.6 liblzma.so.5 \
+  for name in libc.so.6 libm.so.6 libpthread.so.0 libdl.so.2 librt.so.1 libgcc_s.so.1 libstdc++.so.6 liblzma.so.5 \
     libuuid.so.1 libyajl.so.2 libz.so.1 libzstd.so.1; do
-    cp -L "$(find "$root/lib" "$root/usr/lib" -name "$library" | head -1)" "$tree/lib/"
+    file=$(find "$root/lib" "$root/usr/lib" -name "$name" | head -1)
+    cp -L "${file:?no $name in the packages}" "$tree/lib/"
   done
-  for library in "$root"/usr/lib/x86_64-linux-gnu/libx*.so.*; do
+  for file in "$root"/usr/lib/x86_64-linux-gnu/libx*.so.*; do
     # By their sonames, which have one number or two.
-    [ -L "$library" ] || case $library in *.so.4.17 | *.so.[0-9]) ;; *) continue ;; esac
-    cp -L "$library" "$tree/lib/"
+    case $file in *.so.4.17 | *.so.[0-9]) cp -L "$file" "$tree/lib/" ;; esac
   done
-  for module in xen-privcmd xenfs xen-evtchn xen-gntalloc xen-gntdev \
-    virtio_ring virtio virtio_pci_legacy_dev virtio_pci_modern_dev virtio_pci virtio_blk crc32c_generic crc16 mbcache jbd2 ext4; do
-    cp "$(find "$root/lib/modules" -name "$module.ko")" "$tree/lib/modules/"
-  done
-  cp "$lab/dom0/init" "$tree/init"
-  chmod 755 "$tree/init"
-  (cd "$tree" && find . | sort | "$root/bin/busybox" cpio -o -H newc -R 0:0) > "$boot/initramfs.part" 2> /dev/null
-  rm -rf "$tree"
-  mv "$boot/initramfs.part" "$boot/initramfs.cpio"
+  while read -r name; do
+    file=$(find "$root/lib/modules" -name "$name.ko")
+    cp "${file:?no module $name in the kernel package}" "$tree/lib/modules/"
+  done < "$lab/dom0/modules"
+  cp "$lab/dom0/modules" "$tree/lib/modules/order"
 }
 
 # A disk with a folder's content.

@@ -1,4 +1,4 @@
-# The packages: fetched by apt, kept in $cache/packages-KEY, unpacked beside it. Nothing is installed.
+# The packages: fetched by apt, kept in $cache/packages-KEY. Nothing is installed.
 
 # Names with versions, as apt knows them now; the kernel's metapackage becomes the kernel.
 list_packages() {
@@ -9,27 +9,36 @@ list_packages() {
   apt-cache policy $names | awk '/^[^ ]/ { name = $1; sub(":$", "", name) } /Candidate: [^(]/ { print name "=" $2 }'
 }
 
-# Sets $root: a folder with all packages unpacked.
+# Sets $packages: a folder with the packages, of the versions that apt has now.
 fetch_packages() {
-  local wanted key debs deb
+  local wanted part
   wanted=$(list_packages)
   if [ "$(grep -c '=.' <<< "$wanted")" != "$(grep -vcE '^(#.*)?$' "$lab/packages")" ]; then
     die "apt does not know every package of $lab/packages; run 'apt-get update', on Debian 12"
   fi
-  key=$(sha256sum <<< "$wanted" | cut -c1-12)
-  root=$cache/root-$key
-  [ -e "$root/.complete" ] && return
+  packages=$cache/packages-$(sha256sum <<< "$wanted" | cut -c1-12)
+  [ -d "$packages" ] && return
   say "fetching $(wc -l <<< "$wanted") packages"
-  debs=$cache/debs-$key
-  rm -rf "$root"
-  mkdir -p "$debs" "$root"
+  part=$cache/packages.part
+  rm -rf "$part" "$cache"/packages-*
+  mkdir -p "$part"
   # shellcheck disable=SC2086 # one word a package
-  (cd "$debs" && apt-get download -q -o APT::Sandbox::User=root $wanted) > "$debs/log" 2>&1 || die "apt-get download failed: $(tail -1 "$debs/log")"
-  for deb in "$debs"/*.deb; do
-    dpkg-deb -x "$deb" "$root"
+  (cd "$part" && apt-get download -q -o APT::Sandbox::User=root $wanted) > "$cache/packages.log" 2>&1 ||
+    die "apt-get download failed: $(tail -1 "$cache/packages.log")"
+  mv "$part" "$packages"
+}
+
+# Unpacks the packages into a folder; of the kernel's, which is large, the kernel and the modules that dom0 loads.
+unpack_packages() {
+  local package module wanted=('./boot/vmlinuz-*')
+  mkdir -p "$1"
+  while read -r module; do
+    wanted+=("*/$module.ko")
+  done < "$lab/dom0/modules"
+  for package in "$packages"/*.deb; do
+    case $package in
+      */linux-image-*) dpkg-deb --fsys-tarfile "$package" | tar -x -C "$1" --wildcards "${wanted[@]}" ;;
+      *) dpkg-deb -x "$package" "$1" ;;
+    esac
   done
-  rm -rf "$debs"
-  # What lies in the cache of an older set is not needed any more.
-  find "$cache" -maxdepth 1 \( -name 'root-*' -o -name 'boot-*' \) ! -name "*-$key*" -exec rm -rf {} +
-  touch "$root/.complete"
 }
