@@ -29,7 +29,7 @@ internal sealed class Commands(IHypervisorFactory factory, Stream output, bool i
         var buffer = new BufferedStream(output, BufferBytes);
 #pragma warning restore CA2000
         using ITraceOutput shown = request.Json
-            ? new JsonTraceOutput(buffer, new JsonFormatter(symbols), TimeProvider.System)
+            ? new JsonTraceOutput(buffer, new JsonFormatter(symbols) { Registers = request.Registers }, TimeProvider.System)
             : new TextTraceOutput(_text, new TextFormatter(Palette.For(isTerminal, variable), symbols));
         try
         {

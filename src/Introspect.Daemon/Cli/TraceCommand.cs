@@ -12,6 +12,8 @@ internal static class TraceCommand
     {
         var domain = new Argument<string?>("DOMAIN") { Description = "Number, UUID or name of a domain, with --connect", Arity = ArgumentArity.ZeroOrOne };
         var json = new Option<bool>("--json") { Description = "NDJSON, one object a line (docs/events-json.md)" };
+        var registers = new Option<bool>("--registers") { Description = "All registers with each event; with --json" };
+        var unpause = new Option<bool>("--unpause") { Description = "Let a paused domain go once it is watched: its events from the first instruction on" };
         var count = new Option<string?>("--count") { Description = "End after N events", HelpName = "N" };
         var duration = new Option<string?>("--duration") { Description = "End after a time (30s, 500ms, 2m)", HelpName = "TIME" };
         var deny = new Option<bool>("--deny-protection-clears") { Description = "Deny writes that clear CR4.SMEP or CR4.SMAP" };
@@ -25,7 +27,7 @@ internal static class TraceCommand
         command.Add(guest.Connect);
         events.AddTo(command);
         symbols.AddTo(command);
-        foreach (var option in new Option[] { json, count, duration, lossless, deny })
+        foreach (var option in new Option[] { json, registers, unpause, count, duration, lossless, deny })
         {
             command.Add(option);
         }
@@ -45,6 +47,11 @@ internal static class TraceCommand
                 throw UserError.Usage("'trace' needs a guest; give --demo, --kernel FILE or DOMAIN --connect SOCKET");
             }
 
+            if (built is not null && result.GetValue(unpause))
+            {
+                throw UserError.Usage("--unpause is for a DOMAIN that is there; a guest to build is watched from its first instruction anyway");
+            }
+
             var request = new TraceRequest
             {
                 Hypervisor = built ?? guest.ReadConnected(result, "trace DOMAIN"),
@@ -52,6 +59,8 @@ internal static class TraceCommand
                 Choice = events.Read(result),
                 Symbols = symbols.Read(result),
                 Json = result.GetValue(json),
+                Registers = result.GetValue(registers) && (result.GetValue(json) ? true : throw UserError.Usage("--registers is for NDJSON; give --json, too")),
+                Unpause = result.GetValue(unpause),
                 DenyProtectionClears = result.GetValue(deny),
                 Lossless = result.GetValue(lossless),
                 Count = ReadCount(result.GetValue(count)),

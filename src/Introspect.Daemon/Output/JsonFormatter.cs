@@ -27,6 +27,9 @@ internal sealed class JsonFormatter : IDisposable
         _json = new(_bytes, new JsonWriterOptions { Encoder = JavaScriptEncoder.UnsafeRelaxedJsonEscaping });
     }
 
+    /// <summary>Every event has all its registers.</summary>
+    public bool Registers { get; init; }
+
     /// <summary>Formats an event, with its line end. The result is valid until the next call.</summary>
     public ReadOnlySpan<byte> Event(in VmEvent e, in EventContext context)
     {
@@ -47,6 +50,11 @@ internal sealed class JsonFormatter : IDisposable
         Hex("cr3", e.Registers.Cr3);
         _json.WriteNumber("view", e.AltP2mIndex);
         WriteDetail(e, context.Vendor);
+        if (Registers)
+        {
+            RegistersJson.Write(_json, e.Registers);
+        }
+
         _json.WriteString("verdict", context.Verdict);
         if (context.Rule is { } rule)
         {

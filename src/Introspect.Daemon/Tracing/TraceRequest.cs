@@ -22,6 +22,12 @@ internal sealed record TraceRequest
     /// <summary>NDJSON instead of lines for people.</summary>
     public bool Json { get; init; }
 
+    /// <summary>Each NDJSON event has all registers.</summary>
+    public bool Registers { get; init; }
+
+    /// <summary>The domain is paused, and goes once it is watched.</summary>
+    public bool Unpause { get; init; }
+
     /// <summary>Writes that clear CR4.SMEP or CR4.SMAP are denied.</summary>
     public bool DenyProtectionClears { get; init; }
 

@@ -57,6 +57,11 @@ internal sealed class TraceSession(TraceRequest request, HypervisorSession hyper
         try
         {
             hypervisor.Start();
+            if (request.Unpause)
+            {
+                domain.Unpause();
+            }
+
             if (request.Duration is { } duration)
             {
                 limits.CancelAfter(duration);

@@ -20,6 +20,8 @@ public sealed class CommandLineTests
     [InlineData("trace 1", "needs a hypervisor; give --connect SOCKET")]
     [InlineData("trace --demo 1", "domain '1' and a guest to build exclude each other")]
     [InlineData("trace --demo --connect s", "--connect and a guest to build exclude each other")]
+    [InlineData("trace --demo --unpause", "--unpause is for a DOMAIN")]
+    [InlineData("trace --demo --registers", "give --json, too")]
     [InlineData("trace --demo --kernel k", "--demo and --kernel exclude each other")]
     [InlineData("trace --demo --cmdline x", "--cmdline belongs to a kernel")]
     [InlineData("trace --demo --module x", "--module belongs to a kernel")]
@@ -79,11 +81,12 @@ public sealed class CommandLineTests
     [Fact]
     public async Task kernel_takes_its_options()
     {
-        var request = await TraceAsync("trace --kernel k --cmdline console=hvc0 --module a --module b --memory 128 --vcpus 4 --vendor svm --json --count 5 --duration 1500ms --lossless --cr --cpuid");
+        var request = await TraceAsync("trace --kernel k --cmdline console=hvc0 --module a --module b --memory 128 --vcpus 4 --vendor svm --json --registers --count 5 --duration 1500ms --lossless --cr --cpuid");
         Assert.Equal("k", request.Hypervisor.KernelPath);
         Assert.Equal("console=hvc0", request.Hypervisor.CommandLine);
         Assert.Equal(["a", "b"], request.Hypervisor.Modules);
         Assert.Equal((128, 4, CpuVendor.Svm), (request.Hypervisor.MemoryMiB, request.Hypervisor.Vcpus, request.Hypervisor.Vendor));
+        Assert.True(request.Registers);
         Assert.Equal((true, true, 5L, TimeSpan.FromSeconds(1.5)), (request.Json, request.Lossless, request.Count!.Value, request.Duration!.Value));
         Assert.Equal(
             [new MonitorEvent.ControlRegister(ControlRegisterIndex.Cr0), new MonitorEvent.ControlRegister(ControlRegisterIndex.Cr3), new MonitorEvent.ControlRegister(ControlRegisterIndex.Cr4), new MonitorEvent.Cpuid()],

@@ -103,6 +103,23 @@ public sealed class JsonFormatterTests : IDisposable
     }
 
     [Fact]
+    public void registers_are_there_when_they_are_asked_for()
+    {
+        using var formatter = new JsonFormatter(symbols: null) { Registers = true };
+        var e = SampleEvents.Of(VmEventReason.Cpuid);
+        e.Registers.R15 = 0xf15;
+        e.Registers.GsBase = 0x1234_5678_9000;
+        e.Registers.Gs = VmEventSegment.Pack(0xfffff, 0xc93);
+        e.Registers.GsSel = 0x18;
+        var line = Encoding.UTF8.GetString(formatter.Event(e, Context()));
+        Assert.Empty(_schema.Check(line));
+        var registers = JsonDocument.Parse(line).RootElement.GetProperty("registers");
+        Assert.Equal("0xf15", registers.GetProperty("r15").GetString());
+        Assert.Equal("""{"selector":"0x18","base":"0x123456789000","limit":"0xfffff","rights":"0xc93"}""", registers.GetProperty("gs").GetRawText());
+        Assert.False(JsonDocument.Parse(Format(e)).RootElement.TryGetProperty("registers", out _));
+    }
+
+    [Fact]
     public void names_are_escaped_and_stay_on_one_line()
     {
         var line = Encoding.UTF8.GetString(_formatter.Event(SampleEvents.Of(VmEventReason.Cpuid), Context(name: "a\"b\\c\nd\u0001é")));

@@ -74,6 +74,22 @@ public sealed class TraceSessionTests : IDisposable
         Assert.Contains("ended by crash", text, StringComparison.Ordinal);
     }
 
+    [Theory]
+    [InlineData(false, 1)]
+    [InlineData(true, 0)]
+    public async Task a_paused_domain_goes_when_it_is_watched_and_only_when_that_was_asked_for(bool unpause, int pauses)
+    {
+        _domain.Pause();
+        _factory.OnStart = () =>
+        {
+            Assert.Equal(1, _domain.PauseCount);
+            Assert.NotEmpty(_domain.Monitor!.Enabled);
+            _hypervisor.End(1);
+        };
+        Assert.Equal(0, await TraceAsync(Request() with { Unpause = unpause }));
+        Assert.Equal(pauses, _domain.PauseCount);
+    }
+
     [Fact]
     public async Task count_ends_the_trace_after_so_many_events()
     {
