@@ -7,6 +7,9 @@ namespace Introspect.Hypervisor.Core;
 /// <summary>A monitor of a domain of the core, through the toolstack's door.</summary>
 internal sealed class CoreMonitor : IMonitor
 {
+    // The view of a request that nobody remembers.
+    private const int P2mUnknown = -1;
+
     private readonly ToolstackCalls _calls;
     private readonly CoreDomain _domain;
     private readonly RingPage _page;
@@ -114,6 +117,7 @@ internal sealed class CoreMonitor : IMonitor
         _ring.Put(response);
         if (_takenCount == 0)
         {
+            NoteMove(in response, P2mUnknown);
             return;
         }
 
@@ -128,6 +132,7 @@ internal sealed class CoreMonitor : IMonitor
             }
         }
 
+        NoteMove(in response, _taken[answered].AltP2mIndex);
         _taken.AsSpan(answered + 1, _takenCount - answered - 1).CopyTo(_taken.AsSpan(answered));
         _takenCount--;
     }
@@ -224,7 +229,7 @@ internal sealed class CoreMonitor : IMonitor
         _disposed = true;
         try
         {
-            new MonitorTeardown(_calls, _domain, _views, AnswerAll).Run(_enabled, _changedAccess, _accessRequired);
+            new MonitorTeardown(_calls, _domain, _views, AnswerAll).Run(_enabled, _changedAccess || _views.ChangedHostAccess, _accessRequired);
         }
         finally
         {
@@ -232,6 +237,16 @@ internal sealed class CoreMonitor : IMonitor
             _page.Dispose();
             _channel.Dispose();
             _domain.InvalidateMemory();
+        }
+    }
+
+    // A vCPU that a response moves is to be put back in the end.
+    private void NoteMove(in VmEvent response, int from)
+    {
+        if (((response.Flags & VmEventFlags.AlternateP2m) != 0 && response.AltP2mIndex != from)
+            || (response.Flags & VmEventFlags.FastSinglestep) != 0)
+        {
+            _views.NoteMoved();
         }
     }
 
