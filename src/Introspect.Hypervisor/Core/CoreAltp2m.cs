@@ -366,7 +366,7 @@ internal sealed class CoreAltp2m(ToolstackCalls calls, ushort number) : IAltp2m
         TryUndo(AltP2mCommand.SetDomainState, ref operation);
     }
 
-    // EOPNOTSUPP: altp2m is off, or the domain can have none; EINVAL, EBUSY, ESRCH: the view is gone or somebody's.
+    // EOPNOTSUPP: altp2m is off, or the domain can have none; EINVAL, EBUSY: the view is gone, or somebody else's by now.
     private void TryUndo(uint command, ref HvmAltP2mOp operation)
     {
         var result = TryCall(command, ref operation, default, default);

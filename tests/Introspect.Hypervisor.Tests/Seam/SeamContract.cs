@@ -10,7 +10,7 @@ namespace Introspect.Hypervisor.Tests.Seam;
 /// What every implementation of the seam on the core keeps, whatever way its calls take. The vCPUs are fakes that
 /// send what a test tells them to; all else is the product.
 /// </summary>
-public abstract class SeamContract : IDisposable
+public abstract partial class SeamContract : IDisposable
 {
     private const int Wait = 30;
 
