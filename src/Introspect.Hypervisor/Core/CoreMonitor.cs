@@ -19,6 +19,7 @@ internal sealed class CoreMonitor : IMonitor
     private readonly VmEvent[] _taken;
     private readonly CoreAltp2m _views;
     private int _takenCount;
+    private bool _hasUnseenResponses;
     private bool _changedAccess;
     private bool _accessRequired;
     private bool _corrupt;
@@ -105,6 +106,7 @@ internal sealed class CoreMonitor : IMonitor
             // Its slot must be given back, and a response of an unknown version is dropped by the other side.
             MalformedRequests++;
             _ring.Put(request);
+            _hasUnseenResponses = true;
         }
 
         request = default;
@@ -115,6 +117,7 @@ internal sealed class CoreMonitor : IMonitor
     public void Respond(in VmEvent response)
     {
         _ring.Put(response);
+        _hasUnseenResponses = true;
         if (_takenCount == 0)
         {
             NoteMove(in response, P2mUnknown);
@@ -140,6 +143,7 @@ internal sealed class CoreMonitor : IMonitor
     /// <inheritdoc/>
     public void Notify()
     {
+        _hasUnseenResponses = false;
         _ring.Push();
         _channel.Notify();
     }
@@ -305,7 +309,8 @@ internal sealed class CoreMonitor : IMonitor
             answered++;
         }
 
-        if (answered > 0)
+        // Also what was put and never told of.
+        if (_hasUnseenResponses)
         {
             Notify();
         }

@@ -220,6 +220,19 @@ public abstract partial class SeamContract : IDisposable
     }
 
     [Fact]
+    public void A_response_that_nobody_was_told_of_is_seen_at_the_end()
+    {
+        var domain = Lab.CreateRunning();
+        using var opened = Hypervisor.Open(domain.Id);
+        var monitor = opened.EnableMonitor();
+        Send(domain, 0, sync: true);
+        Assert.True(monitor.TryTake(out var request));
+        monitor.Respond(request);
+        monitor.Dispose();
+        Assert.Equal((0, 0), (domain.Vcpus[0].PauseCount, domain.Vcpus[0].VmEventPauseCount));
+    }
+
+    [Fact]
     public void A_monitor_ends_while_a_vcpu_waits_for_a_slot()
     {
         var domain = Lab.CreateRunning(vcpus: 2);
