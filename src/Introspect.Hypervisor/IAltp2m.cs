@@ -14,7 +14,7 @@ public enum AltP2mUse
     /// <summary>The toolstack alone.</summary>
     External = 2,
 
-    /// <summary>The toolstack; the guest may ask to be told of violations, and switch views.</summary>
+    /// <summary>The toolstack; the guest may ask to be told of violations, after which its VMFUNC works, too.</summary>
     Limited = 3,
 }
 
@@ -94,11 +94,11 @@ public interface IAltp2m
     /// <exception cref="HypervisorException">EINVAL: no such view; ESRCH: the view has no entry for it yet.</exception>
     bool GetSuppressVe(ViewId view, Gfn gfn);
 
-    /// <summary>Lets a vCPU take #VE, told in a page of the guest's.</summary>
+    /// <summary>Lets a vCPU take #VE, told in a page of the guest's. From then on VMFUNC switches its views, for as long as views are on.</summary>
     /// <exception cref="HypervisorException">EINVAL: no such vCPU, or no RAM there; EEXIST: it has a page already.</exception>
     void EnableNotify(VcpuId vcpu, Gfn page);
 
-    /// <summary>Ends <see cref="EnableNotify"/>.</summary>
+    /// <summary>Ends #VE on a vCPU; VMFUNC stays, as on Xen.</summary>
     /// <exception cref="HypervisorException">EINVAL: no such vCPU.</exception>
     void DisableNotify(VcpuId vcpu);
 }

@@ -129,6 +129,9 @@ internal static class AltP2mCommand
     /// <summary><c>HVMOP_ALTP2M_INTERFACE_VERSION</c>.</summary>
     public const uint InterfaceVersion = 1;
 
+    /// <summary>Where <c>u.set_mem_access_multi.opaque</c> is: the one field that its continuation writes.</summary>
+    public const uint OpaqueOffset = 24;
+
     public const uint GetDomainState = 1;
     public const uint SetDomainState = 2;
     public const uint VcpuEnableNotify = 3;

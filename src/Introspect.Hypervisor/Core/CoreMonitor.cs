@@ -7,6 +7,9 @@ namespace Introspect.Hypervisor.Core;
 /// <summary>A monitor of a domain of the core, through the toolstack's door.</summary>
 internal sealed class CoreMonitor : IMonitor
 {
+    // The view of a request that nobody remembers.
+    private const int P2mUnknown = -1;
+
     private readonly ToolstackCalls _calls;
     private readonly CoreDomain _domain;
     private readonly RingPage _page;
@@ -16,6 +19,7 @@ internal sealed class CoreMonitor : IMonitor
     private readonly VmEvent[] _taken;
     private readonly CoreAltp2m _views;
     private int _takenCount;
+    private bool _hasUnseenResponses;
     private bool _changedAccess;
     private bool _accessRequired;
     private bool _corrupt;
@@ -103,6 +107,7 @@ internal sealed class CoreMonitor : IMonitor
             // Its slot must be given back, and a response of an unknown version is dropped by the other side.
             MalformedRequests++;
             _ring.Put(request);
+            _hasUnseenResponses = true;
         }
 
         request = default;
@@ -118,8 +123,10 @@ internal sealed class CoreMonitor : IMonitor
             _forgetsMemory = true;
         }
 
+        _hasUnseenResponses = true;
         if (_takenCount == 0)
         {
+            NoteMove(in response, P2mUnknown);
             return;
         }
 
@@ -134,6 +141,7 @@ internal sealed class CoreMonitor : IMonitor
             }
         }
 
+        NoteMove(in response, _taken[answered].AltP2mIndex);
         _taken.AsSpan(answered + 1, _takenCount - answered - 1).CopyTo(_taken.AsSpan(answered));
         _takenCount--;
     }
@@ -141,6 +149,7 @@ internal sealed class CoreMonitor : IMonitor
     /// <inheritdoc/>
     public void Notify()
     {
+        _hasUnseenResponses = false;
         _ring.Push();
         _channel.Notify();
         if (_forgetsMemory)
@@ -236,7 +245,7 @@ internal sealed class CoreMonitor : IMonitor
         _disposed = true;
         try
         {
-            new MonitorTeardown(_calls, _domain, _views, AnswerAll).Run(_enabled, _changedAccess, _accessRequired);
+            new MonitorTeardown(_calls, _domain, _views, AnswerAll).Run(_enabled, _changedAccess || _views.ChangedHostAccess, _accessRequired);
         }
         finally
         {
@@ -244,6 +253,16 @@ internal sealed class CoreMonitor : IMonitor
             _page.Dispose();
             _channel.Dispose();
             _domain.InvalidateMemory();
+        }
+    }
+
+    // A vCPU that a response moves is to be put back in the end.
+    private void NoteMove(in VmEvent response, int from)
+    {
+        if (((response.Flags & VmEventFlags.AlternateP2m) != 0 && response.AltP2mIndex != from)
+            || (response.Flags & VmEventFlags.FastSinglestep) != 0)
+        {
+            _views.NoteMoved();
         }
     }
 
@@ -302,7 +321,8 @@ internal sealed class CoreMonitor : IMonitor
             answered++;
         }
 
-        if (answered > 0)
+        // Also what was put and never told of.
+        if (_hasUnseenResponses)
         {
             Notify();
         }

@@ -136,11 +136,32 @@ internal sealed class FakeGuest : IGuestHypercallContext, IDomainTimerHost
 
     public void RaiseGuestRequest() => Log.Add("request");
 
-    public int AltP2m(ref HvmAltP2mOp operation)
+    /// <summary>altp2m of domains beside this one.</summary>
+    public Dictionary<ushort, (bool Active, AltP2mMode Mode)> OtherViews { get; } = [];
+
+    /// <summary>Answers of <see cref="AltP2m"/>, one a call; without one, success.</summary>
+    public Queue<Errno> AltP2mAnswers { get; } = new();
+
+    public bool TryReadAltP2m(ushort domainId, out bool active, out AltP2mMode mode)
+    {
+        (active, mode) = domainId == DomainId ? (AltP2mActive, (AltP2mMode)ReadHvmParam(HvmParam.AltP2m)) : OtherViews.GetValueOrDefault(domainId);
+        return domainId == DomainId || OtherViews.ContainsKey(domainId);
+    }
+
+    public Errno AltP2m(ref HvmAltP2mOp operation)
     {
         Log.Add($"altp2m {operation.Command}");
         operation.DomainState = 1;
-        return 0;
+        return AltP2mAnswers.TryDequeue(out var answer) ? answer : Errno.None;
+    }
+
+    public Errno SetViewAccess(ref HvmAltP2mOp operation)
+    {
+        ref var lists = ref operation.SetMemAccessMulti;
+        Log.Add($"access {lists.Opaque} {lists.PfnList:x} {lists.AccessList:x}");
+        lists.Opaque++;
+        lists.Nr = 99;
+        return AltP2mAnswers.TryDequeue(out var answer) ? answer : Errno.None;
     }
 
     public void Shutdown(ShutdownReason reason) => Log.Add($"shutdown {reason}");

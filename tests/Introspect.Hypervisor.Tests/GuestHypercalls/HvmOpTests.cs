@@ -175,7 +175,72 @@ public sealed class HvmOpTests
         _guest.Params[HvmParam.AltP2m] = (ulong)mode;
         _guest.Put(new HvmAltP2mOp { Version = 1, Command = command, Domain = SpecialDomain.Self });
         Assert.Equal(-(long)expected, Call(HvmOp.AltP2m));
-        Assert.Equal(expected == Errno.None, _guest.Get<HvmAltP2mOp>().DomainState == 1);
+        Assert.Equal(expected == Errno.None, _guest.Log.Contains($"altp2m {command}"));
+    }
+
+    // command | answer | whether the structure is written
+    [Theory]
+    [InlineData(1u, Errno.None, true)]
+    [InlineData(2u, Errno.None, false)]
+    [InlineData(4u, Errno.None, true)]
+    [InlineData(4u, Errno.EINVAL, false)]
+    [InlineData(5u, Errno.None, false)]
+    [InlineData(11u, Errno.None, true)]
+    [InlineData(11u, Errno.ESRCH, false)]
+    [InlineData(12u, Errno.None, true)]
+    [InlineData(14u, Errno.None, true)]
+    [InlineData(15u, Errno.None, true)]
+    [InlineData(15u, Errno.EINVAL, false)]
+    [InlineData(16u, Errno.None, false)]
+    public void Altp2m_writes_back_what_Xen_writes(uint command, Errno answer, bool written)
+    {
+        PutAltP2m(command);
+        _guest.AltP2mAnswers.Enqueue(answer);
+        Assert.Equal(-(long)answer, Call(HvmOp.AltP2m));
+        Assert.Equal(written, _guest.Get<HvmAltP2mOp>().DomainState == 1);
+    }
+
+    [Fact]
+    public void Altp2m_that_has_more_to_do_is_called_again()
+    {
+        PutAltP2m(15);
+        _guest.AltP2mAnswers.Enqueue(Errno.ERESTART);
+        Assert.Equal(0, Call(HvmOp.AltP2m));
+        Assert.Equal((1, 2), (_guest.Continued, _guest.Log.Count(line => line == "altp2m 15")));
+        Assert.Equal(1, _guest.Get<HvmAltP2mOp>().DomainState);
+    }
+
+    [Theory]
+    [InlineData(true)]
+    [InlineData(false)]
+    public void Access_lists_lie_where_the_callers_mode_puts_them_and_only_the_progress_is_written(bool is64)
+    {
+        _guest.Is64 = is64;
+        PutAltP2m(9);
+        var operation = _guest.Get<HvmAltP2mOp>();
+        operation.SetMemAccessMulti.Nr = 3;
+        operation.SetMemAccessMulti.PfnList = is64 ? 0x1_2345_6000 : 0x1111_0000 | (0x2222_0000UL << 32);
+        operation.SetMemAccessMulti.AccessList = is64 ? 0x1_2345_7000UL : 0;
+        _guest.Put(operation);
+        _guest.AltP2mAnswers.Enqueue(Errno.ERESTART);
+        Assert.Equal(0, Call(HvmOp.AltP2m));
+        var place = is64 ? "123456000 123457000" : "11110000 22220000";
+        Assert.Equal([$"access 0 {place}", $"access 1 {place}"], _guest.Log.Where(line => line.StartsWith("access", StringComparison.Ordinal)));
+        var written = _guest.Get<HvmAltP2mOp>().SetMemAccessMulti;
+        Assert.Equal((1UL, 3u, operation.SetMemAccessMulti.PfnList), (written.Opaque, written.Nr, written.PfnList));
+    }
+
+    // mode | active | command | expected
+    [Theory]
+    [InlineData(AltP2mUse.Mixed, false, 4u, Errno.EOPNOTSUPP)]
+    [InlineData(AltP2mUse.Disabled, false, 1u, Errno.EINVAL)]
+    [InlineData(AltP2mUse.Mixed, true, 1u, Errno.EPERM)]
+    [InlineData(AltP2mUse.Limited, true, 3u, Errno.EPERM)]
+    public void Another_domains_altp2m_is_refused_in_Xens_order(AltP2mUse use, bool active, uint command, Errno expected)
+    {
+        _guest.OtherViews[9] = (active, (AltP2mMode)use);
+        _guest.Put(new HvmAltP2mOp { Version = 1, Command = command, Domain = 9 });
+        Assert.Equal(-(long)expected, Call(HvmOp.AltP2m));
     }
 
     [Fact]
@@ -189,5 +254,12 @@ public sealed class HvmOpTests
         _guest.Put(new HvmAltP2mOp { Version = 1, Command = 1, Domain = 9 });
         Assert.Equal(-(long)Errno.ESRCH, Call(HvmOp.AltP2m));
         Assert.Equal(-(long)Errno.EFAULT, Call(HvmOp.AltP2m, 8));
+    }
+
+    private void PutAltP2m(uint command)
+    {
+        _guest.AltP2mActive = true;
+        _guest.Params[HvmParam.AltP2m] = (ulong)AltP2mMode.Mixed;
+        _guest.Put(new HvmAltP2mOp { Version = 1, Command = command, Domain = SpecialDomain.Self });
     }
 }

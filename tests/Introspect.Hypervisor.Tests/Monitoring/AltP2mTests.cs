@@ -153,6 +153,7 @@ public sealed class AltP2mTests
         using var lab = Switcher();
         lab.Domain.Memory.WritePhysical(Watched.Address, BitConverter.GetBytes(77L));
         var view = On(lab, AltP2mUse.Mixed);
+        lab.Monitor.Views.EnableNotify(new(0), new(VeInfo >> 12));
         lab.Monitor.Views.Remap(view, Data, Watched);
         lab.Monitor.Enable(new MonitorEvent.VmExit());
         lab.Run();
@@ -166,6 +167,7 @@ public sealed class AltP2mTests
     {
         using var lab = Switcher();
         var view = On(lab, AltP2mUse.Mixed);
+        lab.Monitor.Views.EnableNotify(new(0), new(VeInfo >> 12));
         lab.Monitor.Views.SetVisible(view, false);
         lab.Monitor.Enable(new MonitorEvent.VmExit());
         lab.Run();

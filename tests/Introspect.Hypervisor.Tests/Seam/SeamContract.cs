@@ -10,7 +10,7 @@ namespace Introspect.Hypervisor.Tests.Seam;
 /// What every implementation of the seam on the core keeps, whatever way its calls take. The vCPUs are fakes that
 /// send what a test tells them to; all else is the product.
 /// </summary>
-public abstract class SeamContract : IDisposable
+public abstract partial class SeamContract : IDisposable
 {
     private const int Wait = 30;
 
@@ -217,6 +217,19 @@ public abstract class SeamContract : IDisposable
         Assert.False(domain.Vcpus[1].IsRunnable);
         Assert.Equal(0, opened.Recover().UndonePauses);
         TestMachine.Eventually(() => domain.Vcpus.All(static vcpu => vcpu.IsRunning));
+    }
+
+    [Fact]
+    public void A_response_that_nobody_was_told_of_is_seen_at_the_end()
+    {
+        var domain = Lab.CreateRunning();
+        using var opened = Hypervisor.Open(domain.Id);
+        var monitor = opened.EnableMonitor();
+        Send(domain, 0, sync: true);
+        Assert.True(monitor.TryTake(out var request));
+        monitor.Respond(request);
+        monitor.Dispose();
+        Assert.Equal((0, 0), (domain.Vcpus[0].PauseCount, domain.Vcpus[0].VmEventPauseCount));
     }
 
     [Fact]

@@ -65,11 +65,16 @@ internal sealed unsafe partial class Cpu
     public void Inject(in PendingEvent pending) => State->Pending = pending;
 
     /// <summary>Writes CR0; false with #GP pending.</summary>
-    public bool WriteCr0(ulong value) => Applied(ControlRegisters.WriteCr0(State, value, out var effects), effects);
+    public bool WriteCr0(ulong value)
+    {
+        using var _ = new HostTableScope(this);
+        return Applied(ControlRegisters.WriteCr0(State, value, out var effects), effects);
+    }
 
     /// <summary>Writes CR3; false with #GP pending. Translations carry no PCID, so all but global ones go.</summary>
     public bool WriteCr3(ulong value)
     {
+        using var scope = new HostTableScope(this);
         State->Stop = StopReason.None;
         if (!ControlRegisters.WriteCr3(State, value, out _))
         {
@@ -81,8 +86,11 @@ internal sealed unsafe partial class Cpu
     }
 
     /// <summary>Writes CR4; false with #GP pending.</summary>
-    public bool WriteCr4(ulong value, in ControlLimits limits) =>
-        Applied(ControlRegisters.WriteCr4(State, value, in limits, out var effects), effects);
+    public bool WriteCr4(ulong value, in ControlLimits limits)
+    {
+        using var _ = new HostTableScope(this);
+        return Applied(ControlRegisters.WriteCr4(State, value, in limits, out var effects), effects);
+    }
 
     /// <summary>Writes CR8; false with #GP pending.</summary>
     public bool WriteCr8(ulong value) => ControlRegisters.WriteCr8(State, value);
@@ -143,6 +151,25 @@ internal sealed unsafe partial class Cpu
 
         Retired();
         return true;
+    }
+
+    /// <summary>
+    /// While it lasts the host table is in force: a register write that is done for a PAE guest reads its page-directory
+    /// pointers past the altp2m view, which may not even have the page yet.
+    /// </summary>
+    private readonly ref struct HostTableScope
+    {
+        private readonly CpuState* _state;
+        private readonly ulong* _table;
+
+        public HostTableScope(Cpu cpu)
+        {
+            _state = cpu.State;
+            _table = _state->P2m;
+            _state->P2m = cpu._hostP2m;
+        }
+
+        public void Dispose() => _state->P2m = _table;
     }
 
     private bool Applied(bool done, ControlEffects effects)

@@ -6,9 +6,10 @@ namespace Introspect.Hypervisor.Core.Domains;
 /// <summary>
 /// A domain's altp2m views: which there are, which vCPU is in which, and what happens to them when the host table
 /// changes (Xen's <c>p2m.c</c> and <c>altp2m.c</c>). While it is on, every vCPU is in a view, at first in view 0; off,
-/// all are on the host table. Any thread; a vCPU takes a new table up before it enters the guest again.
+/// all are on the host table. Any thread; a vCPU takes a new table up before it enters the guest again. What changes
+/// the vCPUs' tables or ends one pauses them, as on Xen: no vCPU handles an exit of a view that it is no longer in.
 /// </summary>
-internal sealed class AltP2m
+internal sealed partial class AltP2m
 {
     /// <summary>Views unless asked otherwise (<c>MAX_ALTP2M</c> of 4.17).</summary>
     public const int DefaultViews = 10;
@@ -22,6 +23,7 @@ internal sealed class AltP2m
     private readonly Domain _domain;
     private readonly Physmap _host;
     private readonly P2mView?[] _views;
+    private readonly CallerPause _pause;
     private bool _active;
 
     public AltP2m(Domain domain, int views = DefaultViews)
@@ -29,6 +31,7 @@ internal sealed class AltP2m
         _domain = domain;
         _host = domain.Physmap;
         _views = new P2mView?[views];
+        _pause = new CallerPause(domain);
         _host.EntryChanged = HostChanged;
     }
 
@@ -39,49 +42,28 @@ internal sealed class AltP2m
     public int Limit => _views.Length;
 
     /// <summary>Switches it on, with every vCPU in view 0, or off, with every vCPU on the host table and no view left.</summary>
-    public void SetActive(bool on)
+    /// <param name="on">What it is to be; no change is no error.</param>
+    /// <param name="current">The vCPU that asks, or null.</param>
+    /// <returns>ENOMEM: no address space is left; ERESTART: the domain is being destroyed.</returns>
+    public Errno SetActive(bool on, Vcpu? current = null)
     {
-        var gone = new List<P2mView>();
-        lock (_host.Lock)
+        if (!_pause.TryPause(current))
         {
-            if (on == _active)
-            {
-                return;
-            }
-
-            _views[0] ??= new P2mView(_host, _host.DefaultAccess);
-            foreach (var vcpu in _domain.Vcpus)
-            {
-                Enter(vcpu, on ? (ushort)0 : NoView);
-            }
-
-            if (!on)
-            {
-                gone.AddRange(_views.OfType<P2mView>());
-                Array.Clear(_views);
-            }
-
-            Volatile.Write(ref _active, on);
+            return Errno.ERESTART;
         }
 
-        // Each vCPU was out of the guest when this returns, and so off its old table.
-        _domain.FlushTlbs();
-        foreach (var view in gone)
+        try
         {
-            view.Dispose();
+            return on == _active ? Errno.None : on ? SwitchOn() : SwitchOff();
         }
-
-        if (!on)
+        finally
         {
-            foreach (var vcpu in _domain.Vcpus)
-            {
-                vcpu.VirtualizationExceptions.Disable();
-            }
+            _pause.Unpause(current);
         }
     }
 
     /// <summary>Makes a view; the lowest free number is its own.</summary>
-    /// <returns>EINVAL: no such access, or no number is free.</returns>
+    /// <returns>EINVAL: no such access, or no number is free; ENOMEM: no address space is left.</returns>
     public Errno Create(MemoryAccess defaultAccess, out ushort index)
     {
         index = 0;
@@ -98,53 +80,84 @@ internal sealed class AltP2m
                 return Errno.EINVAL;
             }
 
-            _views[free] = new P2mView(_host, defaultAccess);
             index = (ushort)free;
-            return Errno.None;
+            return Make(free, defaultAccess);
         }
     }
 
     /// <summary>Takes a view away.</summary>
-    /// <returns>EBUSY: it is view 0, a vCPU is in it, or it is not there.</returns>
-    public Errno Destroy(ushort index)
+    /// <param name="index">The view.</param>
+    /// <param name="current">The vCPU that asks, or null.</param>
+    /// <returns>EBUSY: it is view 0, a vCPU is in it, or it is not there; ERESTART: the domain is being destroyed.</returns>
+    public Errno Destroy(ushort index, Vcpu? current = null)
     {
-        P2mView view;
-        lock (_host.Lock)
+        if (index == 0 || index >= Limit)
         {
-            if (index == 0 || Find(index) is not { Users: 0 } found)
-            {
-                return Errno.EBUSY;
-            }
-
-            view = found;
-            _views[index] = null;
+            return Errno.EBUSY;
         }
 
-        // A vCPU that left it just now may still be on its way out.
-        _domain.FlushTlbs();
-        view.Dispose();
-        return Errno.None;
+        if (!_pause.TryPause(current))
+        {
+            return Errno.ERESTART;
+        }
+
+        try
+        {
+            lock (_host.Lock)
+            {
+                if (Find(index) is not { Users: 0 } view)
+                {
+                    return Errno.EBUSY;
+                }
+
+                _views[index] = null;
+                view.Dispose();
+                return Errno.None;
+            }
+        }
+        finally
+        {
+            _pause.Unpause(current);
+        }
     }
 
     /// <summary>Puts every vCPU into a view.</summary>
-    /// <returns>EINVAL: it is not there, or not visible.</returns>
-    public Errno SwitchAll(ushort index)
+    /// <param name="index">The view.</param>
+    /// <param name="current">The vCPU that asks, or null.</param>
+    /// <returns>EINVAL: it is not there, or not visible; ERESTART: the domain is being destroyed.</returns>
+    public Errno SwitchAll(ushort index, Vcpu? current = null)
     {
-        lock (_host.Lock)
+        if (index >= Limit)
         {
-            if (Find(index) is not { IsVisible: true })
-            {
-                return Errno.EINVAL;
-            }
-
-            foreach (var vcpu in _domain.Vcpus)
-            {
-                Enter(vcpu, index);
-            }
+            return Errno.EINVAL;
         }
 
-        _domain.FlushTlbs();
-        return Errno.None;
+        if (!_pause.TryPause(current))
+        {
+            return Errno.ERESTART;
+        }
+
+        try
+        {
+            lock (_host.Lock)
+            {
+                if (Find(index) is not { IsVisible: true })
+                {
+                    return Errno.EINVAL;
+                }
+
+                foreach (var vcpu in _domain.Vcpus)
+                {
+                    Enter(vcpu, index);
+                }
+
+                return Errno.None;
+            }
+        }
+        finally
+        {
+            _pause.Unpause(current);
+        }
     }
 
     /// <summary>Puts one vCPU into a view, on its own thread or while it stands still.</summary>
@@ -182,116 +195,6 @@ internal sealed class AltP2m
         }
     }
 
-    /// <summary>
-    /// Sets rights frame by frame; view 0 means the host table. A frame without RAM takes none, silently. Those before
-    /// a wrong access stay set. Frame ~0 alone stands for the default of new pages, which is the host's whatever the view.
-    /// </summary>
-    /// <returns>EINVAL: no such view or access.</returns>
-    public Errno SetAccess(ushort index, ReadOnlySpan<ulong> gfns, ReadOnlySpan<byte> accesses)
-    {
-        if (index == 0)
-        {
-            _domain.Pages.Populate(gfns);
-            return _host.SetAccess(gfns, accesses);
-        }
-
-        TakeOwn(gfns);
-
-        var flush = false;
-        var result = Errno.None;
-        lock (_host.Lock)
-        {
-            if (Find(index) is not { } view)
-            {
-                return Errno.EINVAL;
-            }
-
-            for (var n = 0; n < gfns.Length && result == Errno.None; n++)
-            {
-                var access = (MemoryAccess)accesses[n];
-                result = !_host.Resolve(ref access) ? Errno.EINVAL
-                    : view.SetAccess(gfns[n], access, ref flush) is Errno.ESRCH or Errno.None ? Errno.None : Errno.EINVAL;
-            }
-        }
-
-        Flush(flush);
-        return result;
-    }
-
-    /// <summary>Reads the rights of a frame, or of frame ~0 the default.</summary>
-    /// <returns>EINVAL: no such view; ESRCH: the view has no entry for it.</returns>
-    public Errno GetAccess(ushort index, ulong gfn, out MemoryAccess access)
-    {
-        lock (_host.Lock)
-        {
-            access = default;
-            P2mTable? table = index == 0 ? _host : Find(index);
-            if (table is null)
-            {
-                return Errno.EINVAL;
-            }
-
-            if (gfn != ulong.MaxValue)
-            {
-                return table.GetAccess(gfn, out access);
-            }
-
-            access = table.DefaultAccess;
-            return Errno.None;
-        }
-    }
-
-    /// <summary>Makes a frame of a view lead to the page of another, or with null to its own again.</summary>
-    /// <returns>EINVAL: no such view; ESRCH: a frame without RAM.</returns>
-    public Errno Remap(ushort index, ulong gfn, ulong? target, bool suppressVe)
-    {
-        TakeOwn([gfn, target ?? gfn]);
-        var flush = false;
-        Errno result;
-        lock (_host.Lock)
-        {
-            if (Find(index) is not { } view)
-            {
-                return Errno.EINVAL;
-            }
-
-            result = view.Remap(gfn, target, suppressVe, ref flush);
-        }
-
-        Flush(flush);
-        return result;
-    }
-
-    /// <summary>Sets whether #VE is suppressed for a frame; view 0 means the host table.</summary>
-    /// <returns>EINVAL: no such view; ESRCH: a frame without RAM.</returns>
-    public Errno SetSuppressVe(ushort index, ulong gfn, bool suppress)
-    {
-        if (index == 0)
-        {
-            _host.SetSuppressVe(gfn, suppress);
-            return Errno.None;
-        }
-
-        var flush = false;
-        lock (_host.Lock)
-        {
-            return Find(index) is { } view ? view.SetSuppressVe(gfn, suppress, ref flush) : Errno.EINVAL;
-        }
-    }
-
-    /// <summary>Reads whether #VE is suppressed for a frame; view 0 means the host table.</summary>
-    /// <returns>EINVAL: no such view; ESRCH: the view has no entry for it.</returns>
-    public Errno GetSuppressVe(ushort index, ulong gfn, out bool suppress)
-    {
-        lock (_host.Lock)
-        {
-            P2mTable? table = index == 0 ? _host : Find(index);
-            var entry = table?[gfn] ?? default;
-            suppress = entry.SuppressesVe;
-            return table is null ? Errno.EINVAL : entry.IsPresent ? Errno.None : Errno.ESRCH;
-        }
-    }
-
     /// <summary>A view has another page or other rights for a frame than the host table: forks cannot share it.</summary>
     public bool Differs(ulong gfn, P2mEntry entry)
     {
@@ -320,15 +223,55 @@ internal sealed class AltP2m
         Array.Clear(_views);
     }
 
-    // A fork's page is its own before a view says anything of it (P2M_UNSHARE).
-    private void TakeOwn(ReadOnlySpan<ulong> gfns)
+    private Errno SwitchOn()
     {
-        if (_active)
+        lock (_host.Lock)
         {
-            foreach (var gfn in gfns)
+            var made = Make(0, _host.DefaultAccess);
+            if (made == Errno.None)
             {
-                _domain.Pages.Find(gfn, write: true);
+                EnterAll(0);
+                Volatile.Write(ref _active, true);
             }
+
+            return made;
+        }
+    }
+
+    private Errno SwitchOff()
+    {
+        lock (_host.Lock)
+        {
+            EnterAll(NoView);
+            foreach (var vcpu in _domain.Vcpus)
+            {
+                vcpu.VirtualizationExceptions.Reset();
+            }
+
+            Volatile.Write(ref _active, false);
+            Release();
+            return Errno.None;
+        }
+    }
+
+    private void EnterAll(ushort index)
+    {
+        foreach (var vcpu in _domain.Vcpus)
+        {
+            Enter(vcpu, index);
+        }
+    }
+
+    private Errno Make(int index, MemoryAccess defaultAccess)
+    {
+        try
+        {
+            _views[index] = new P2mView(_host, defaultAccess);
+            return Errno.None;
+        }
+        catch (HypervisorException refused)
+        {
+            return refused.Error;
         }
     }
 

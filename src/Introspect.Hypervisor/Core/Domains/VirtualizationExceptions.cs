@@ -23,9 +23,16 @@ internal sealed class VirtualizationExceptions(Domain domain)
     private readonly Lock _lock = new();
     private MachineExtent? _extent;
     private ulong _page;
+    private bool _vmFunctions;
 
     /// <summary>There is a page.</summary>
     public bool IsEnabled => Volatile.Read(ref _extent) is not null;
+
+    /// <summary>
+    /// VMFUNC exists on the vCPU: as on Xen, which programs the processor for it when a page is given for the first
+    /// time and leaves it so until altp2m goes off.
+    /// </summary>
+    public bool HasVmFunctions => Volatile.Read(ref _vmFunctions);
 
     /// <summary>Takes a frame of the guest's for the page.</summary>
     /// <returns>EEXIST: there is one; EINVAL: no RAM of the guest's own.</returns>
@@ -47,6 +54,7 @@ internal sealed class VirtualizationExceptions(Domain domain)
             }
 
             Volatile.Write(ref _extent, extent);
+            Volatile.Write(ref _vmFunctions, true);
             return Errno.None;
         }
     }
@@ -62,6 +70,13 @@ internal sealed class VirtualizationExceptions(Domain domain)
                 Volatile.Write(ref _extent, null);
             }
         }
+    }
+
+    /// <summary>altp2m goes off: neither #VE nor VMFUNC.</summary>
+    public void Reset()
+    {
+        Disable();
+        Volatile.Write(ref _vmFunctions, false);
     }
 
     /// <summary>Writes what happened into the page.</summary>

@@ -1,7 +1,5 @@
-using System.Runtime.InteropServices;
 using Introspect.Hypervisor.Abi;
 using Introspect.Hypervisor.Core.Domains;
-using Introspect.Hypervisor.Core.Hypercalls;
 using Introspect.Hypervisor.Core.Hypercalls.Guest;
 using Introspect.Hypervisor.Core.Platform;
 
@@ -71,9 +69,6 @@ internal sealed partial class GuestContext : IGuestHypercallContext
     public DomainTimers Timers => _platform.Timers;
 
     /// <inheritdoc/>
-    public bool AltP2mActive => _domain.AltP2m.IsActive;
-
-    /// <inheritdoc/>
     public EventChannelTable? FindEvents(ushort domainId) =>
         domainId == DomainId ? Events : (_domain.Machine.Find(domainId)?.Platform as DomainPlatform)?.Events;
 
@@ -95,30 +90,6 @@ internal sealed partial class GuestContext : IGuestHypercallContext
 
     /// <inheritdoc/>
     public void RaiseGuestRequest() => _runner.MonitorGuestRequest();
-
-    /// <inheritdoc/>
-    public int AltP2m(ref HvmAltP2mOp operation)
-    {
-        ulong[] gfns = [];
-        byte[] accesses = [];
-        if (operation.Command == AltP2mCommand.SetMemAccessMulti)
-        {
-            ref var list = ref operation.SetMemAccessMulti;
-            if (list.Nr > _domain.Physmap.EntryCount)
-            {
-                return -(int)Errno.EINVAL;
-            }
-
-            gfns = new ulong[list.Nr];
-            accesses = new byte[list.Nr];
-            if (!CopyFromGuest(list.PfnList, MemoryMarshal.AsBytes(gfns.AsSpan())) || !CopyFromGuest(list.AccessList, accesses))
-            {
-                return -(int)Errno.EFAULT;
-            }
-        }
-
-        return -(int)AltP2mOperations.Do(_domain, ref operation, bySelf: true, gfns, accesses);
-    }
 
     /// <inheritdoc/>
     public void Shutdown(ShutdownReason reason) => _domain.Shutdown(_platform.KeptShutdownReason ?? reason);

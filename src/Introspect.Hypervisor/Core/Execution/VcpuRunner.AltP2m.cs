@@ -2,6 +2,7 @@ using Introspect.Hypervisor.Abi;
 using Introspect.Hypervisor.Core.Cpu;
 using Introspect.Hypervisor.Core.Domains;
 using Introspect.Hypervisor.Core.Memory;
+using Introspect.Hypervisor.Core.Monitoring;
 
 namespace Introspect.Hypervisor.Core.Execution;
 
@@ -45,7 +46,7 @@ internal sealed partial class VcpuRunner
     private bool TrySwitchView(in Exit exit)
     {
         // Without VM functions there is no exit: the instruction does not exist.
-        if (!_domain.AltP2m.IsActive)
+        if (!_domain.AltP2m.IsActive || !_vcpu.VirtualizationExceptions.HasVmFunctions)
         {
             _cpu.Raise(Vector.InvalidOpcode);
             return true;
@@ -58,7 +59,21 @@ internal sealed partial class VcpuRunner
         }
 
         _cpu.Advance(exit.InsnLength);
+        if (_cpu.Registers.MonitorTrap)
+        {
+            MonitorTrap(); // there was no exit, so that the step ends behind the instruction
+        }
+
         return true;
+    }
+
+    /// <summary>ALTERNATE_P2M of a response. A view that is not there, or altp2m being off, is counted, and else ignored as on Xen.</summary>
+    private void SwitchViewOrIgnore(ushort view)
+    {
+        if (!_domain.AltP2m.Switch(_vcpu, view, visibleOnly: false))
+        {
+            _domain.Monitor.Answers.Count(AnswerFault.UnknownView);
+        }
     }
 
     /// <summary>A violation that the processor tells the guest by #VE. False: it is an exit.</summary>
@@ -92,11 +107,14 @@ internal sealed partial class VcpuRunner
     /// <summary>FAST_SINGLESTEP: one instruction in the view that is in force, and then on in another, without an event.</summary>
     private void StartFastStep(ushort view)
     {
-        if (view < _domain.AltP2m.Limit)
+        if (view >= _domain.AltP2m.Limit)
         {
-            _singleStep = true;
-            _stepsToView = view;
+            _domain.Monitor.Answers.Count(AnswerFault.UnknownView);
+            return;
         }
+
+        _singleStep = true;
+        _stepsToView = view;
     }
 
     // As on Xen the step only ends where single-step events are enabled.
@@ -107,7 +125,7 @@ internal sealed partial class VcpuRunner
             return false;
         }
 
-        _domain.AltP2m.Switch(_vcpu, view, visibleOnly: false);
+        SwitchViewOrIgnore(view);
         _singleStep = false;
         _stepsToView = null;
         return true;

@@ -141,6 +141,8 @@ internal sealed partial class VcpuRunner
 
     private void PortAccess(in Exit exit)
     {
+        // An event before this may have waited for a slot, while the view that the string is read by was taken away.
+        TakeUpView();
         var flags = (IoFlags)exit.Operand;
         if (exit.Index == DebugConsolePort && (flags & IoFlags.In) == 0)
         {

@@ -72,7 +72,7 @@ internal sealed partial class VcpuRunner
 
         if ((response.Flags & VmEventFlags.AlternateP2m) != 0)
         {
-            _domain.AltP2m.Switch(_vcpu, response.AltP2mIndex, visibleOnly: false);
+            SwitchViewOrIgnore(response.AltP2mIndex);
         }
 
         if ((response.Flags & VmEventFlags.SetRegisters) != 0)
@@ -123,7 +123,13 @@ internal sealed partial class VcpuRunner
     private bool StillViolates(in VmEvent response)
     {
         var needed = (ulong)(uint)(response.MemAccess.Flags & (MemAccessFlags.Read | MemAccessFlags.Write | MemAccessFlags.Execute));
-        var entry = _vcpu.P2m[response.MemAccess.Gfn];
+        Memory.P2mEntry entry;
+        lock (_domain.Physmap.Lock)
+        {
+            // Not the vCPU's own thread: under the lock its table is not taken away while it is read.
+            entry = _vcpu.P2m[response.MemAccess.Gfn];
+        }
+
         return !entry.IsPresent || !IsAllowedByAccess(entry, needed);
     }
 

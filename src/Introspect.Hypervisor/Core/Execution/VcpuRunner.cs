@@ -93,6 +93,9 @@ internal sealed partial class VcpuRunner : IVcpuRunner, ICpuHost
         }
 
 
+        // First of all: the table that was in force may be gone.
+        TakeUpView();
+
         // What is done for the monitor is no step of the guest's.
         _cpu.Registers.MonitorTrap = false;
         ResumeFromEvent();

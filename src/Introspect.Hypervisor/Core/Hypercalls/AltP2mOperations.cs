@@ -13,13 +13,62 @@ internal static class AltP2mOperations
     private const ulong InvalidGfn = ulong.MaxValue;
     private const int UnionOffset = 16;
 
-    /// <summary>Does it.</summary>
+    // Xen clamps the last frame to the highest physical address, for want of a shift; so it is here.
+    private const ulong LastClamped = (1UL << Cpu.Mmu.PhysicalBits) - 1;
+
+    /// <summary>Frames that a guest's call does before others get their turn.</summary>
+    public const uint FramesAtATime = 1024;
+
+    /// <summary>What is copied back to the caller: the whole structure, or nothing where Xen writes nothing.</summary>
+    public static bool TellsBack(uint command, Errno result) => command switch
+    {
+        AltP2mCommand.GetDomainState or AltP2mCommand.CreateP2m or AltP2mCommand.GetMemAccess
+            or AltP2mCommand.GetSuppressVe or AltP2mCommand.GetP2mIdx => result == Errno.None,
+        AltP2mCommand.SetSuppressVeMulti => result is Errno.None or Errno.ERESTART,
+        _ => false,
+    };
+
+    /// <summary>What is said against an operation before the domain is looked for: EINVAL for version and padding, EOPNOTSUPP for one that is unknown.</summary>
+    public static Errno CheckHeader(in HvmAltP2mOp operation) =>
+        !IsClear(in operation, 10 - UnionOffset, 6) || operation.Version != AltP2mCommand.InterfaceVersion ? Errno.EINVAL
+            : operation.Command is 0 or > AltP2mCommand.SetVisibility ? Errno.EOPNOTSUPP
+            : Errno.None;
+
+    /// <summary>What is said against it once the domain is known: whether altp2m is on, whether there is any, and who may do what.</summary>
+    /// <param name="command">The operation.</param>
+    /// <param name="active">altp2m is on.</param>
+    /// <param name="mode">The domain's HVM_PARAM_ALTP2M.</param>
+    /// <param name="isPrivileged">The caller controls the domain.</param>
+    /// <param name="isSelf">The caller is the domain.</param>
+    public static Errno CheckRights(uint command, bool active, AltP2mMode mode, bool isPrivileged, bool isSelf)
+    {
+        if (!active && command is not (AltP2mCommand.GetDomainState or AltP2mCommand.SetDomainState))
+        {
+            return Errno.EOPNOTSUPP;
+        }
+
+        return mode switch
+        {
+            AltP2mMode.Disabled => Errno.EINVAL,
+            AltP2mMode.Mixed => isPrivileged || isSelf ? Errno.None : Errno.EPERM,
+            AltP2mMode.External => isPrivileged ? Errno.None : Errno.EPERM,
+
+            // The guest may ask to be told of violations, and nothing else.
+            AltP2mMode.Limited => isPrivileged || (isSelf && command == AltP2mCommand.VcpuEnableNotify) ? Errno.None : Errno.EPERM,
+            _ => Errno.EPERM,
+        };
+    }
+
+    /// <summary>What is said against the arguments of <c>set_mem_access_multi</c>, whose lists the caller brings.</summary>
+    public static Errno CheckMulti(in HvmAltP2mOp operation) =>
+        IsClear(in operation, 2, 2) && operation.SetMemAccessMulti.Opaque <= operation.SetMemAccessMulti.Nr ? Errno.None : Errno.EINVAL;
+
+    /// <summary>Does it, but for <c>set_mem_access_multi</c>: its lists lie elsewhere for each caller.</summary>
     /// <param name="domain">The domain; altp2m is on unless the operation is about that.</param>
     /// <param name="operation">The operation, in and out.</param>
-    /// <param name="bySelf">The guest itself asks.</param>
-    /// <param name="gfns">What <c>set_mem_access_multi</c> is about, else empty.</param>
-    /// <param name="accesses">One access for each of them.</param>
-    public static Errno Do(Domain domain, ref HvmAltP2mOp operation, bool bySelf, ReadOnlySpan<ulong> gfns, ReadOnlySpan<byte> accesses)
+    /// <param name="current">The vCPU that asks, where it is the guest itself; else null.</param>
+    /// <returns>ERESTART: there is more to do, and the operation says from where on.</returns>
+    public static Errno Do(Domain domain, ref HvmAltP2mOp operation, Vcpu? current)
     {
         var views = domain.AltP2m;
         switch (operation.Command)
@@ -29,8 +78,7 @@ internal static class AltP2mOperations
                 return Errno.None;
 
             case AltP2mCommand.SetDomainState:
-                views.SetActive(operation.DomainState != 0);
-                return Errno.None;
+                return views.SetActive(operation.DomainState != 0, current);
 
             case AltP2mCommand.VcpuEnableNotify:
                 return !IsClear(in operation, 4, 4) || domain.FindVcpu(operation.EnableNotify.VcpuId) is not { } told
@@ -47,21 +95,19 @@ internal static class AltP2mOperations
                 return Errno.None;
 
             case AltP2mCommand.CreateP2m:
-                return views.Create((MemoryAccess)operation.View.DefaultAccess, out operation.View.View);
+                // A view's number is only told where there is a view.
+                return operation.View.DefaultAccess > byte.MaxValue
+                    ? Errno.EINVAL
+                    : Create(views, ref operation.View);
 
             case AltP2mCommand.DestroyP2m:
-                return views.Destroy(operation.View.View);
+                return views.Destroy(operation.View.View, current);
 
             case AltP2mCommand.SwitchP2m:
-                return views.SwitchAll(operation.View.View);
+                return views.SwitchAll(operation.View.View, current);
 
             case AltP2mCommand.SetMemAccess:
                 return IsClear(in operation, 4, 4) ? SetAccess(domain, operation.MemAccess) : Errno.EINVAL;
-
-            case AltP2mCommand.SetMemAccessMulti:
-                return IsClear(in operation, 2, 2) && operation.SetMemAccessMulti.Opaque <= operation.SetMemAccessMulti.Nr
-                    ? views.SetAccess(operation.SetMemAccessMulti.View, gfns, accesses)
-                    : Errno.EINVAL;
 
             case AltP2mCommand.GetMemAccess:
                 if (!IsClear(in operation, 4, 4))
@@ -75,16 +121,18 @@ internal static class AltP2mOperations
 
             case AltP2mCommand.ChangeGfn:
                 return IsClear(in operation, 2, 6)
-                    ? views.Remap(operation.ChangeGfn.View, operation.ChangeGfn.OldGfn, operation.ChangeGfn.NewGfn == InvalidGfn ? null : operation.ChangeGfn.NewGfn, suppressVe: !bySelf)
+                    ? views.Remap(operation.ChangeGfn.View, operation.ChangeGfn.OldGfn, operation.ChangeGfn.NewGfn == InvalidGfn ? null : operation.ChangeGfn.NewGfn, suppressVe: current is null)
                     : Errno.EINVAL;
 
             case AltP2mCommand.SetSuppressVe:
-                return IsClear(in operation, 3, 5)
-                    ? views.SetSuppressVe(operation.SuppressVe.View, operation.SuppressVe.Gfn, operation.SuppressVe.SuppressVe != 0)
-                    : Errno.EINVAL;
+                return IsClear(in operation, 3, 5) ? SetSuppressVe(views, operation.SuppressVe) : Errno.EINVAL;
 
             case AltP2mCommand.SetSuppressVeMulti:
-                return SetSuppressVeMulti(domain, ref operation);
+                ref var range = ref operation.SuppressVeMulti;
+                range.LastGfn = Math.Min(range.LastGfn, LastClamped);
+                return IsClear(in operation, 3, 1) && range.FirstGfn <= range.LastGfn
+                    ? views.SetSuppressVe(ref range, current is null ? ulong.MaxValue : FramesAtATime)
+                    : Errno.EINVAL;
 
             case AltP2mCommand.GetSuppressVe:
                 if (!IsClear(in operation, 3, 5))
@@ -118,43 +166,42 @@ internal static class AltP2mOperations
     // Frame ~0 sets the default of new pages, which is the host table's whatever the view, once the view is known.
     private static Errno SetAccess(Domain domain, in AltP2mMemAccess argument)
     {
+        if (argument.Access > byte.MaxValue)
+        {
+            return Errno.EINVAL;
+        }
+
         if (argument.Gfn == InvalidGfn)
         {
             var known = domain.AltP2m.SetAccess(argument.View, [], []);
             return known != Errno.None ? known : domain.Physmap.SetDefaultAccess((MemoryAccess)argument.Access);
         }
 
-        return argument.Access > byte.MaxValue
-            ? Errno.EINVAL
-            : domain.AltP2m.SetAccess(argument.View, [argument.Gfn], [(byte)argument.Access]);
+        return domain.AltP2m.SetAccess(argument.View, [argument.Gfn], [(byte)argument.Access]);
     }
 
-    private static Errno SetSuppressVeMulti(Domain domain, ref HvmAltP2mOp operation)
+    private static Errno SetSuppressVe(AltP2m views, in AltP2mSuppressVe argument)
     {
-        ref var range = ref operation.SuppressVeMulti;
-        range.LastGfn = Math.Min(range.LastGfn, domain.Physmap.EntryCount - 1);
-        if (!IsClear(in operation, 3, 1) || range.FirstGfn > range.LastGfn)
+        var range = new AltP2mSuppressVeMulti
         {
-            return Errno.EINVAL;
+            View = argument.View,
+            SuppressVe = argument.SuppressVe,
+            FirstGfn = argument.Gfn,
+            LastGfn = argument.Gfn,
+        };
+        var result = views.SetSuppressVe(ref range, most: 1);
+        return result != Errno.None ? result : (Errno)(-range.FirstError);
+    }
+
+    private static Errno Create(AltP2m views, ref AltP2mView argument)
+    {
+        var result = views.Create((MemoryAccess)argument.DefaultAccess, out var index);
+        if (result == Errno.None)
+        {
+            argument.View = index;
         }
 
-        // The first error is told, and the rest of the range is done all the same.
-        for (; range.FirstGfn <= range.LastGfn; range.FirstGfn++)
-        {
-            var result = domain.AltP2m.SetSuppressVe(range.View, range.FirstGfn, range.SuppressVe != 0);
-            if (result == Errno.EINVAL)
-            {
-                return result;
-            }
-
-            if (result != Errno.None && range.FirstError == 0)
-            {
-                range.FirstError = -(int)result;
-                range.FirstErrorGfn = range.FirstGfn;
-            }
-        }
-
-        return Errno.None;
+        return result;
     }
 
     /// <summary>True when the bytes at an offset in the operation's union are zero: padding that Xen looks at.</summary>

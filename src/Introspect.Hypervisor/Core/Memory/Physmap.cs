@@ -144,17 +144,12 @@ internal sealed partial class Physmap : P2mTable
         Flush(changed);
     }
 
-    /// <summary>Sets whether violations of a frame can be told to the guest itself. A frame without a page takes none.</summary>
-    public void SetSuppressVe(ulong gfn, bool suppress)
+    /// <summary>Sets whether violations of a frame can be told to the guest itself. A frame without a page takes none. Under the lock.</summary>
+    /// <returns>True when a view lost rights by it and must be flushed: views follow whatever is written.</returns>
+    public bool SetSuppressVe(ulong gfn, bool suppress)
     {
-        lock (Lock)
-        {
-            var entry = this[gfn];
-            if (entry.IsPresent)
-            {
-                Write(gfn, entry.WithSuppressVe(suppress));
-            }
-        }
+        var entry = this[gfn];
+        return entry.IsPresent && Store(gfn, entry.WithSuppressVe(suppress));
     }
 
     /// <summary>What a wire's access means, <see cref="MemoryAccess.Default"/> being the default for new pages.</summary>
@@ -172,11 +167,12 @@ internal sealed partial class Physmap : P2mTable
     private bool ReplaceAccess(ulong gfn, MemoryAccess access)
     {
         var old = this[gfn];
-        if (!old.IsPresent || old.Access == access)
+        if (!old.IsPresent)
         {
             return false;
         }
 
+        // Stored even when it changes nothing here: views follow whatever is written.
         var replaced = old.With(access);
         var viewsChanged = Store(gfn, replaced);
 

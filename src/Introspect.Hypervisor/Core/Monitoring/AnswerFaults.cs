@@ -23,6 +23,9 @@ internal enum AnswerFault
 
     /// <summary>It answers a vmexit event of a kind that was switched off or changed since.</summary>
     Stale,
+
+    /// <summary>It names an altp2m view that is not there, or any while altp2m is off: the vCPU stays where it is.</summary>
+    UnknownView,
 }
 
 /// <summary>
@@ -116,6 +119,7 @@ internal sealed class AnswerFaults
         AnswerFault.UnknownFlags => "with unknown flags",
         AnswerFault.MeaninglessFlags => "with flags that mean nothing for their event",
         AnswerFault.IgnoredDeny => "denying what cannot be denied",
+        AnswerFault.UnknownView => "naming an altp2m view that is not there",
         _ => "to vmexit events of a kind that was switched off",
     };
 }

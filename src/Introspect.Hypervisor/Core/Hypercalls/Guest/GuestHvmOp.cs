@@ -1,4 +1,3 @@
-using System.Runtime.InteropServices;
 using Introspect.Hypervisor.Abi;
 
 namespace Introspect.Hypervisor.Core.Hypercalls.Guest;
@@ -6,11 +5,10 @@ namespace Introspect.Hypervisor.Core.Hypercalls.Guest;
 /// <summary><c>__HYPERVISOR_hvm_op</c> from the guest itself.</summary>
 internal static class GuestHvmOp
 {
-    private const uint AltP2mInterfaceVersion = 1;
     private const byte FirstUpcallVector = 0x10;
 
     /// <summary>Does the call: A1 is the command, A2 its argument.</summary>
-    public static long Do(in HypercallArguments call, IGuestHypercallContext context)
+    public static HypercallResult Do(in HypercallArguments call, IGuestHypercallContext context)
     {
         var argument = call.A2;
         switch (call.A1)
@@ -53,7 +51,7 @@ internal static class GuestHvmOp
                 return 0;
 
             case HvmOp.AltP2m:
-                return AltP2m(context, argument);
+                return AltP2m(in call, context);
 
             default:
                 return -(long)Errno.ENOSYS;
@@ -160,7 +158,7 @@ internal static class GuestHvmOp
         return 0;
     }
 
-    private static long AltP2m(IGuestHypercallContext context, ulong argument)
+    private static HypercallResult AltP2m(in HypercallArguments call, IGuestHypercallContext context)
     {
         // VMX only, as the hardware that Xen uses for it.
         if (context.Vendor != CpuVendor.Vmx)
@@ -168,49 +166,42 @@ internal static class GuestHvmOp
             return -(long)Errno.EOPNOTSUPP;
         }
 
-        if (!context.TryRead(argument, out HvmAltP2mOp operation))
+        if (!context.TryRead(call.A2, out HvmAltP2mOp operation))
         {
             return -(long)Errno.EFAULT;
         }
 
-        // Padding behind the domain, 6 bytes, must be clear.
-        var header = MemoryMarshal.AsBytes(new ReadOnlySpan<HvmAltP2mOp>(in operation))[10..16];
-        if (header.ContainsAnyExcept((byte)0) || operation.Version != AltP2mInterfaceVersion)
+        var error = AltP2mOperations.CheckHeader(in operation);
+        if (error != Errno.None)
         {
-            return -(long)Errno.EINVAL;
+            return -(long)error;
         }
 
-        if (operation.Command is 0 or > AltP2mCommand.SetVisibility)
+        if (!context.TryReadAltP2m(operation.Domain == SpecialDomain.Self ? context.DomainId : operation.Domain, out var active, out var mode))
         {
-            return -(long)Errno.EOPNOTSUPP;
+            return -(long)Errno.ESRCH;
         }
 
-        if (!IsSelf(operation.Domain, context))
+        error = AltP2mOperations.CheckRights(operation.Command, active, mode, isPrivileged: false, IsSelf(operation.Domain, context));
+        if (error != Errno.None)
         {
-            return context.FindEvents(operation.Domain) is null ? -(long)Errno.ESRCH : -(long)Errno.EPERM;
+            return -(long)error;
         }
 
-        var isDomainState = operation.Command is AltP2mCommand.GetDomainState or AltP2mCommand.SetDomainState;
-        if (!isDomainState && !context.AltP2mActive)
+        var isMulti = operation.Command == AltP2mCommand.SetMemAccessMulti;
+        if (isMulti && !call.Is64)
         {
-            return -(long)Errno.EOPNOTSUPP;
+            // The lists' addresses are 32 bits each there, one behind the other.
+            ref var lists = ref operation.SetMemAccessMulti;
+            (lists.PfnList, lists.AccessList) = ((uint)lists.PfnList, lists.PfnList >> 32);
         }
 
-        switch ((AltP2mMode)context.ReadHvmParam(HvmParam.AltP2m))
-        {
-            case AltP2mMode.Disabled:
-                return -(long)Errno.EINVAL;
-            case AltP2mMode.Mixed:
-                break;
-
-            // Limited: the guest may only ask to be told of violations; external: nothing.
-            case AltP2mMode.Limited when operation.Command == AltP2mCommand.VcpuEnableNotify:
-                break;
-            default:
-                return -(long)Errno.EPERM;
-        }
-
-        var result = context.AltP2m(ref operation);
-        return result < 0 || context.TryWrite(argument, operation) ? result : -(long)Errno.EFAULT;
+        error = isMulti ? context.SetViewAccess(ref operation) : context.AltP2m(ref operation);
+        var written = isMulti
+            ? error != Errno.ERESTART || context.TryWrite(call.A2 + AltP2mCommand.OpaqueOffset, operation.SetMemAccessMulti.Opaque)
+            : !AltP2mOperations.TellsBack(operation.Command, error) || context.TryWrite(call.A2, operation);
+        return !written ? -(long)Errno.EFAULT
+            : error == Errno.ERESTART ? HypercallResult.ContinueWith(in call)
+            : -(long)error;
     }
 }

@@ -54,11 +54,17 @@ internal interface IGuestHypercallContext : IGuestMemoryOperations, IGuestVcpuOp
     /// <summary>The guest asks its monitor for attention (HVMOP_guest_request_vm_event).</summary>
     void RaiseGuestRequest();
 
-    /// <summary>True when altp2m is switched on for the domain.</summary>
-    bool AltP2mActive { get; }
+    /// <summary>How a domain stands to altp2m: whether it is on, and who may use it. False: there is no such domain.</summary>
+    bool TryReadAltP2m(ushort domainId, out bool active, out AltP2mMode mode);
 
-    /// <summary>An altp2m operation of the guest on itself, whose header, mode and rights were checked; the structure may be changed.</summary>
-    int AltP2m(ref HvmAltP2mOp operation);
+    /// <summary>
+    /// An altp2m operation of the guest on itself, whose header, mode and rights were checked; the structure may be
+    /// changed. ERESTART: there is more to do, and the structure says from where on.
+    /// </summary>
+    Errno AltP2m(ref HvmAltP2mOp operation);
+
+    /// <summary>As <see cref="AltP2m"/>, for <c>set_mem_access_multi</c>, whose lists are in the caller's memory.</summary>
+    Errno SetViewAccess(ref HvmAltP2mOp operation);
 
     /// <summary>Shuts the domain down: no vCPU of it runs any more.</summary>
     void Shutdown(ShutdownReason reason);

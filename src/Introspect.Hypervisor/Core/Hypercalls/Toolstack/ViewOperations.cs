@@ -15,49 +15,64 @@ internal static class ViewOperations
             return LocalToolstack.Negated(Errno.EFAULT);
         }
 
-        ref var operation = ref MemoryMarshal.AsRef<HvmAltP2mOp>(bytes);
-        if (operation.Version != AltP2mCommand.InterfaceVersion || bytes[10..16].ContainsAnyExcept((byte)0))
+        // What does not succeed changes nothing of the caller's, but for what Xen writes.
+        ref var theirs = ref MemoryMarshal.AsRef<HvmAltP2mOp>(bytes);
+        var operation = theirs;
+        var domain = machine.Find(operation.Domain);
+        var result = Check(domain, caller, in operation);
+        if (result == Errno.None)
         {
-            return LocalToolstack.Negated(Errno.EINVAL);
-        }
-
-        if (operation.Command is 0 or > AltP2mCommand.SetVisibility)
-        {
-            return LocalToolstack.Negated(Errno.EOPNOTSUPP);
-        }
-
-        if (machine.Find(operation.Domain) is not { } domain)
-        {
-            return LocalToolstack.Negated(Errno.ESRCH);
-        }
-
-        var isAboutState = operation.Command is AltP2mCommand.GetDomainState or AltP2mCommand.SetDomainState;
-        if (!domain.Personality.HasAltP2m || (!isAboutState && !domain.AltP2m.IsActive))
-        {
-            return LocalToolstack.Negated(Errno.EOPNOTSUPP);
-        }
-
-        if (domain.GetParam(HvmParam.AltP2m) == (ulong)AltP2mMode.Disabled)
-        {
-            return LocalToolstack.Negated(Errno.EINVAL);
-        }
-
-        if (!caller.IsControl)
-        {
-            return LocalToolstack.Negated(Errno.EPERM);
-        }
-
-        var count = 0;
-        if (operation.Command == AltP2mCommand.SetMemAccessMulti)
-        {
-            count = (int)Math.Min(operation.SetMemAccessMulti.Nr, int.MaxValue);
-            if (gfns.Length / sizeof(ulong) < count || accesses.Length < count)
+            result = operation.Command == AltP2mCommand.SetMemAccessMulti
+                ? SetAccessMulti(domain!, in operation, MemoryMarshal.Cast<byte, ulong>(gfns), accesses)
+                : AltP2mOperations.Do(domain!, ref operation, current: null);
+            if (AltP2mOperations.TellsBack(operation.Command, result))
             {
-                return LocalToolstack.Negated(Errno.EFAULT);
+                theirs = operation;
             }
         }
 
-        return LocalToolstack.Negated(AltP2mOperations.Do(
-            domain, ref operation, bySelf: false, MemoryMarshal.Cast<byte, ulong>(gfns)[..count], accesses[..count]));
+        return LocalToolstack.Negated(result);
+    }
+
+    private static Errno Check(Domain? domain, ToolstackCaller caller, in HvmAltP2mOp operation)
+    {
+        // On Xen a machine has altp2m or has not, and says so before it looks at anything; here a domain has.
+        if (domain is { Personality.HasAltP2m: false })
+        {
+            return Errno.EOPNOTSUPP;
+        }
+
+        if (AltP2mOperations.CheckHeader(in operation) is var refused and not Errno.None)
+        {
+            return refused;
+        }
+
+        if (domain is null)
+        {
+            // A toolstack's own domain is none that could have views.
+            return operation.Domain == SpecialDomain.Self ? Errno.EOPNOTSUPP : Errno.ESRCH;
+        }
+
+        return AltP2mOperations.CheckRights(
+            operation.Command,
+            domain.AltP2m.IsActive,
+            (AltP2mMode)domain.GetParam(HvmParam.AltP2m),
+            caller.IsControl,
+            caller.DomainId == domain.Id.Value);
+    }
+
+    // A list that ends early is EFAULT at its end; what came before is done.
+    private static Errno SetAccessMulti(Domain domain, in HvmAltP2mOp operation, ReadOnlySpan<ulong> gfns, ReadOnlySpan<byte> accesses)
+    {
+        if (AltP2mOperations.CheckMulti(in operation) is var refused and not Errno.None)
+        {
+            return refused;
+        }
+
+        var argument = operation.SetMemAccessMulti;
+        var there = (int)Math.Min(argument.Nr, (uint)Math.Min(gfns.Length, accesses.Length));
+        var start = (int)Math.Min(argument.Opaque, (uint)there);
+        var result = domain.AltP2m.SetAccess(argument.View, gfns[start..there], accesses[start..there]);
+        return result == Errno.None && (uint)there < argument.Nr ? Errno.EFAULT : result;
     }
 }
