@@ -17,6 +17,9 @@ internal enum RunstateKind
 internal struct RunstateTimes
 {
     public RunstateKind State;
+
+    // Named, so that it is zero: records are compared and written byte by byte.
+    private uint _pad0;
     public ulong Since, Running, Runnable, Blocked, Offline;
 }
 
