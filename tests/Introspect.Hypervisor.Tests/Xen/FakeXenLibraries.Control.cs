@@ -31,7 +31,7 @@ internal sealed unsafe partial class FakeXenLibraries
         _functions["xc_domain_hvm_getcontext"] = new ContextFunction((_, domain, buffer, size) =>
         {
             var domctl = Domctl(DomctlCommand.GetHvmContext, domain);
-            domctl.HvmContext.Buffer = buffer == 0 ? 0u : 1;
+            (domctl.HvmContext.Size, domctl.HvmContext.Buffer) = (size, buffer == 0 ? 0u : 1);
             var result = Do(ref domctl, new Span<byte>((void*)buffer, (int)size));
             return Told(result < 0 ? result : (int)domctl.HvmContext.Size);
         });
