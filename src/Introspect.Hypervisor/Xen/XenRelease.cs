@@ -39,6 +39,9 @@ internal sealed record XenRelease
     /// <summary><c>xc_monitor_vmexit</c> is there.</summary>
     public bool HasVmExit => Minor >= 17;
 
+    /// <summary>A fork can be taken back in part; before, it is all of it, and there are no flags for it.</summary>
+    public bool HasPartialForkReset => Minor >= 17;
+
     /// <summary><c>xc_monitor_io</c> is there.</summary>
     public bool HasIo => Minor >= 18;
 

@@ -88,6 +88,8 @@ internal sealed partial class XenToolstack : IToolstack
                 return Control.Decrease(taken.Domid, MemoryMarshal.Cast<byte, ulong>(buffer0), taken.ExtentOrder);
             case Abi.MemoryOp.AccessOp:
                 return Access(ref MemoryMarshal.AsRef<MemAccessOp>(argument), MemoryMarshal.Cast<byte, ulong>(buffer0), buffer1);
+            case Abi.MemoryOp.SharingOp:
+                return Share(argument);
             default:
                 return buffer0.IsEmpty ? Hypercalls.Call(HypercallNumber.MemoryOp, command, argument) : -(int)Errno.ENOSYS;
         }
@@ -166,6 +168,28 @@ internal sealed partial class XenToolstack : IToolstack
         }
 
         return result;
+    }
+
+    private int Share(Span<byte> argument)
+    {
+        // Whatever is asked, Xen enables memory sharing on the domain first. So nothing goes there but what is meant for it.
+        ref var operation = ref MemoryMarshal.AsRef<MemSharingOp>(argument);
+        switch (operation.Op)
+        {
+            case MemSharingOperation.Fork:
+                break;
+            case MemSharingOperation.ForkReset when Release.HasPartialForkReset:
+                break;
+            case MemSharingOperation.ForkReset when operation.ForkFlags == (MemSharingOp.ForkResetState | MemSharingOp.ForkResetMemory):
+                operation.ForkFlags = 0;
+                break;
+            case MemSharingOperation.ForkReset when operation.ForkFlags == 0:
+                return -(int)Errno.EINVAL;
+            default:
+                return -(int)Errno.EOPNOTSUPP;
+        }
+
+        return Hypercalls.Call(HypercallNumber.MemoryOp, Abi.MemoryOp.SharingOp, argument);
     }
 
     private int Access(ref MemAccessOp operation, ReadOnlySpan<ulong> gfns, Span<byte> accesses) => operation.Op switch

@@ -40,6 +40,9 @@ internal sealed unsafe partial class FakeXenLibraries : ILibraryLoader, IDisposa
     /// <summary>Commands of domctl that came as raw hypercalls.</summary>
     public List<uint> RawDomctls { get; } = [];
 
+    /// <summary>Memory sharing operations, with their flags.</summary>
+    public List<(byte Op, ushort Flags)> RawSharing { get; } = [];
+
     public bool TryLoad(string soname, out nint library)
     {
         Asked.Add(soname);
@@ -104,15 +107,55 @@ internal sealed unsafe partial class FakeXenLibraries : ILibraryLoader, IDisposa
             HypercallNumber.XenVersion when command == XenVersionOp.Version => (4 << 16) | _release.Minor,
             HypercallNumber.XenVersion when command == XenVersionOp.ExtraVersion => Extra((byte*)argument),
             HypercallNumber.HvmOp when command == HvmOp.AltP2m => RawAltP2m((HvmAltP2mOp*)argument),
-            HypercallNumber.MemoryOp => _door.MemoryOp((uint)command, new Span<byte>((void*)argument, sizeof(MemSharingOp)), default, default),
+            HypercallNumber.MemoryOp when command == MemoryOp.SharingOp => RawShare((MemSharingOp*)argument),
             _ => -(int)Errno.ENOSYS,
         }));
+    }
+
+    // The words behind max_maptrack_frames, as each release's public/domctl.h has them.
+    private DomctlCreateDomain ReadCreateDomain(ReadOnlySpan<byte> raw)
+    {
+        var config = default(DomctlCreateDomain);
+        raw[..44].CopyTo(MemoryMarshal.AsBytes(new Span<DomctlCreateDomain>(ref config)));
+        var words = MemoryMarshal.Cast<byte, uint>(raw[44..]);
+        switch (_release.Minor)
+        {
+            case 14:
+                config.Arch.EmulationFlags = (X86EmulationFlags)words[0];
+                break;
+            case 15:
+                (config.VmtraceSize, config.Arch.EmulationFlags, config.Arch.MiscFlags) = (words[0], (X86EmulationFlags)words[1], words[2]);
+                break;
+            case 17 or 18:
+                (config.GrantOpts, config.VmtraceSize, config.CpupoolId) = (words[0], words[1], words[2]);
+                (config.Arch.EmulationFlags, config.Arch.MiscFlags) = ((X86EmulationFlags)words[3], words[4]);
+                break;
+            case >= 19:
+                (config.GrantOpts, config.VmtraceSize, config.CpupoolId) = (words[0], words[2], words[3]);
+                (config.Arch.EmulationFlags, config.Arch.MiscFlags) = ((X86EmulationFlags)words[4], words[5]);
+                break;
+            default:
+                throw new NotSupportedException();
+        }
+
+        return config;
     }
 
     private static int Extra(byte* text)
     {
         ".5\0"u8.CopyTo(new Span<byte>(text, XenVersionOp.ExtraVersionBytes));
         return 0;
+    }
+
+    private int RawShare(MemSharingOp* operation)
+    {
+        RawSharing.Add((operation->Op, operation->ForkFlags));
+        if (operation->Op == MemSharingOperation.ForkReset && _release.Minor < 17)
+        {
+            operation->ForkFlags = MemSharingOp.ForkResetState | MemSharingOp.ForkResetMemory;
+        }
+
+        return _door.MemoryOp(MemoryOp.SharingOp, new Span<byte>(operation, sizeof(MemSharingOp)), default, default);
     }
 
     private int RawDomctl(byte* address)
@@ -125,8 +168,19 @@ internal sealed unsafe partial class FakeXenLibraries : ILibraryLoader, IDisposa
         }
 
         RawDomctls.Add(domctl.Command);
-        domctl.InterfaceVersion = XenInterface.CoreDomctl;
-        return _door.Domctl(op, default, default);
+        var sent = domctl;
+        sent.InterfaceVersion = XenInterface.CoreDomctl;
+        if (domctl.Command == DomctlCommand.CreateDomain)
+        {
+            sent.CreateDomain = ReadCreateDomain(op[16..]);
+        }
+
+        var result = Do(ref sent);
+        var told = sent.InterfaceVersion;
+        sent.InterfaceVersion = domctl.InterfaceVersion;
+        Assert.Equal(XenInterface.CoreDomctl, told);
+        domctl = sent;
+        return result;
     }
 
     private int RawAltP2m(HvmAltP2mOp* operation)

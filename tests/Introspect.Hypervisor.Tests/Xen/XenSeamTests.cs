@@ -22,9 +22,21 @@ public abstract class XenSeamTests : SeamContract
 
     private protected override bool TellsVendorByDomain => false;
 
+    private protected override bool TellsForkParents => false;
+
     [Fact]
     public void It_says_what_it_is() =>
         Assert.Equal(new HypervisorInfo("xen", $"4.{Minor}.5", $"libxenctrl.so.4.{Minor}"), Hypervisor.Info);
+
+    [Fact]
+    public void Looking_at_a_domain_asks_nothing_of_memory_sharing()
+    {
+        var domain = Lab.Create();
+        using var opened = Hypervisor.Open(domain.Id);
+        Assert.Null(opened.GetInfo().Parent);
+        Assert.Single(Hypervisor.ListDomains());
+        Assert.Empty(_libraries.RawSharing);
+    }
 
     [Fact]
     public void Asking_for_denials_is_a_raw_hypercall()
@@ -58,6 +70,8 @@ public abstract class XenSeamTests : SeamContract
 public sealed class Xen15SeamTests() : XenSeamTests(15)
 {
     private protected override bool HasVmExit => false;
+
+    private protected override bool HasPartialForkReset => false;
 }
 
 /// <summary>As Xen 4.17 has it.</summary>
