@@ -174,7 +174,8 @@ internal static class CommandLine
     {
         var domain = new Argument<string>("DOMAIN") { Description = "Number, UUID or name" };
         var guest = new GuestOptions();
-        var command = new Command("recover", "Free a domain from what a dead monitor left: answer, disable, unpause") { domain, guest.Connect };
+        var command = new Command("recover", "Free a domain from what a dead monitor left: answer, disable, unpause") { domain };
+        guest.AddHypervisorTo(command);
         command.SetAction(result => commands.Recover(guest.ReadConnected(result, "recover"), ParseDomain(result.GetRequiredValue(domain), result)));
         return command;
     }
@@ -183,7 +184,8 @@ internal static class CommandLine
     {
         var json = new Option<bool>("--json") { Description = "NDJSON, one object a domain" };
         var guest = new GuestOptions();
-        var command = new Command("list", "List the domains") { guest.Connect, json };
+        var command = new Command("list", "List the domains") { json };
+        guest.AddHypervisorTo(command);
         command.SetAction(result => commands.List(guest.ReadConnected(result, "list"), result.GetValue(json)));
         return command;
     }

@@ -3,6 +3,7 @@ using System.CommandLine.Parsing;
 using Introspect.Daemon.Hypervisors;
 using Introspect.Daemon.Tracing;
 using Introspect.Hypervisor;
+using Introspect.Hypervisor.Xen;
 
 namespace Introspect.Daemon.Cli;
 
@@ -19,6 +20,15 @@ internal sealed class GuestOptions
 
     /// <summary>Connects to a hypervisor that listens on a socket.</summary>
     public Option<string?> Connect { get; } = new("--connect") { Description = "Socket of a hypervisor ('introspect lab serve')", HelpName = "SOCKET" };
+
+    private Option<string?> Kind { get; } = new("--hypervisor") { Description = "auto (default: Xen in its dom0), xen, or core (with --connect, --kernel or --demo)", HelpName = "KIND" };
+
+    /// <summary>Adds the options that say which hypervisor is asked.</summary>
+    public void AddHypervisorTo(Command command)
+    {
+        command.Add(Connect);
+        command.Add(Kind);
+    }
 
     /// <summary>Adds the options that build a guest.</summary>
     public void AddTo(Command command)
@@ -69,13 +79,31 @@ internal sealed class GuestOptions
         };
     }
 
-    /// <summary>The hypervisor on the socket that is named.</summary>
-    /// <exception cref="UserError">No socket is named.</exception>
+    /// <summary>Refuses a guest to build where Xen is asked for.</summary>
+    /// <exception cref="UserError">It is.</exception>
+    public void RefuseXen(ParseResult result)
+    {
+        if (ReadKind(result) == HypervisorKind.Xen)
+        {
+            throw UserError.Usage("--hypervisor xen and a guest to build exclude each other: --demo and --kernel run on the core");
+        }
+    }
+
+    /// <summary>The hypervisor on the socket that is named, or real Xen.</summary>
+    /// <exception cref="UserError">No socket is named, and this is not Xen's control domain.</exception>
     public HypervisorSpec ReadConnected(ParseResult result, string command)
     {
+        var kind = ReadKind(result);
         if (result.GetValue(Connect) is not { } path)
         {
-            throw UserError.Usage($"'{command}' needs a hypervisor; give --connect SOCKET, where 'introspect lab serve --socket SOCKET' listens");
+            return kind == HypervisorKind.Xen || (kind == HypervisorKind.Auto && XenHypervisor.IsControlDomain)
+                ? new() { Source = HypervisorSource.Xen }
+                : throw UserError.Usage($"'{command}' needs a hypervisor; give --connect SOCKET, where 'introspect lab serve --socket SOCKET' listens, or run it in Xen's dom0");
+        }
+
+        if (kind == HypervisorKind.Xen)
+        {
+            throw UserError.Usage("--connect and --hypervisor xen exclude each other; give one");
         }
 
         return new() { Source = HypervisorSource.Socket, SocketPath = path };
@@ -83,6 +111,21 @@ internal sealed class GuestOptions
 
     /// <summary>True when the user wrote the option.</summary>
     public static bool IsGiven(ParseResult result, Option option) => result.GetResult(option) is OptionResult { Implicit: false };
+
+    private HypervisorKind ReadKind(ParseResult result) => result.GetValue(Kind)?.ToLowerInvariant() switch
+    {
+        null or "auto" => HypervisorKind.Auto,
+        "core" => HypervisorKind.Core,
+        "xen" => HypervisorKind.Xen,
+        var text => throw UserError.Usage($"--hypervisor: '{text}' is unknown; write auto, core or xen"),
+    };
+
+    private enum HypervisorKind
+    {
+        Auto,
+        Core,
+        Xen,
+    }
 
     private static int ReadMemory(string? text) => text is null ? HypervisorSpec.DefaultMemoryMiB
         : !SelectionParser.TryNumber(text, out var size) ? throw UserError.Usage($"--memory: '{text}' is no number; write MiB, for example 64")

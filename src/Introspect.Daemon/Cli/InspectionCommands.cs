@@ -73,7 +73,7 @@ internal sealed class InspectionCommands
 
     private void AddTo(Command command)
     {
-        command.Add(_guest.Connect);
+        _guest.AddHypervisorTo(command);
         command.Add(_vcpu);
         _symbols.AddTo(command);
     }

@@ -24,7 +24,7 @@ internal static class TraceCommand
         var command = new Command("trace", "Watch one domain and print its events; without event options everything that needs no value");
         command.Add(domain);
         guest.AddTo(command);
-        command.Add(guest.Connect);
+        guest.AddHypervisorTo(command);
         events.AddTo(command);
         symbols.AddTo(command);
         foreach (var option in new Option[] { json, registers, unpause, count, duration, lossless, deny })
@@ -42,9 +42,14 @@ internal static class TraceCommand
                 throw UserError.Usage($"{(name is not null ? $"domain '{name}'" : "--connect")} and a guest to build exclude each other; give one of --demo, --kernel FILE and DOMAIN --connect SOCKET");
             }
 
+            if (built is not null)
+            {
+                guest.RefuseXen(result);
+            }
+
             if (built is null && name is null)
             {
-                throw UserError.Usage("'trace' needs a guest; give --demo, --kernel FILE or DOMAIN --connect SOCKET");
+                throw UserError.Usage("'trace' needs a guest; give --demo, --kernel FILE or DOMAIN --connect SOCKET (in Xen's dom0 DOMAIN alone)");
             }
 
             if (built is not null && result.GetValue(unpause))

@@ -4,6 +4,7 @@ using Introspect.Daemon.Hypervisors;
 using Introspect.Daemon.Tracing;
 using Introspect.Hypervisor;
 using Introspect.Hypervisor.Abi;
+using Introspect.Hypervisor.Xen;
 using Microsoft.Extensions.Configuration;
 using Microsoft.Extensions.Logging;
 
@@ -30,7 +31,7 @@ internal sealed class ConfigurationReader
         var timeouts = reader.Section(root, "timeouts", "shutdown", "pump_stall");
         var configuration = new DaemonConfiguration
         {
-            Hypervisor = reader.ReadHypervisor(reader.Section(root, "hypervisor", "connect", "demo", "kernel", "cmdline", "modules", "memory_mib", "vendor")),
+            Hypervisor = reader.ReadHypervisor(reader.Section(root, "hypervisor", "connect", "xen", "demo", "kernel", "cmdline", "modules", "memory_mib", "vendor")),
             Domains = reader.ReadDomains(root.GetSection("domains")),
             Metrics = reader.ReadMetrics(reader.Section(root, "metrics", "listen")),
             Logging = reader.ReadLogging(reader.Section(root, "logging", "level", "console", "file")),
@@ -47,9 +48,13 @@ internal sealed class ConfigurationReader
         var kernel = Text(section, "kernel");
         var demo = Flag(section, "demo", false);
         var sources = (connect is null ? 0 : 1) + (kernel is null ? 0 : 1) + (demo ? 1 : 0);
+
+        // Where nothing is said, Xen's control domain watches Xen's domains.
+        var xen = Flag(section, "xen", sources == 0 && XenHypervisor.IsControlDomain);
+        sources += xen ? 1 : 0;
         if (sources != 1)
         {
-            Mistake(section.Path, null, $"{sources} of connect, kernel and demo are given; give exactly one");
+            Mistake(section.Path, null, $"{sources} of connect, xen, kernel and demo are given; give exactly one");
         }
 
         if (kernel is null && (section["cmdline"] ?? section["modules"] ?? section["modules:0"]) is not null)
@@ -59,7 +64,7 @@ internal sealed class ConfigurationReader
 
         return new()
         {
-            Source = connect is not null ? HypervisorSource.Socket : kernel is not null ? HypervisorSource.Kernel : HypervisorSource.Demo,
+            Source = xen ? HypervisorSource.Xen : connect is not null ? HypervisorSource.Socket : kernel is not null ? HypervisorSource.Kernel : HypervisorSource.Demo,
             SocketPath = connect,
             KernelPath = kernel,
             CommandLine = Text(section, "cmdline") ?? "",

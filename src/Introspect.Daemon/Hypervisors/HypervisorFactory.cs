@@ -7,10 +7,11 @@ using Introspect.Hypervisor.Core.Execution;
 using Introspect.Hypervisor.Core.Host;
 using Introspect.Hypervisor.Core.Hypercalls;
 using Introspect.Hypervisor.Core.Hypercalls.Toolstack;
+using Introspect.Hypervisor.Xen;
 
 namespace Introspect.Daemon.Hypervisors;
 
-/// <summary>Makes hypervisors: the core in this process, or a client of one that listens on a socket.</summary>
+/// <summary>Makes hypervisors: the core in this process, a client of one that listens on a socket, or real Xen.</summary>
 internal sealed class HypervisorFactory : IHypervisorFactory
 {
     /// <inheritdoc/>
@@ -19,6 +20,11 @@ internal sealed class HypervisorFactory : IHypervisorFactory
         if (spec.Source == HypervisorSource.Socket)
         {
             return Connect(spec.SocketPath ?? throw new InvalidOperationException("a socket without a path"));
+        }
+
+        if (spec.Source == HypervisorSource.Xen)
+        {
+            return OpenXen();
         }
 
         var image = GuestImage.Load(spec);
@@ -84,6 +90,19 @@ internal sealed class HypervisorFactory : IHypervisorFactory
         catch (HypervisorException e)
         {
             throw UserError.Failure($"--connect '{socketPath}': {e.Message}", e);
+        }
+    }
+
+    // A guest's console on Xen is xenconsoled's to read.
+    private static HypervisorSession OpenXen()
+    {
+        try
+        {
+            return new(XenHypervisor.Open());
+        }
+        catch (HypervisorException e)
+        {
+            throw UserError.Failure(e.Message, e);
         }
     }
 

@@ -13,6 +13,9 @@ internal enum HypervisorSource
 
     /// <summary>A hypervisor that listens on a socket.</summary>
     Socket,
+
+    /// <summary>Real Xen, of which this is the control domain.</summary>
+    Xen,
 }
 
 /// <summary>Which hypervisor to make or to connect to, and what guest to build on it.</summary>

@@ -15,6 +15,9 @@ internal sealed class CoreMonitor : IMonitor
     private readonly RingPage _page;
     private readonly EventChannel _channel;
     private readonly MonitorRing _ring;
+
+    // The same ring where the hypervisor's events have an older layout; else null, and nothing is converted.
+    private readonly VersionedMonitorRing? _versioned;
     private readonly HashSet<MonitorEvent> _enabled = [];
     private readonly VmEvent[] _taken;
     private readonly CoreAltp2m _views;
@@ -22,17 +25,19 @@ internal sealed class CoreMonitor : IMonitor
     private bool _hasUnseenResponses;
     private bool _changedAccess;
     private bool _accessRequired;
+    private long _malformed;
     private bool _corrupt;
     private bool _forgetsMemory;
     private bool _disposed;
 
-    private CoreMonitor(ToolstackCalls calls, CoreDomain domain, RingPage page, EventChannel channel, MonitorRing ring)
+    private CoreMonitor(ToolstackCalls calls, CoreDomain domain, RingPage page, EventChannel channel, MonitorRing ring, VersionedMonitorRing? versioned)
     {
         _calls = calls;
         _domain = domain;
         _page = page;
         _channel = channel;
         _ring = ring;
+        _versioned = versioned;
         _taken = new VmEvent[ring.Slots];
         Capabilities = MonitorControl.GetCapabilities(calls, Number);
         _views = new CoreAltp2m(calls, Number);
@@ -48,7 +53,7 @@ internal sealed class CoreMonitor : IMonitor
     public int RingSize => _ring.Slots;
 
     /// <inheritdoc/>
-    public long MalformedRequests { get; private set; }
+    public long MalformedRequests => _malformed + (_versioned?.Malformed ?? 0);
 
     private ushort Number => _domain.Id.Value;
 
@@ -62,10 +67,12 @@ internal sealed class CoreMonitor : IMonitor
             EventChannel? channel = null;
             try
             {
-                var ring = new MonitorRing(page.Address);
+                var version = calls.GetVmEventVersion();
+                var versioned = version == VmEvent.InterfaceVersion ? null : new VersionedMonitorRing(page.Address, version);
+                var ring = versioned?.Ring ?? new MonitorRing(page.Address);
                 ring.Initialise();
                 channel = calls.Bind(domain.Id.Value, page.Port);
-                return new CoreMonitor(calls, domain, page, channel, ring);
+                return new CoreMonitor(calls, domain, page, channel, ring, versioned);
             }
             catch
             {
@@ -86,7 +93,7 @@ internal sealed class CoreMonitor : IMonitor
     {
         while (!_corrupt)
         {
-            switch (_ring.Take(out request))
+            switch (_versioned is null ? _ring.Take(out request) : _versioned.Take(out request))
             {
                 case RingStatus.Empty:
                     return false;
@@ -94,7 +101,7 @@ internal sealed class CoreMonitor : IMonitor
                 case RingStatus.Corrupt:
                     // The producer index cannot be: nothing behind it can be told from garbage.
                     _corrupt = true;
-                    MalformedRequests++;
+                    _malformed++;
                     return false;
             }
 
@@ -105,7 +112,7 @@ internal sealed class CoreMonitor : IMonitor
             }
 
             // Its slot must be given back, and a response of an unknown version is dropped by the other side.
-            MalformedRequests++;
+            _malformed++;
             _ring.Put(request);
             _hasUnseenResponses = true;
         }
@@ -117,7 +124,15 @@ internal sealed class CoreMonitor : IMonitor
     /// <inheritdoc/>
     public void Respond(in VmEvent response)
     {
-        _ring.Put(response);
+        if (_versioned is null)
+        {
+            _ring.Put(response);
+        }
+        else
+        {
+            _versioned.Put(response);
+        }
+
         if ((response.Flags & (VmEventFlags.ResetForkState | VmEventFlags.ResetForkMemory)) != 0)
         {
             _forgetsMemory = true;

@@ -1,4 +1,3 @@
-using System.Runtime.InteropServices;
 using Introspect.Hypervisor.Abi;
 using Introspect.Hypervisor.Ring;
 
@@ -44,8 +43,8 @@ internal static class MonitorRecovery
         var released = 0;
         using (var page = RingPage.Enable(calls, number))
         {
-            var ring = new MonitorRing(page.Address);
-            ring.Initialise();
+            var ring = new VersionedMonitorRing(page.Address, calls.GetVmEventVersion());
+            ring.Ring.Initialise();
             for (uint vcpu = 0; vcpu < vcpus; vcpu++)
             {
                 var held = Release(calls, domain, ring, vcpu);
@@ -61,7 +60,7 @@ internal static class MonitorRecovery
         return new(disabled == Errno.None, unanswered, released);
     }
 
-    private static int Release(ToolstackCalls calls, CoreDomain domain, MonitorRing ring, uint vcpu)
+    private static int Release(ToolstackCalls calls, CoreDomain domain, VersionedMonitorRing ring, uint vcpu)
     {
         var held = 0;
         if (domain.TryReadVcpu(new(vcpu), out var state))
@@ -85,7 +84,7 @@ internal static class MonitorRecovery
     }
 
     /// <summary>True when a request holds the vCPU; then the probe is set in its flags, for the release to take back.</summary>
-    private static bool Waits(ToolstackCalls calls, CoreDomain domain, MonitorRing ring, uint vcpu, in VcpuState state)
+    private static bool Waits(ToolstackCalls calls, CoreDomain domain, VersionedMonitorRing ring, uint vcpu, in VcpuState state)
     {
         var probe = WithRegisters(Response(vcpu), in state);
         probe.Registers.Rflags ^= Probe;
@@ -105,9 +104,9 @@ internal static class MonitorRecovery
         return response;
     }
 
-    private static void Respond(ToolstackCalls calls, ushort domain, MonitorRing ring, in VmEvent response)
+    private static void Respond(ToolstackCalls calls, ushort domain, VersionedMonitorRing ring, in VmEvent response)
     {
-        ring.PutUnasked(MemoryMarshal.AsBytes(new ReadOnlySpan<VmEvent>(in response)));
+        ring.PutUnasked(response);
 
         // RESUME takes it at once, whoever is bound to the event channel.
         ring.Push();

@@ -80,6 +80,16 @@ internal sealed class ToolstackCalls(IToolstack toolstack)
         return result;
     }
 
+    /// <summary>The version of vm_event that the hypervisor speaks.</summary>
+    public uint GetVmEventVersion()
+    {
+        var domctl = Domctl(DomctlCommand.VmEventOp, SpecialDomain.Invalid);
+        domctl.VmEventOp.Op = VmEventOperation.GetVersion;
+        domctl.VmEventOp.Mode = VmEventMode.Monitor;
+        Call(ref domctl, default, "asking for the version of vm_event");
+        return domctl.VmEventOp.Version;
+    }
+
     /// <summary>Reads an HVM parameter.</summary>
     public ulong GetParam(ushort domain, uint index)
     {

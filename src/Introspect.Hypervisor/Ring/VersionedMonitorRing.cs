@@ -70,6 +70,13 @@ internal sealed class VersionedMonitorRing
         Ring.Put(_raw);
     }
 
+    /// <summary>Puts a response that no request of this ring asked for, in the version's own shape.</summary>
+    public void PutUnasked(in VmEvent response)
+    {
+        _codec.Encode(in response, _raw);
+        Ring.PutUnasked(_raw);
+    }
+
     /// <summary>Makes the responses seen. The event channel is to be signalled after it, always.</summary>
     public void Push() => Ring.Push();
 }

@@ -57,6 +57,10 @@ public sealed class CommandLineTests
     [InlineData("recover 1", "'recover' needs a hypervisor; give --connect SOCKET")]
     [InlineData("list", "'list' needs a hypervisor; give --connect SOCKET")]
     [InlineData("list --connect", "--connect")]
+    [InlineData("list --hypervisor core", "'list' needs a hypervisor; give --connect SOCKET")]
+    [InlineData("list --hypervisor kvm", "--hypervisor: 'kvm' is unknown; write auto, core or xen")]
+    [InlineData("list --connect s --hypervisor xen", "--connect and --hypervisor xen exclude each other")]
+    [InlineData("trace --demo --hypervisor xen", "--hypervisor xen and a guest to build exclude each other")]
     [InlineData("version 1", "unknown argument '1'")]
     public async Task a_bad_command_line_is_one_line_and_exit_code_2(string line, string says)
     {
@@ -120,6 +124,10 @@ public sealed class CommandLineTests
         Assert.Equal(3 + MsrNames.Usual.Count + 8, choice.Selection.Events.Count);
         Assert.Equal(choice.Selection.Events.Count, choice.Selection.Events.Distinct().Count());
     }
+
+    [Fact]
+    public async Task xen_is_asked_for_by_name() =>
+        Assert.Equal(HypervisorSource.Xen, (await TraceAsync("trace web --hypervisor xen")).Hypervisor.Source);
 
     [Theory]
     [InlineData("trace web --connect /run/lab.sock", "web")]

@@ -128,7 +128,7 @@ public sealed class ConfigurationTests : IDisposable
         Assert.Equal(
             [
                 "sink: is not known; known here: hypervisor, domains, metrics, logging, sinks, timeouts",
-                "hypervisor: 2 of connect, kernel and demo are given; give exactly one",
+                "hypervisor: 2 of connect, xen, kernel and demo are given; give exactly one",
                 "hypervisor.memory_mib: '1' is no number from 4 to 1048576",
                 "hypervisor.vendor: 'via' is none of vmx, svm",
                 "domains.0.match: is missing; give a domain's number, UUID or name ('*' is every domain)",

@@ -9,7 +9,7 @@ public sealed class InProcessSeamTests : SeamContract
 {
     public InProcessSeamTests() => Hypervisor = new CoreHypervisor(Lab.Toolstack);
 
-    private protected override CoreHypervisor Hypervisor { get; }
+    private protected override IHypervisor Hypervisor { get; }
 
     [Fact]
     public void It_says_what_it_is() => Assert.Equal(new HypervisorInfo("core", "4.17", "in-process"), Hypervisor.Info);
@@ -30,7 +30,7 @@ public sealed class SocketSeamTests : SeamContract
         Hypervisor = CoreHypervisor.Connect(path);
     }
 
-    private protected override CoreHypervisor Hypervisor { get; }
+    private protected override IHypervisor Hypervisor { get; }
 
     [Fact]
     public void It_says_where_it_is() => Assert.Equal(("core", _server.Path), (Hypervisor.Info.Name, Hypervisor.Info.Connection));
