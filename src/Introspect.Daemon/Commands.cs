@@ -67,7 +67,9 @@ internal sealed class Commands(IHypervisorFactory factory, Stream output, bool i
         using var session = factory.Open(hypervisor);
         using var opened = session.OpenDomain(domain);
         var report = opened.Recover();
-        _text.WriteLine(report.WasEnabled || report.ReleasedVcpus > 0
+        _text.WriteLine(!report.TellsHeldVcpus
+            ? string.Create(CultureInfo.InvariantCulture, $"domain {opened.Id}: {(report.WasEnabled ? "monitoring is off" : "no monitor was left")}; vCPUs told to go on: {report.ReleasedVcpus} (which of them were held is not told), pauses undone: {report.UndonePauses}")
+            : report.WasEnabled || report.ReleasedVcpus > 0
             ? string.Create(CultureInfo.InvariantCulture, $"domain {opened.Id}: monitoring is off; vCPUs let go: {report.ReleasedVcpus}, unanswered requests: {report.UnansweredRequests}, pauses undone: {report.UndonePauses}")
             : string.Create(CultureInfo.InvariantCulture, $"domain {opened.Id}: no monitor was left; pauses undone: {report.UndonePauses}"));
         _text.Flush();

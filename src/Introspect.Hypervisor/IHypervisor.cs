@@ -145,7 +145,14 @@ public sealed record ForkOptions
 /// </param>
 /// <param name="ReleasedVcpus">vCPUs that those requests held, and that go on now. One that is down is released uncounted.</param>
 /// <param name="UndonePauses">Control-tool pauses of the domain that were undone.</param>
-public sealed record RecoveryReport(bool WasEnabled, int UnansweredRequests, int ReleasedVcpus, int UndonePauses);
+public sealed record RecoveryReport(bool WasEnabled, int UnansweredRequests, int ReleasedVcpus, int UndonePauses)
+{
+    /// <summary>
+    /// False: the hypervisor (real Xen) does not tell which vCPUs were held. Every vCPU was told to go on then, and is
+    /// counted as released; no request is counted.
+    /// </summary>
+    public bool TellsHeldVcpus { get; init; } = true;
+}
 
 /// <summary>A trap to inject (<c>xen_dm_op_inject_event</c>).</summary>
 /// <param name="Vector">Vector, 0–255.</param>

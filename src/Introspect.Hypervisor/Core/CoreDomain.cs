@@ -173,7 +173,7 @@ internal sealed partial class CoreDomain : IDomain
             undone++;
         }
 
-        return new RecoveryReport(found.WasEnabled, found.Unanswered, found.Released, undone);
+        return new RecoveryReport(found.WasEnabled, found.Unanswered, found.Released, undone) { TellsHeldVcpus = _calls.Toolstack.TellsHeldVcpus };
     }
 
     /// <inheritdoc/>

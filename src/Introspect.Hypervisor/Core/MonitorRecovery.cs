@@ -57,13 +57,14 @@ internal static class MonitorRecovery
             ToolstackCalls.Check(calls.TryRing(number, VmEventOperation.Disable, out _), $"disabling the monitor of domain {number}");
         }
 
-        return new(disabled == Errno.None, unanswered, released);
+        // Where nobody tells, all were told to go on, and those that waited for nothing took no notice.
+        return new(disabled == Errno.None, unanswered, calls.Toolstack.TellsHeldVcpus ? released : vcpus);
     }
 
     private static int Release(ToolstackCalls calls, CoreDomain domain, VersionedMonitorRing ring, uint vcpu)
     {
         var held = 0;
-        if (domain.TryReadVcpu(new(vcpu), out var state))
+        if (calls.Toolstack.TellsHeldVcpus && domain.TryReadVcpu(new(vcpu), out var state))
         {
             while (held < MaxRequestsPerVcpu && Waits(calls, domain, ring, vcpu, in state))
             {

@@ -29,6 +29,9 @@ internal sealed partial class XenToolstack : IToolstack
     /// <inheritdoc/>
     public string Connection => Control.Soname;
 
+    /// <inheritdoc/>
+    public bool TellsHeldVcpus => false;
+
     private XenRelease Release => _libraries.Release;
 
     private LibXenCtrl Control => _libraries.Control;

@@ -39,6 +39,14 @@ public abstract class XenSeamTests : SeamContract
     }
 
     [Fact]
+    public void Recovery_tells_every_vcpu_to_go_on_and_does_not_say_which_were_held()
+    {
+        var domain = Lab.CreateRunning(vcpus: 2);
+        using var opened = Hypervisor.Open(domain.Id);
+        Assert.Equal(new RecoveryReport(false, 0, 2, 0) { TellsHeldVcpus = false }, opened.Recover());
+    }
+
+    [Fact]
     public void Asking_for_denials_is_a_raw_hypercall()
     {
         var domain = Lab.CreateRunning();

@@ -14,6 +14,12 @@ internal interface IToolstack : IDisposable
     /// <summary>How the hypervisor is reached, for people: <c>in-process</c> or a socket's path.</summary>
     string Connection { get; }
 
+    /// <summary>
+    /// A response's registers are seen in the vCPU's state at once, which tells whether a request holds it. Xen keeps
+    /// them until the vCPU runs.
+    /// </summary>
+    bool TellsHeldVcpus => true;
+
     /// <summary><c>__HYPERVISOR_domctl</c>. <paramref name="op"/> is <c>struct xen_domctl</c>, in and out.</summary>
     int Domctl(Span<byte> op, Span<byte> buffer0, Span<byte> buffer1);
 
