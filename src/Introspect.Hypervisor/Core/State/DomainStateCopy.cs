@@ -6,7 +6,7 @@ namespace Introspect.Hypervisor.Core.State;
 internal static class DomainStateCopy
 {
     [ThreadStatic]
-    private static byte[]? s_buffer;
+    private static byte[]? _buffer;
 
     /// <summary>Copies what Xen's saved context has, then the rest.</summary>
     /// <returns>EINVAL: the target cannot take it.</returns>
@@ -66,11 +66,11 @@ internal static class DomainStateCopy
 
     private static Span<byte> Buffer(int length)
     {
-        if (s_buffer is null || s_buffer.Length < length)
+        if (_buffer is null || _buffer.Length < length)
         {
-            s_buffer = new byte[length];
+            _buffer = new byte[length];
         }
 
-        return s_buffer;
+        return _buffer;
     }
 }
