@@ -18,7 +18,8 @@ internal sealed partial class VcpuRunner
         saved.Msrs = _msrs;
         saved.Times = _runstate.Save();
         saved.TimeArea = _guest.TimeArea;
-        saved.UpcallVector = UpcallVector;
+        saved.UpcallVector = _upcallVector;
+        saved.HasNmi = Flag(HasNmi);
         saved.IsInitialised = Flag(_vcpu.IsInitialised);
         saved.IsBlocked = Flag((_vcpu.Flags & VcpuPauseFlags.Blocked) != 0);
         saved.TimeIsStale = Flag(_timeIsStale);
@@ -37,7 +38,13 @@ internal sealed partial class VcpuRunner
         _msrs = saved.Msrs;
         _runstate.Load(in saved.Times);
         _guest.TimeArea = saved.TimeArea;
-        UpcallVector = saved.UpcallVector;
+        _upcallVector = saved.UpcallVector;
+        TakeNmi();
+        if (saved.HasNmi != 0)
+        {
+            RaiseNmi();
+        }
+
         _vcpu.IsInitialised = saved.IsInitialised != 0;
         _timeIsStale = saved.TimeIsStale != 0;
         if (saved.IsBlocked != 0)
