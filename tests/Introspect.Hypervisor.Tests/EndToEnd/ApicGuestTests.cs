@@ -35,7 +35,7 @@ public sealed class ApicGuestTests
         built.Start(new PvhEntryState((uint)ApicGuestCode.Entry, 0).ToVcpuState());
         var domain = machine.Find(built.Id.Value)!;
         built.Unpause();
-        var ended = SpinWait.SpinUntil(() => domain.IsShutDown, TimeSpan.FromSeconds(60));
+        var ended = SpinWait.SpinUntil(() => domain.IsShutDown, TimeSpan.FromSeconds(10));
         var state = string.Join(", ", Enumerable.Range(0, 16).Select(n => $"{Read((uint)(ApicGuestCode.Online + (4 * n))):x}"))
             + " | " + string.Join(", ", domain.Vcpus.Select(static v => $"{v.Flags} rip {v.Runner.State.Rip:x} {v.Failure}"));
         Assert.True(ended, state);

@@ -50,10 +50,12 @@ internal sealed partial class VcpuRunner
 
             Interlocked.And(ref _requests, ~StartupRequest);
             Interlocked.Or(ref _requests, InitRequest);
+
+            // Within the lock: the vCPU goes down, when it has seen the request, for longer than this.
+            _vcpu.ClearFlag(VcpuPauseFlags.Down);
+            _vcpu.ClearFlag(VcpuPauseFlags.Blocked);
         }
 
-        _vcpu.ClearFlag(VcpuPauseFlags.Down);
-        _vcpu.ClearFlag(VcpuPauseFlags.Blocked);
         _vcpu.Kick();
     }
 
@@ -69,9 +71,8 @@ internal sealed partial class VcpuRunner
 
             _startupVector = vector;
             Interlocked.Or(ref _requests, StartupRequest);
+            _vcpu.ClearFlag(VcpuPauseFlags.Down);
         }
-
-        _vcpu.ClearFlag(VcpuPauseFlags.Down);
     }
 
     /// <summary>VCPUOP_initialise. False: the vCPU has a state, or is about to get one.</summary>
