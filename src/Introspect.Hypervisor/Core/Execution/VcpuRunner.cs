@@ -88,6 +88,10 @@ internal sealed partial class VcpuRunner : IVcpuRunner, ICpuHost
         if (HasStartRequest)
         {
             Settle();
+            if (!_vcpu.IsInitialised)
+            {
+                return; // down; a SIPI that comes now finds the vCPU kicked, so that it does not run before it looks
+            }
         }
 
         if ((_vcpu.Flags & VcpuPauseFlags.Down) != 0)
