@@ -19,9 +19,21 @@ public sealed class ApicGuestTests
     [InlineData(true, 4, CpuVendor.Vmx, false)]
     [InlineData(true, 3, CpuVendor.Svm, false)]
     [InlineData(false, 2, CpuVendor.Vmx, true)]
-    public void A_guest_brings_its_vCPUs_up_and_they_interrupt_each_other(bool x2, int vcpus, CpuVendor vendor, bool countInstructions)
+    public void A_guest_brings_its_vCPUs_up_and_they_interrupt_each_other(bool x2, int vcpus, CpuVendor vendor, bool countInstructions) =>
+        Run(x2, vcpus, vendor, new PlatformOptions { Clock = countInstructions ? ClockSource.Instructions : ClockSource.Host });
+
+    [Theory]
+    [InlineData(false)]
+    [InlineData(true)]
+    public void By_turns_on_one_thread_every_run_is_the_same(bool x2)
     {
-        var options = new PlatformOptions { Clock = countInstructions ? ClockSource.Instructions : ClockSource.Host };
+        var first = Run(x2, 3, CpuVendor.Vmx, new PlatformOptions { Interleaved = true });
+        Assert.Equal(first, Run(x2, 3, CpuVendor.Vmx, new PlatformOptions { Interleaved = true }));
+    }
+
+    /// <summary>Runs the guest to its end, and gives its counters and the instructions of each vCPU.</summary>
+    private static string Run(bool x2, int vcpus, CpuVendor vendor, PlatformOptions options)
+    {
         using var machine = new Machine(new MachineOptions(domain => new DomainPlatform(domain, options)));
         var toolstack = new LocalToolstack(machine, ToolstackCaller.Control);
         using var built = DomainUnderConstruction.Create(
@@ -54,6 +66,7 @@ public sealed class ApicGuestTests
         Assert.Equal(1u, Read(ApicGuestCode.Nmis));
         Assert.Equal(1u, Read(ApicGuestCode.Reborn));
         Assert.Equal(0u, Read(ApicGuestCode.Errors));
+        return state + " | " + string.Join(", ", domain.Vcpus.Select(static v => v.Runner.Retired));
 
         uint Read(uint address)
         {

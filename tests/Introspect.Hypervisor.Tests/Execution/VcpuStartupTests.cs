@@ -174,6 +174,47 @@ public sealed class VcpuStartupTests
         Assert.Equal("ExternalInterrupt 71", other.TakePending());
     }
 
+    [Fact]
+    public void A_copy_of_a_domain_has_its_APICs_timers_and_waiting_NMIs_as_they_stand()
+    {
+        using var domain = new ApicDomain(2);
+        domain.Apic.WriteMemory(0xFEE0_03E0, 4, 0xB);
+        domain.Apic.WriteMemory(0xFEE0_0320, 4, 0x2_0050);
+        domain.Apic.WriteMemory(0xFEE0_0380, 4, uint.MaxValue);
+        domain.Runner.RaiseNmi();
+        domain.Apic.Request(0x71);
+        domain.Runner.ChooseUpcallVector(0xF3);
+
+        using var copy = new ApicDomain(2);
+        copy.Platform.BeforeStateCopy();
+        Assert.Equal(ulong.MaxValue, copy.Platform.Timers.NextDeadline);
+        Assert.Equal(Errno.None, DomainStateCopy.Copy(domain.Domain, copy.Domain));
+        Assert.NotEqual(0UL, copy.Apic.Deadline);
+        Assert.Equal(domain.Apic.TimerState, copy.Apic.TimerState);
+        Assert.Equal(domain.Apic.Deadline, copy.Platform.Timers.NextDeadline);
+        copy.Enter();
+        Assert.Equal("Nmi 2", copy.TakePending());
+        copy.Runner.State.Shadow = CpuShadow.None;
+        copy.Enter();
+        Assert.Equal("ExternalInterrupt f3", copy.TakePending());
+    }
+
+    [Fact]
+    public void No_timer_goes_off_while_a_state_is_copied()
+    {
+        using var domain = new ApicDomain();
+        domain.Apic.WriteMemory(0xFEE0_0320, 4, 0x50);
+        domain.Apic.WriteMemory(0xFEE0_0380, 4, uint.MaxValue);
+        var timers = new byte[domain.Platform.Timers.StateBytes];
+        domain.Platform.Timers.SaveState(timers);
+        domain.Platform.BeforeStateCopy();
+        domain.Platform.Timers.Expire(ulong.MaxValue);
+        Assert.False(domain.Apic.HasRequests);
+        domain.Platform.Timers.LoadState(timers);
+        domain.Platform.Timers.Expire(ulong.MaxValue);
+        Assert.True(domain.Apic.HasRequests);
+    }
+
     [Theory]
     [InlineData(HvmSaveCode.Lapic, 0, 24, Errno.None)]
     [InlineData(HvmSaveCode.Lapic, 0, 16, Errno.None)] // the deadline is filled up with zeros

@@ -18,7 +18,7 @@ internal sealed partial class VcpuRunner
         saved.Msrs = _msrs;
         saved.Times = _runstate.Save();
         saved.TimeArea = _guest.TimeArea;
-        saved.UpcallVector = _upcallVector;
+        saved.UpcallVector = UpcallVector;
         saved.HasNmi = Flag(HasNmi);
         saved.IsInitialised = Flag(_vcpu.IsInitialised);
         saved.IsBlocked = Flag((_vcpu.Flags & VcpuPauseFlags.Blocked) != 0);
@@ -38,7 +38,7 @@ internal sealed partial class VcpuRunner
         _msrs = saved.Msrs;
         _runstate.Load(in saved.Times);
         _guest.TimeArea = saved.TimeArea;
-        _upcallVector = saved.UpcallVector;
+        UpcallVector = saved.UpcallVector;
         TakeNmi();
         if (saved.HasNmi != 0)
         {

@@ -13,7 +13,9 @@ namespace Introspect.Hypervisor.Core.Execution;
 internal sealed partial class VcpuRunner : ILocalApicHost
 {
     private readonly LocalApic? _apic;
-    private byte _upcallVector;
+
+    /// <summary>Vector by which the local APIC tells the vCPU of events; 0: none was chosen.</summary>
+    public byte UpcallVector { get; set; }
 
     /// <summary>The local APIC, or null.</summary>
     public LocalApic? Apic => _apic;
@@ -22,7 +24,7 @@ internal sealed partial class VcpuRunner : ILocalApicHost
 
     ulong ILocalApicHost.Timestamp => Tsc;
 
-    byte ILocalApicHost.DueUpcallVector => _platform.Shared.IsUpcallPending(_vcpu.Id) ? _upcallVector : (byte)0;
+    byte ILocalApicHost.DueUpcallVector => _platform.Shared.IsUpcallPending(_vcpu.Id) ? UpcallVector : (byte)0;
 
     ulong ILocalApicHost.NanosecondsAt(ulong timestamp)
     {
@@ -50,16 +52,16 @@ internal sealed partial class VcpuRunner : ILocalApicHost
     /// <summary>The guest's events are pending: tells the local APIC when that is how the vCPU wants it. Any thread.</summary>
     public void AssertUpcall()
     {
-        if (_upcallVector != 0)
+        if (UpcallVector != 0)
         {
-            _apic?.RequestUpcall(_upcallVector);
+            _apic?.RequestUpcall(UpcallVector);
         }
     }
 
     /// <summary>HVMOP_set_evtchn_upcall_vector: this vCPU's upcall comes through its local APIC. Any thread.</summary>
     public void ChooseUpcallVector(byte vector)
     {
-        _upcallVector = vector;
+        UpcallVector = vector;
         AssertUpcall();
     }
 
