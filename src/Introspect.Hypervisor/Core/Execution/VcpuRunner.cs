@@ -85,6 +85,9 @@ internal sealed partial class VcpuRunner : IVcpuRunner, ICpuHost
     public void BeforeEntry()
     {
         _runstate.Set(RunstateKind.Running);
+        // First of all: the table that was in force may be gone.
+        TakeUpView();
+
         if (HasStartRequest)
         {
             Settle();
@@ -98,9 +101,6 @@ internal sealed partial class VcpuRunner : IVcpuRunner, ICpuHost
         {
             _runstate.Set(RunstateKind.Offline); // taken down by another vCPU, which said so before this one ran
         }
-
-        // First of all: the table that was in force may be gone.
-        TakeUpView();
 
         // What is done for the monitor is no step of the guest's.
         _cpu.Registers.MonitorTrap = false;
