@@ -6,17 +6,20 @@ namespace Introspect.Rules.Pump;
 /// <summary>A handler with what the pump keeps about it.</summary>
 internal sealed class HandlerSlot
 {
-    public HandlerSlot(HandlerRegistration registration, HandlerSubscription subscription, PumpOptions options)
+    public HandlerSlot(HandlerRegistration registration, HandlerSubscription subscription, PumpOptions options, HandlerStatistics? statistics = null)
     {
+        Registration = registration;
         Handler = registration.Handler;
         Name = registration.Handler.Name;
         FailPolicy = registration.FailPolicy;
         Subscription = subscription;
-        Statistics = new(Name);
+        Statistics = statistics ?? new(Name);
         Budget = registration.Budget ?? options.HandlerBudget;
         BudgetTicks = Ticks(Budget, options.Clock);
         Breaker = new(options.BreakerThreshold, Ticks(options.BreakerWindow, options.Clock), Ticks(options.BreakerCoolDown, options.Clock));
     }
+
+    public HandlerRegistration Registration { get; }
 
     public IEventHandler Handler { get; }
 
