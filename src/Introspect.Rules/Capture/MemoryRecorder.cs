@@ -32,6 +32,12 @@ public sealed class MemoryRecorder
         }
     }
 
+    /// <summary>What is taken.</summary>
+    public IReadOnlyList<MemoryWindow> Windows => _windows;
+
+    /// <summary>Events whose records may wait at the same time.</summary>
+    public int Capacity => _ring.Length;
+
     /// <summary>Events whose memory could not be kept.</summary>
     public long Missed => Volatile.Read(ref _missed);
 
