@@ -57,7 +57,7 @@ internal sealed class CaptureOutput(RecordRequest request, Stream file, ISymbolS
     /// <inheritdoc/>
     public void Begin(TraceStart start) => Attempt(() =>
     {
-        if (file.CanSeek)
+        if (file.CanSeek && file.Length != 0)
         {
             file.SetLength(0);
         }

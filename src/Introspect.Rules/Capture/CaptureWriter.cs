@@ -331,8 +331,9 @@ public sealed class CaptureWriter : IDisposable
         ArgumentOutOfRangeException.ThrowIfGreaterThanOrEqual(vcpu, (uint)CaptureFormat.MaxVcpus);
         if (vcpu >= (uint)_previous.Length)
         {
-            Array.Resize(ref _previous, (int)vcpu + 1);
-            Array.Resize(ref _previousBlock, (int)vcpu + 1);
+            var length = Math.Max((int)vcpu + 1, 2 * _previous.Length);
+            Array.Resize(ref _previous, length);
+            Array.Resize(ref _previousBlock, length);
         }
 
         if (_previousBlock[vcpu] != _block)
