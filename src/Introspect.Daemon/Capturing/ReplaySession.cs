@@ -69,7 +69,7 @@ internal sealed class ReplaySession : ICaptureSink, IPumpDiagnostics
         _time.Now = _capture.End?.Time ?? _last;
         _output.Summary(Summarise(result));
         _output.Flush();
-        Tell(result, handlers.Count != 0);
+        Tell(result);
         return ExitCode.Ok;
     }
 
@@ -116,10 +116,11 @@ internal sealed class ReplaySession : ICaptureSink, IPumpDiagnostics
             VcpuPaused = isWhole ? end!.VcpuPaused : _paused,
             Dropped = (long)Math.Min(result.Lost, long.MaxValue / 2),
             Malformed = end?.Malformed ?? 0,
+            Changed = _request.Handlers.Count != 0 ? result.Changed : null,
         };
     }
 
-    private void Tell(ReplayResult result, bool wasJudged)
+    private void Tell(ReplayResult result)
     {
         if (_capture.CutOffBytes != 0)
         {
@@ -133,11 +134,6 @@ internal sealed class ReplaySession : ICaptureSink, IPumpDiagnostics
         foreach (var (handler, missing) in result.NotRecorded)
         {
             _note($"handler {handler} wants what was not recorded: {string.Join(", ", missing)}");
-        }
-
-        if (wasJudged)
-        {
-            _note(string.Create(CultureInfo.InvariantCulture, $"{result.Changed} of {result.Events} verdicts are other than what was answered"));
         }
     }
 }
