@@ -1,4 +1,6 @@
-using System.Buffers.Binary;
+using System.Runtime.CompilerServices;
+using System.Runtime.InteropServices;
+using Introspect.Hypervisor.Abi;
 
 namespace Introspect.Hypervisor.Core.Building;
 
@@ -6,17 +8,8 @@ namespace Introspect.Hypervisor.Core.Building;
 /// Lays out <c>struct hvm_start_info</c> version 1 with what it points to: the module list, the memory map and the
 /// command lines, in one run of bytes for one guest-physical address.
 /// </summary>
-internal static class HvmStartInfo
+internal static class StartInfoImage
 {
-    /// <summary><c>XEN_HVM_START_MAGIC_VALUE</c>.</summary>
-    public const uint Magic = 0x336e_c578;
-
-    public const uint Version = 1;
-
-    public const int HeaderSize = 56;
-    public const int ModuleEntrySize = 32;
-    public const int MemoryMapEntrySize = 24;
-
     /// <summary>A module's entry.</summary>
     /// <param name="Address">Where it was loaded.</param>
     /// <param name="Size">Its bytes.</param>
@@ -29,36 +22,38 @@ internal static class HvmStartInfo
         IReadOnlyList<Module> modules,
         IReadOnlyList<MemoryMapEntry> memoryMap)
     {
-        int moduleList = HeaderSize;
-        int mapTable = moduleList + (ModuleEntrySize * modules.Count);
-        int strings = mapTable + (MemoryMapEntrySize * memoryMap.Count);
-        int size = strings + StringSize(commandLine) + modules.Sum(m => StringSize(m.CommandLine));
-
-        byte[] bytes = new byte[size];
+        var moduleList = Unsafe.SizeOf<HvmStartInfo>();
+        var mapTable = moduleList + (Unsafe.SizeOf<HvmModlistEntry>() * modules.Count);
+        var strings = mapTable + (Unsafe.SizeOf<HvmMemmapEntry>() * memoryMap.Count);
+        var bytes = new byte[strings + StringSize(commandLine) + modules.Sum(m => StringSize(m.CommandLine))];
         Span<byte> all = bytes;
-        int nextString = strings;
-        Put32(all, 0, Magic);
-        Put32(all, 4, Version);
-        Put32(all, 12, (uint)modules.Count);
-        Put64(all, 16, modules.Count == 0 ? 0 : address + (ulong)moduleList);
-        Put64(all, 24, PutString(all, address, ref nextString, commandLine));
-        Put64(all, 40, address + (ulong)mapTable);
-        Put32(all, 48, (uint)memoryMap.Count);
-
-        for (int i = 0; i < modules.Count; i++)
+        var nextString = strings;
+        MemoryMarshal.Write(all, new HvmStartInfo
         {
-            int at = moduleList + (i * ModuleEntrySize);
-            Put64(all, at, modules[i].Address);
-            Put64(all, at + 8, modules[i].Size);
-            Put64(all, at + 16, PutString(all, address, ref nextString, modules[i].CommandLine));
+            Magic = HvmStartInfo.MagicValue,
+            Version = HvmStartInfo.CurrentVersion,
+            NrModules = (uint)modules.Count,
+            ModlistPaddr = modules.Count == 0 ? 0 : address + (ulong)moduleList,
+            CmdlinePaddr = PutString(all, address, ref nextString, commandLine),
+            MemmapPaddr = address + (ulong)mapTable,
+            MemmapEntries = (uint)memoryMap.Count,
+        });
+
+        var entries = MemoryMarshal.Cast<byte, HvmModlistEntry>(all[moduleList..mapTable]);
+        for (var i = 0; i < modules.Count; i++)
+        {
+            entries[i] = new HvmModlistEntry
+            {
+                Paddr = modules[i].Address,
+                Size = modules[i].Size,
+                CmdlinePaddr = PutString(all, address, ref nextString, modules[i].CommandLine),
+            };
         }
 
-        for (int i = 0; i < memoryMap.Count; i++)
+        var map = MemoryMarshal.Cast<byte, HvmMemmapEntry>(all[mapTable..strings]);
+        for (var i = 0; i < memoryMap.Count; i++)
         {
-            int at = mapTable + (i * MemoryMapEntrySize);
-            Put64(all, at, memoryMap[i].Address);
-            Put64(all, at + 8, memoryMap[i].Size);
-            Put32(all, at + 16, (uint)memoryMap[i].Type);
+            map[i] = new HvmMemmapEntry { Addr = memoryMap[i].Address, Size = memoryMap[i].Size, Type = memoryMap[i].Type };
         }
 
         return bytes;
@@ -74,15 +69,9 @@ internal static class HvmStartInfo
             return 0;
         }
 
-        int at = next;
+        var at = next;
         text.CopyTo(all[at..]);
         next += text.Length + 1;
         return address + (ulong)at;
     }
-
-    private static void Put32(Span<byte> all, int at, uint value) =>
-        BinaryPrimitives.WriteUInt32LittleEndian(all[at..], value);
-
-    private static void Put64(Span<byte> all, int at, ulong value) =>
-        BinaryPrimitives.WriteUInt64LittleEndian(all[at..], value);
 }
