@@ -1,6 +1,6 @@
 using System.Diagnostics.CodeAnalysis;
 
-namespace Introspect.Daemon.Tracing;
+namespace Introspect.Rules.Names;
 
 /// <summary>Names of the model specific registers that people watch, as the processor manuals (and, for its own, Xen) have them.</summary>
 internal static class MsrNames

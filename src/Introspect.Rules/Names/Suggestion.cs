@@ -1,4 +1,4 @@
-namespace Introspect.Daemon.Cli;
+namespace Introspect.Rules.Names;
 
 /// <summary>What somebody may have meant who misspelt a name.</summary>
 internal static class Suggestion
