@@ -125,8 +125,8 @@ internal sealed partial class Binder
 
             return field.Type switch
             {
-                ValueType.Number => new FieldNumber(field, has, _reasons),
-                ValueType.Text => new FieldText(field, has, _reasons),
+                FieldType.Number => new FieldNumber(field, has, _reasons),
+                FieldType.Text => new FieldText(field, has, _reasons),
                 _ => Mistake(name, $"'{name.Name}' is true or false; a number or a text is needed here"),
             };
         }

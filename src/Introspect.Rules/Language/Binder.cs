@@ -118,7 +118,7 @@ internal sealed partial class Binder
                     syntax = macro.Syntax;
                     continue;
                 case NameSyntax name:
-                    return Candidates(name.Name, out _).Any(f => f.Type == ValueType.Boolean && !(f.Reasons & _reasons).IsEmpty);
+                    return Candidates(name.Name, out _).Any(f => f.Type == FieldType.Boolean && !(f.Reasons & _reasons).IsEmpty);
                 default:
                     return false;
             }

@@ -5,7 +5,7 @@ using Introspect.Hypervisor.Abi;
 namespace Introspect.Rules.Language;
 
 /// <summary>What a value is.</summary>
-internal enum ValueType : byte
+internal enum FieldType : byte
 {
     /// <summary>A mistake; told already.</summary>
     Bad,
@@ -76,14 +76,14 @@ internal sealed class Field
 {
     private readonly Dictionary<VmEventReason, FieldReader> _readers = [];
 
-    public Field(string name, ValueType type, string description)
+    public Field(string name, FieldType type, string description)
     {
         (Name, Type, Description) = (name, type, description);
     }
 
     public string Name { get; }
 
-    public ValueType Type { get; }
+    public FieldType Type { get; }
 
     /// <summary>One line for the reference.</summary>
     public string Description { get; }

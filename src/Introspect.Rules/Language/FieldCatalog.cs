@@ -20,111 +20,111 @@ internal static class FieldCatalog
 
     private static IEnumerable<Field> Common() =>
     [
-        new Field("reason", ValueType.Number, "why the event was sent") { Vocabulary = Vocabulary.Reason, Subject = FactSubject.Reason }
+        new Field("reason", FieldType.Number, "why the event was sent") { Vocabulary = Vocabulary.Reason, Subject = FactSubject.Reason }
             .OnAll(FieldReader.Member(nameof(VmEvent.Reason))),
-        new Field("domain", ValueType.Number, "number of the domain") { Style = NumberStyle.Decimal, Subject = FactSubject.Domain }
+        new Field("domain", FieldType.Number, "number of the domain") { Style = NumberStyle.Decimal, Subject = FactSubject.Domain }
             .OnAll(FieldReader.Method(nameof(FieldReaders.DomainNumber))),
-        new Field("domain_name", ValueType.Text, "name of the domain").OnAll(FieldReader.Method(nameof(FieldReaders.DomainName))),
-        new Field("domain_uuid", ValueType.Text, "UUID of the domain; upper and lower case are the same") { IgnoresCase = true }
+        new Field("domain_name", FieldType.Text, "name of the domain").OnAll(FieldReader.Method(nameof(FieldReaders.DomainName))),
+        new Field("domain_uuid", FieldType.Text, "UUID of the domain; upper and lower case are the same") { IgnoresCase = true }
             .OnAll(FieldReader.Method(nameof(FieldReaders.DomainUuid))),
-        new Field("vendor", ValueType.Number, "whose processor the domain has") { Vocabulary = Vocabulary.Vendor }
+        new Field("vendor", FieldType.Number, "whose processor the domain has") { Vocabulary = Vocabulary.Vendor }
             .OnAll(FieldReader.Method(nameof(FieldReaders.Vendor))),
-        new Field("vcpu", ValueType.Number, "number of the vCPU") { Style = NumberStyle.Decimal, Subject = FactSubject.Vcpu }
+        new Field("vcpu", FieldType.Number, "number of the vCPU") { Style = NumberStyle.Decimal, Subject = FactSubject.Vcpu }
             .OnAll(FieldReader.Member(nameof(VmEvent.VcpuId))),
-        new Field("view", ValueType.Number, "altp2m view of the vCPU") { Style = NumberStyle.Decimal }
+        new Field("view", FieldType.Number, "altp2m view of the vCPU") { Style = NumberStyle.Decimal }
             .OnAll(FieldReader.Member(nameof(VmEvent.AltP2mIndex))),
-        new Field("sync", ValueType.Boolean, "the vCPU waits for the answer").OnAll(FieldReader.Method(nameof(FieldReaders.Sync))),
-        new Field("process", ValueType.Number, "root of the page tables: CR3 without PCID and flags") { Subject = FactSubject.Process }
+        new Field("sync", FieldType.Boolean, "the vCPU waits for the answer").OnAll(FieldReader.Method(nameof(FieldReaders.Sync))),
+        new Field("process", FieldType.Number, "root of the page tables: CR3 without PCID and flags") { Subject = FactSubject.Process }
             .OnAll(FieldReader.Method(nameof(FieldReaders.Process))),
-        new Field("cpl", ValueType.Number, "privilege level, 0 to 3") { Style = NumberStyle.Decimal }
+        new Field("cpl", FieldType.Number, "privilege level, 0 to 3") { Style = NumberStyle.Decimal }
             .OnAll(FieldReader.Method(nameof(FieldReaders.Cpl))),
-        new Field("time", ValueType.Number, "when the event was taken, in microseconds since 1970 (UTC)") { Style = NumberStyle.Time }
+        new Field("time", FieldType.Number, "when the event was taken, in microseconds since 1970 (UTC)") { Style = NumberStyle.Time }
             .OnAll(FieldReader.Method(nameof(FieldReaders.Time))),
-        new Field("hour", ValueType.Number, "hour of that time, 0 to 23 (UTC)") { Style = NumberStyle.Decimal }
+        new Field("hour", FieldType.Number, "hour of that time, 0 to 23 (UTC)") { Style = NumberStyle.Decimal }
             .OnAll(FieldReader.Method(nameof(FieldReaders.Hour))),
-        new Field("weekday", ValueType.Number, "day of that time (UTC)") { Vocabulary = Vocabulary.Weekday }
+        new Field("weekday", FieldType.Number, "day of that time (UTC)") { Vocabulary = Vocabulary.Weekday }
             .OnAll(FieldReader.Method(nameof(FieldReaders.Weekday))),
     ];
 
     private static IEnumerable<Field> OfReasons() =>
     [
-        new Field("access", ValueType.Number, "rights that the access needed") { Vocabulary = Vocabulary.Rights, Subject = FactSubject.Rights }
+        new Field("access", FieldType.Number, "rights that the access needed") { Vocabulary = Vocabulary.Rights, Subject = FactSubject.Rights }
             .On(VmEventReason.MemAccess, FieldReader.Method(nameof(FieldReaders.Rights))),
-        new Field("gfn", ValueType.Number, "guest frame") { Subject = FactSubject.Gfn }
+        new Field("gfn", FieldType.Number, "guest frame") { Subject = FactSubject.Gfn }
             .On(VmEventReason.MemAccess, FieldReader.Member(nameof(VmEvent.MemAccess), nameof(VmEventMemAccess.Gfn)))
             .On(VmEventReason.MemSharing, FieldReader.Member(nameof(VmEvent.MemSharing), nameof(VmEventSharing.Gfn)))
             .On(VmEventReason.MemPaging, FieldReader.Member(nameof(VmEvent.MemPaging), nameof(VmEventPaging.Gfn)))
             .On(VmEventReason.SoftwareBreakpoint, FieldReader.Member(nameof(VmEvent.Debug), nameof(VmEventDebug.Gfn)))
             .On(VmEventReason.DebugException, FieldReader.Member(nameof(VmEvent.Debug), nameof(VmEventDebug.Gfn)))
             .On(VmEventReason.Singlestep, FieldReader.Member(nameof(VmEvent.SinglestepGfn))),
-        new Field("offset", ValueType.Number, "offset in the page")
+        new Field("offset", FieldType.Number, "offset in the page")
             .On(VmEventReason.MemAccess, FieldReader.Member(nameof(VmEvent.MemAccess), nameof(VmEventMemAccess.Offset))),
-        new Field("gpa", ValueType.Number, "guest-physical address: frame and offset") { Subject = FactSubject.GuestPhysical }
+        new Field("gpa", FieldType.Number, "guest-physical address: frame and offset") { Subject = FactSubject.GuestPhysical }
             .On(VmEventReason.MemAccess, FieldReader.Method(nameof(FieldReaders.GuestPhysicalAddress))),
-        new Field("gla", ValueType.Number, "guest linear address, where it is known")
+        new Field("gla", FieldType.Number, "guest linear address, where it is known")
             .On(VmEventReason.MemAccess, FieldReader.Method(nameof(FieldReaders.GuestLinearAddress), canFail: true)),
-        new Field("with_gla", ValueType.Boolean, "the access was to the page that the linear address maps")
+        new Field("with_gla", FieldType.Boolean, "the access was to the page that the linear address maps")
             .On(VmEventReason.MemAccess, FieldReader.Method(nameof(FieldReaders.WithGla))),
-        new Field("page_walk", ValueType.Boolean, "the access was one of a page-table walk") { Subject = FactSubject.PageWalk }
+        new Field("page_walk", FieldType.Boolean, "the access was one of a page-table walk") { Subject = FactSubject.PageWalk }
             .On(VmEventReason.MemAccess, FieldReader.Method(nameof(FieldReaders.PageWalk))),
-        new Field("p2m_type", ValueType.Number, "what the page is in the p2m") { Style = NumberStyle.Decimal }
+        new Field("p2m_type", FieldType.Number, "what the page is in the p2m") { Style = NumberStyle.Decimal }
             .On(VmEventReason.MemSharing, FieldReader.Member(nameof(VmEvent.MemSharing), nameof(VmEventSharing.P2mType)))
             .On(VmEventReason.MemPaging, FieldReader.Member(nameof(VmEvent.MemPaging), nameof(VmEventPaging.P2mType))),
-        new Field("dropped", ValueType.Boolean, "the page is dropped").On(VmEventReason.MemPaging, FieldReader.Method(nameof(FieldReaders.PagingDropped))),
-        new Field("failed", ValueType.Boolean, "evicting the page failed").On(VmEventReason.MemPaging, FieldReader.Method(nameof(FieldReaders.PagingFailed))),
-        new Field("register", ValueType.Number, "the register that is written, loaded or stored") { Vocabulary = Vocabulary.Register, Subject = FactSubject.ControlRegister }
+        new Field("dropped", FieldType.Boolean, "the page is dropped").On(VmEventReason.MemPaging, FieldReader.Method(nameof(FieldReaders.PagingDropped))),
+        new Field("failed", FieldType.Boolean, "evicting the page failed").On(VmEventReason.MemPaging, FieldReader.Method(nameof(FieldReaders.PagingFailed))),
+        new Field("register", FieldType.Number, "the register that is written, loaded or stored") { Vocabulary = Vocabulary.Register, Subject = FactSubject.ControlRegister }
             .On(VmEventReason.WriteCtrlreg, FieldReader.Member(nameof(VmEvent.WriteCtrlreg), nameof(VmEventWriteCtrlreg.Index)))
             .On(VmEventReason.DescriptorAccess, FieldReader.Method(nameof(FieldReaders.DescriptorRegister))),
-        new Field("msr", ValueType.Number, "number of the MSR that is written") { Vocabulary = Vocabulary.Msr, Subject = FactSubject.Msr }
+        new Field("msr", FieldType.Number, "number of the MSR that is written") { Vocabulary = Vocabulary.Msr, Subject = FactSubject.Msr }
             .On(VmEventReason.MovToMsr, FieldReader.Member(nameof(VmEvent.MovToMsr), nameof(VmEventMovToMsr.Msr))),
-        new Field("old", ValueType.Number, "value before the write") { Subject = FactSubject.Old }
+        new Field("old", FieldType.Number, "value before the write") { Subject = FactSubject.Old }
             .On(VmEventReason.WriteCtrlreg, FieldReader.Member(nameof(VmEvent.WriteCtrlreg), nameof(VmEventWriteCtrlreg.OldValue)))
             .On(VmEventReason.MovToMsr, FieldReader.Member(nameof(VmEvent.MovToMsr), nameof(VmEventMovToMsr.OldValue))),
-        new Field("new", ValueType.Number, "value that is written") { Subject = FactSubject.New }
+        new Field("new", FieldType.Number, "value that is written") { Subject = FactSubject.New }
             .On(VmEventReason.WriteCtrlreg, FieldReader.Member(nameof(VmEvent.WriteCtrlreg), nameof(VmEventWriteCtrlreg.NewValue)))
             .On(VmEventReason.MovToMsr, FieldReader.Member(nameof(VmEvent.MovToMsr), nameof(VmEventMovToMsr.NewValue))),
-        new Field("changed", ValueType.Number, "bits that the write changes: old ^ new") { Subject = FactSubject.Changed }
+        new Field("changed", FieldType.Number, "bits that the write changes: old ^ new") { Subject = FactSubject.Changed }
             .On(VmEventReason.WriteCtrlreg, FieldReader.Method(nameof(FieldReaders.ControlRegisterChange)))
             .On(VmEventReason.MovToMsr, FieldReader.Method(nameof(FieldReaders.MsrChange))),
-        new Field("insn_length", ValueType.Number, "bytes of the instruction") { Style = NumberStyle.Decimal }
+        new Field("insn_length", FieldType.Number, "bytes of the instruction") { Style = NumberStyle.Decimal }
             .On(VmEventReason.SoftwareBreakpoint, FieldReader.Member(nameof(VmEvent.Debug), nameof(VmEventDebug.InsnLength)))
             .On(VmEventReason.DebugException, FieldReader.Member(nameof(VmEvent.Debug), nameof(VmEventDebug.InsnLength)))
             .On(VmEventReason.Cpuid, FieldReader.Member(nameof(VmEvent.Cpuid), nameof(VmEventCpuid.InsnLength))),
-        new Field("trap", ValueType.Number, "how the trap came about") { Vocabulary = Vocabulary.Trap }
+        new Field("trap", FieldType.Number, "how the trap came about") { Vocabulary = Vocabulary.Trap }
             .On(VmEventReason.SoftwareBreakpoint, FieldReader.Member(nameof(VmEvent.Debug), nameof(VmEventDebug.Type)))
             .On(VmEventReason.DebugException, FieldReader.Member(nameof(VmEvent.Debug), nameof(VmEventDebug.Type)))
             .On(VmEventReason.Interrupt, FieldReader.Member(nameof(VmEvent.Interrupt), nameof(VmEventInterrupt.Type))),
-        new Field("pending_dbg", ValueType.Number, "pending debug exceptions, as in DR6")
+        new Field("pending_dbg", FieldType.Number, "pending debug exceptions, as in DR6")
             .On(VmEventReason.DebugException, FieldReader.Member(nameof(VmEvent.Debug), nameof(VmEventDebug.PendingDbg))),
-        new Field("leaf", ValueType.Number, "EAX before CPUID")
+        new Field("leaf", FieldType.Number, "EAX before CPUID")
             .On(VmEventReason.Cpuid, FieldReader.Member(nameof(VmEvent.Cpuid), nameof(VmEventCpuid.Leaf))),
-        new Field("subleaf", ValueType.Number, "ECX before CPUID")
+        new Field("subleaf", FieldType.Number, "ECX before CPUID")
             .On(VmEventReason.Cpuid, FieldReader.Member(nameof(VmEvent.Cpuid), nameof(VmEventCpuid.Subleaf))),
-        new Field("vector", ValueType.Number, "vector of the interrupt")
+        new Field("vector", FieldType.Number, "vector of the interrupt")
             .On(VmEventReason.Interrupt, FieldReader.Member(nameof(VmEvent.Interrupt), nameof(VmEventInterrupt.Vector))),
-        new Field("error_code", ValueType.Number, "error code, where there is one")
+        new Field("error_code", FieldType.Number, "error code, where there is one")
             .On(VmEventReason.Interrupt, FieldReader.Method(nameof(FieldReaders.ErrorCode), canFail: true)),
-        new Field("access", ValueType.Number, "what is done to the register") { Vocabulary = Vocabulary.Load }
+        new Field("access", FieldType.Number, "what is done to the register") { Vocabulary = Vocabulary.Load }
             .On(VmEventReason.DescriptorAccess, FieldReader.Method(nameof(FieldReaders.DescriptorLoad))),
-        new Field("instruction_info", ValueType.Number, "VM-exit instruction information (VMX only)")
+        new Field("instruction_info", FieldType.Number, "VM-exit instruction information (VMX only)")
             .On(VmEventReason.DescriptorAccess, FieldReader.Method(nameof(FieldReaders.InstructionInfo), canFail: true)),
-        new Field("exit_reason", ValueType.Number, "basic exit reason (VMX) or exit code (SVM)")
+        new Field("exit_reason", FieldType.Number, "basic exit reason (VMX) or exit code (SVM)")
             .On(VmEventReason.VmExit, FieldReader.Member(nameof(VmEvent.VmExit), nameof(VmEventVmExit.ExitReason))),
-        new Field("qualification", ValueType.Number, "exit qualification (VMX) or exitinfo1 (SVM, vmexit only)")
+        new Field("qualification", FieldType.Number, "exit qualification (VMX) or exitinfo1 (SVM, vmexit only)")
             .On(VmEventReason.VmExit, FieldReader.Member(nameof(VmEvent.VmExit), nameof(VmEventVmExit.Qualification)))
             .On(VmEventReason.DescriptorAccess, FieldReader.Method(nameof(FieldReaders.DescriptorQualification), canFail: true)),
-        new Field("exit_info2", ValueType.Number, "exitinfo2 (SVM only)")
+        new Field("exit_info2", FieldType.Number, "exitinfo2 (SVM only)")
             .On(VmEventReason.VmExit, FieldReader.Method(nameof(FieldReaders.ExitInfo2), canFail: true)),
-        new Field("name", ValueType.Text, "name of the MSR or of the exit, where it has one")
+        new Field("name", FieldType.Text, "name of the MSR or of the exit, where it has one")
             .On(VmEventReason.MovToMsr, FieldReader.Method(nameof(FieldReaders.MsrName), canFail: true))
             .On(VmEventReason.VmExit, FieldReader.Method(nameof(FieldReaders.ExitName), canFail: true)),
-        new Field("direction", ValueType.Number, "which way the port access goes") { Vocabulary = Vocabulary.Direction }
+        new Field("direction", FieldType.Number, "which way the port access goes") { Vocabulary = Vocabulary.Direction }
             .On(VmEventReason.IoInstruction, FieldReader.Method(nameof(FieldReaders.IoDirection))),
-        new Field("port", ValueType.Number, "number of the port")
+        new Field("port", FieldType.Number, "number of the port")
             .On(VmEventReason.IoInstruction, FieldReader.Member(nameof(VmEvent.Io), nameof(VmEventIo.Port))),
-        new Field("bytes", ValueType.Number, "bytes of the access") { Style = NumberStyle.Decimal }
+        new Field("bytes", FieldType.Number, "bytes of the access") { Style = NumberStyle.Decimal }
             .On(VmEventReason.IoInstruction, FieldReader.Member(nameof(VmEvent.Io), nameof(VmEventIo.Bytes))),
-        new Field("string", ValueType.Boolean, "the instruction is INS or OUTS")
+        new Field("string", FieldType.Boolean, "the instruction is INS or OUTS")
             .On(VmEventReason.IoInstruction, FieldReader.Method(nameof(FieldReaders.IoString))),
     ];
 
@@ -136,16 +136,16 @@ internal static class FieldCatalog
             yield return Register(name.ToLowerInvariant(), name, "general register");
         }
 
-        yield return new Field("eax", ValueType.Number, "low half of RAX; of CPUID, the result").OnAll(FieldReader.Method(nameof(FieldReaders.Eax)));
-        yield return new Field("ebx", ValueType.Number, "low half of RBX; of CPUID, the result").OnAll(FieldReader.Method(nameof(FieldReaders.Ebx)));
-        yield return new Field("ecx", ValueType.Number, "low half of RCX; of CPUID, the result").OnAll(FieldReader.Method(nameof(FieldReaders.Ecx)));
-        yield return new Field("edx", ValueType.Number, "low half of RDX; of CPUID, the result").OnAll(FieldReader.Method(nameof(FieldReaders.Edx)));
+        yield return new Field("eax", FieldType.Number, "low half of RAX; of CPUID, the result").OnAll(FieldReader.Method(nameof(FieldReaders.Eax)));
+        yield return new Field("ebx", FieldType.Number, "low half of RBX; of CPUID, the result").OnAll(FieldReader.Method(nameof(FieldReaders.Ebx)));
+        yield return new Field("ecx", FieldType.Number, "low half of RCX; of CPUID, the result").OnAll(FieldReader.Method(nameof(FieldReaders.Ecx)));
+        yield return new Field("edx", FieldType.Number, "low half of RDX; of CPUID, the result").OnAll(FieldReader.Method(nameof(FieldReaders.Edx)));
         yield return Register("rip", nameof(VmEventRegisters.Rip), "instruction pointer", FactSubject.InstructionPointer);
         yield return Register("rflags", nameof(VmEventRegisters.Rflags), "flags");
         yield return Register("cr0", nameof(VmEventRegisters.Cr0), "control register");
 
         // Of an interrupt, the event has a CR2 of its own: the one that the page fault will have.
-        yield return Without(new Field("cr2", ValueType.Number, "address of the last page fault; of interrupt, of the one to come"), VmEventReason.Interrupt, nameof(VmEventRegisters.Cr2))
+        yield return Without(new Field("cr2", FieldType.Number, "address of the last page fault; of interrupt, of the one to come"), VmEventReason.Interrupt, nameof(VmEventRegisters.Cr2))
             .On(VmEventReason.Interrupt, FieldReader.Member(nameof(VmEvent.Interrupt), nameof(VmEventInterrupt.Cr2)));
         yield return Register("cr3", nameof(VmEventRegisters.Cr3), "page tables, with PCID and flags", FactSubject.Cr3);
         yield return Register("cr4", nameof(VmEventRegisters.Cr4), "control register");
@@ -164,8 +164,8 @@ internal static class FieldCatalog
             var name = segment.ToLowerInvariant();
             yield return Register($"{name}.selector", $"{segment}Sel", "segment selector");
             yield return Register($"{name}.base", $"{segment}Base", "segment base");
-            yield return new Field($"{name}.limit", ValueType.Number, "segment limit").OnAll(FieldReader.Method($"{segment}Limit"));
-            yield return new Field($"{name}.rights", ValueType.Number, "segment access rights").OnAll(FieldReader.Method($"{segment}Rights"));
+            yield return new Field($"{name}.limit", FieldType.Number, "segment limit").OnAll(FieldReader.Method($"{segment}Limit"));
+            yield return new Field($"{name}.rights", FieldType.Number, "segment access rights").OnAll(FieldReader.Method($"{segment}Rights"));
         }
 
         yield return Register("shadow_gs", nameof(VmEventRegisters.ShadowGs), "GS base that SWAPGS brings");
@@ -174,7 +174,7 @@ internal static class FieldCatalog
     }
 
     private static Field Register(string name, string member, string description, FactSubject subject = FactSubject.None) =>
-        new Field(name, ValueType.Number, description) { Subject = subject }.OnAll(FieldReader.Member(nameof(VmEvent.Registers), member));
+        new Field(name, FieldType.Number, description) { Subject = subject }.OnAll(FieldReader.Member(nameof(VmEvent.Registers), member));
 
     private static Field Without(Field field, VmEventReason without, string member)
     {
