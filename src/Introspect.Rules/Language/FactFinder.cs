@@ -21,21 +21,29 @@ internal sealed class FactFinder
         var byRegister = new EventFacts?[4];
         foreach (var reason in reasons.Reasons)
         {
-            if (new FactFinder(reason, null).Holds(condition) is { } facts)
+            var facts = reason == VmEventReason.WriteCtrlreg ? OfRegisters(condition, byRegister) : new FactFinder(reason, null).Holds(condition);
+            if (facts is not null)
             {
                 byReason.Add(reason, facts.ToPublic(reason));
             }
         }
 
-        if (byReason.ContainsKey(VmEventReason.WriteCtrlreg))
+        return new(byReason, byRegister);
+    }
+
+    private static Facts? OfRegisters(TruthNode condition, EventFacts?[] byRegister)
+    {
+        Facts? any = null;
+        foreach (var register in Enum.GetValues<ControlRegisterIndex>())
         {
-            foreach (var register in Enum.GetValues<ControlRegisterIndex>())
+            if (new FactFinder(VmEventReason.WriteCtrlreg, register).Holds(condition) is { } facts)
             {
-                byRegister[(int)register] = new FactFinder(VmEventReason.WriteCtrlreg, register).Holds(condition)?.ToPublic(VmEventReason.WriteCtrlreg);
+                byRegister[(int)register] = facts.ToPublic(VmEventReason.WriteCtrlreg);
+                any = any is null ? facts : any.Or(facts);
             }
         }
 
-        return new(byReason, byRegister);
+        return any;
     }
 
     /// <summary>What holds whenever the node is true; null when it never is.</summary>
@@ -153,7 +161,7 @@ internal sealed class FactFinder
             case FactSubject.Reason:
                 return set.Contains((ulong)_reason) ? facts : null;
             case FactSubject.ControlRegister when _reason == VmEventReason.WriteCtrlreg:
-                return _register is not { } register || set.Contains((ulong)register) ? facts : null;
+                return set.Contains((ulong)_register!.Value) ? facts : null;
             case FactSubject.Msr:
                 return facts with { Msrs = set };
             case FactSubject.Gfn:
