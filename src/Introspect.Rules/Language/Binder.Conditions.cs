@@ -6,7 +6,7 @@ namespace Introspect.Rules.Language;
 /// <content>What is true or false.</content>
 internal sealed partial class Binder
 {
-    private static readonly string[] Functions = ["set", "cleared", "changed", "sym"];
+    private static readonly string[] Functions = ["set", "cleared", "changed", "known", "sym"];
 
     /// <summary>Binds what is true or false, or the opposite of it.</summary>
     public TruthNode Condition(Syntax syntax, bool negate = false)
@@ -26,6 +26,7 @@ internal sealed partial class Binder
             InSyntax membership => In(membership, negate),
             BinarySyntax binary when IsComparison(binary.Operator) => Compare(binary, negate),
             CallSyntax call when IsBitFunction(call.Function.Name) => BitFunction(call, negate),
+            CallSyntax call when IsKnownFunction(call) => Known(call, negate),
             NameSyntax name => NamedCondition(name, negate),
             _ => NotACondition(syntax),
         };
@@ -45,6 +46,23 @@ internal sealed partial class Binder
         "changed" => FactSubject.Changed,
         _ => null,
     };
+
+    private static bool IsKnownFunction(CallSyntax call) => call.Function.Name.Equals("known", StringComparison.OrdinalIgnoreCase);
+
+    private TruthNode Known(CallSyntax call, bool negate)
+    {
+        if (call.Arguments.Count != 1 || IsTruth(call.Arguments[0]))
+        {
+            return BadCondition(call, "known(…) takes one number or text: known(u64[rsp])");
+        }
+
+        return Value(call.Arguments[0]) switch
+        {
+            null => BadTruth,
+            { CanFail: false } => new ConstantTruth(!negate),
+            var value => new KnownNode(value, negate),
+        };
+    }
 
     private ConstantTruth BadCondition()
     {
@@ -327,10 +345,10 @@ internal sealed partial class Binder
     }
 
     private static NumberNode And(NumberNode left, NumberNode right) => left is ConstantNumber l && right is ConstantNumber r
-        ? new ConstantNumber(l.Value & r.Value)
+        ? new ConstantNumber(l.Value & r.Value, l.Bits ?? r.Bits) { Origin = l.Bits is null ? r.Origin : l.Origin }
         : new BinaryNumber(NumberOperator.And, left, right);
 
-    private static NumberNode Not(NumberNode operand) => operand is ConstantNumber constant ? new ConstantNumber(~constant.Value) : new ComplementNumber(operand);
+    private static NumberNode Not(NumberNode operand) => operand is ConstantNumber constant ? new ConstantNumber(~constant.Value, constant.Bits) { Origin = constant.Origin } : new ComplementNumber(operand);
 
     internal static Comparison Opposite(Comparison comparison) => comparison switch
     {

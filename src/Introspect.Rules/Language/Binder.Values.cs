@@ -32,7 +32,7 @@ internal sealed partial class Binder
             ListNameSyntax list => Mistake(list, $"a list stands behind 'in': in {Quote(list)}"),
             RangeSyntax range => Mistake(range, "a range stands behind 'in'"),
             CallSyntax call when call.Function.Name.Equals("sym", StringComparison.OrdinalIgnoreCase) => Mistake(call, "sym(…) is a range of addresses; write 'in sym(…)', or &name for the address itself"),
-            CallSyntax call when !IsBitFunction(call.Function.Name) => UnknownFunction(call),
+            CallSyntax call when !IsBitFunction(call.Function.Name) && !IsKnownFunction(call) => UnknownFunction(call),
             _ => Mistake(syntax, $"{Quote(syntax)} is true or false; a number or a text is needed here"),
         };
         _depth--;
@@ -137,7 +137,7 @@ internal sealed partial class Binder
             return null;
         }
 
-        if (NamedConstant(name.Name) is { } named)
+        if (NamedConstant(name) is { } named)
         {
             return named;
         }
@@ -158,8 +158,9 @@ internal sealed partial class Binder
     };
 
     // CR4.SMEP, MSR.LSTAR
-    private static ConstantNumber? NamedConstant(string name)
+    private static ConstantNumber? NamedConstant(NameSyntax syntax)
     {
+        var name = syntax.Name;
         var dot = name.IndexOf('.', StringComparison.Ordinal);
         if (dot < 0)
         {
@@ -169,7 +170,7 @@ internal sealed partial class Binder
         var (owner, member) = (name[..dot], name[(dot + 1)..]);
         if (RegisterBits.Find(owner) is { } register)
         {
-            return register.TryGetMask(member, out var mask) ? new(mask, register) : null;
+            return register.TryGetMask(member, out var mask) ? new(mask, register) { Origin = syntax.Span } : null;
         }
 
         return owner.Equals("MSR", StringComparison.OrdinalIgnoreCase) && Vocabulary.Msr.TryGetValue(member, out var msr) ? new(msr) : null;
@@ -178,7 +179,7 @@ internal sealed partial class Binder
     private Node? Complement(UnarySyntax unary, Vocabulary? hint) => Number(unary.Operand, hint) switch
     {
         null => null,
-        ConstantNumber constant => new ConstantNumber(~constant.Value, constant.Bits),
+        ConstantNumber constant => new ConstantNumber(~constant.Value, constant.Bits) { Origin = constant.Origin },
         var operand => new ComplementNumber(operand),
     };
 
@@ -212,7 +213,7 @@ internal sealed partial class Binder
         }
 
         return left is ConstantNumber l && right is ConstantNumber r
-            ? new ConstantNumber(Compute(op, l.Value, r.Value), op is NumberOperator.Or or NumberOperator.And or NumberOperator.Xor ? leftBits ?? rightBits : null)
+            ? new ConstantNumber(Compute(op, l.Value, r.Value), op is NumberOperator.Or or NumberOperator.And or NumberOperator.Xor ? leftBits ?? rightBits : null) { Origin = leftBits is null ? r.Origin : l.Origin }
             : new BinaryNumber(op, left, right);
     }
 

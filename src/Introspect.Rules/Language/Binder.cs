@@ -113,7 +113,7 @@ internal sealed partial class Binder
                 case BinarySyntax binary:
                     return IsComparison(binary.Operator);
                 case CallSyntax call:
-                    return IsBitFunction(call.Function.Name);
+                    return IsBitFunction(call.Function.Name) || IsKnownFunction(call);
                 case NameSyntax when MacroOf(syntax) is { } macro:
                     syntax = macro.Syntax;
                     continue;

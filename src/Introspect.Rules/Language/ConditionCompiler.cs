@@ -25,6 +25,12 @@ public static class ConditionCompiler
             {
                 mistakes.Warning(source.Span, "the condition is never true: its parts exclude each other");
             }
+
+            foreach (var (bits, other) in FactFinder.FindMixups(node, reasons))
+            {
+                var register = bits.Bits!.Register;
+                mistakes.Warning(bits.Origin, $"this bit of {register} is looked for in writes of {other.ToString().ToUpperInvariant()}, too; add 'register == {register.ToLowerInvariant()}', or write set(…), cleared(…) or changed(…)");
+            }
         }
 
         mistakes.CopyTo(diagnostics);

@@ -70,6 +70,7 @@ internal sealed class Emitter
         ChainNode chain => Chain(chain.Items, 0, chain.Items.Count, chain.IsAnd),
         FieldTruth field => Guard(field, Negate(Field(field.Field, field.Has, typeof(bool), UnknownTruth), field.IsNegated)),
         CompareNode compare => Guard(compare, Compare(compare)),
+        KnownNode known => Known(known),
         InNode membership => Guard(membership, In(membership)),
         TextCompareNode compare => Guard(compare, Negate(
             Expression.Call(
@@ -109,6 +110,15 @@ internal sealed class Emitter
         return Expression.Block(
             Expression.Assign(unknown, Expression.Constant(false)),
             Expression.AndAlso(test, Expression.Not(unknown)));
+    }
+
+    private BlockExpression Known(KnownNode node)
+    {
+        var unknown = Expression.Field(_context, IsUnknown);
+        return Expression.Block(
+            Expression.Assign(unknown, Expression.Constant(false)),
+            node.Value is TextNode text ? Text(text) : Number((NumberNode)node.Value),
+            Negate(unknown, !node.IsNegated));
     }
 
     private static Expression Negate(Expression test, bool negated) => negated ? Expression.Not(test) : test;

@@ -6,7 +6,7 @@ namespace Introspect.Rules.Language;
 /// Finds what must hold for a condition to be true. It asks once for each reason, and for writes of control registers once
 /// for each register: with that known, what is left are facts that an <c>and</c> intersects and an <c>or</c> unites.
 /// </summary>
-internal sealed class FactFinder
+internal sealed partial class FactFinder
 {
     private const ulong AllRights = (ulong)(MemAccessFlags.Read | MemAccessFlags.Write | MemAccessFlags.Execute);
 
@@ -57,6 +57,7 @@ internal sealed class FactFinder
         InNode membership => OfMembership(membership),
         TextCompareNode text => Exists(text.Left) && Exists(text.Right) ? Facts.For(_reason) : null,
         TextInNode text => Exists(text.Subject) ? Facts.For(_reason) : null,
+        KnownNode { IsNegated: false } known => (known.Value is TextNode text ? Exists(text) : Exists((NumberNode)known.Value)) ? Facts.For(_reason) : null,
         _ => Facts.For(_reason),
     };
 

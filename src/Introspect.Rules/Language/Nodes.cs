@@ -28,6 +28,9 @@ internal sealed class ConstantNumber(ulong value, RegisterBits? bits = null, Voc
 
     public RegisterBits? Bits { get; } = bits;
 
+    /// <summary>Where the first of these names is.</summary>
+    public SourceSpan Origin { get; init; }
+
     public override Vocabulary? Vocabulary { get; } = vocabulary;
 }
 
@@ -180,6 +183,16 @@ internal sealed class CompareNode(Comparison comparison, NumberNode left, Number
     public override bool CanFail => Left.CanFail || Right.CanFail;
 
     public override bool ReadsMemory => Left.ReadsMemory || Right.ReadsMemory;
+}
+
+/// <summary>Whether something has a value at all: the one question whose answer is always known.</summary>
+internal sealed class KnownNode(Node value, bool negated) : TruthNode
+{
+    public Node Value { get; } = value;
+
+    public bool IsNegated { get; } = negated;
+
+    public override bool ReadsMemory => Value.ReadsMemory;
 }
 
 /// <summary>A number among constant ones, or in ranges whose ends are asked for at the event.</summary>

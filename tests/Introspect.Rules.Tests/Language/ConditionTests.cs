@@ -185,6 +185,16 @@ public sealed class ConditionTests
     }
 
     [Fact]
+    public void whether_something_is_known_can_be_asked()
+    {
+        var memory = new MappedMemory();
+        memory.Map(0x1000, 0x2000);
+        var e = Compile.Access(5, 0, MemAccessFlags.Read);
+        Assert.True(Compile.IsTrue("known(u64[0x1000]) and not known(u64[0x3000]) and not known(gla) and known(rip)", e, memory));
+        Assert.False(Compile.IsTrue("not known(u64[0x1000]) or known(u64[0x3000]) or known(gla) or not known(rip)", e, memory));
+    }
+
+    [Fact]
     public void what_is_decided_is_not_read()
     {
         var e = Compile.Write(ControlRegisterIndex.Cr4, 1, 2);

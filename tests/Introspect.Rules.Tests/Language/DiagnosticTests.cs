@@ -116,6 +116,25 @@ public sealed class DiagnosticTests
         Assert.StartsWith("r.yaml:1:1: warning: the condition is never true", only.ToString(), StringComparison.Ordinal);
     }
 
+    [Theory]
+    [InlineData("new & CR4.SMEP == 0", "CR4.SMEP")]
+    [InlineData("register == cr4 and cpl == 0 or not (old contains CR0.WP | CR0.PG)", "CR0.WP")]
+    [InlineData("register != cr0 and old ^ new == CR4.SMEP", "CR4.SMEP")]
+    [InlineData("register == cr4 and new & CR4.SMEP == 0", null)]
+    [InlineData("register == cr4 and (cpl == 0 or new & CR4.SMEP == 0)", null)]
+    [InlineData("register == cr4 and new & CR4.SMEP == 0 or register == cr0", null)]
+    [InlineData("not (register != cr4 or new & CR4.SMEP == 0)", null)]
+    [InlineData("cleared(CR4.SMEP) or set(CR0.WP)", null)]
+    [InlineData("cr4 contains CR4.SMEP", null)]
+    [InlineData("register == cr0 and new == 5 and cr4 & CR4.SMEP == 0", null)]
+    public void bits_that_are_looked_for_in_another_register_are_a_warning(string text, string? where)
+    {
+        var diagnostics = new DiagnosticBag();
+        Assert.NotNull(ConditionCompiler.Compile(SourceFragment.Of("r.yaml", text), Compile.Writes, new(), diagnostics));
+        Assert.All(diagnostics.All, d => Assert.Equal(DiagnosticSeverity.Warning, d.Severity));
+        Assert.Equal(where, diagnostics.All.Select(d => d.Span.Characters.ToString()).FirstOrDefault());
+    }
+
     [Fact]
     public void a_long_line_is_shown_around_the_mistake_and_without_control_characters()
     {

@@ -110,7 +110,8 @@ internal static class Generators
             from ends in Gen.ArrayOf(Gen.Elements(Values))
             from negated in Gen.Elements(true, false)
             select (Model.Truth)new Model.In(subject, [.. ends.Append(5UL).Select((v, i) => i % 2 == 0 ? (v, v) : (Math.Min(v, ends[0]), Math.Max(v, ends[0])))], negated);
-        var atoms = Gen.Frequency((3, comparisons), (3, limits), (2, memberships), (4, Gen.Elements(Questions)));
+        var known = Numbers(1).Select(n => (Model.Truth)new Model.Known(n));
+        var atoms = Gen.Frequency((3, comparisons), (3, limits), (2, memberships), (4, Gen.Elements(Questions)), (1, known));
         if (depth <= 0)
         {
             return atoms;

@@ -166,6 +166,16 @@ public abstract record Model
         public override string ToString() => $"{Within(Left, 6)} {Operator} {Within(Right, 6)}";
     }
 
+    /// <summary>Whether there is a value.</summary>
+    public sealed record Known(Number Value) : Truth
+    {
+        protected override int Power => Atom;
+
+        public override bool? Of(Situation s) => Value.Of(s) is not null;
+
+        public override string ToString() => $"known({Value})";
+    }
+
     public sealed record In(Number Subject, IReadOnlyList<(ulong First, ulong Last)> Ranges, bool IsNegated) : Truth
     {
         protected override int Power => 5;

@@ -120,7 +120,8 @@ public sealed class ReferenceTests
             {
                 FieldType.Boolean => " (truth)",
                 FieldType.Text => " (text)",
-                _ when field.Vocabulary is { } names => $" (name of {names.What switch { "MSR" => "an MSR", var what => $"a value of {what}" }})",
+                _ when field.Vocabulary is { IsStrict: true } => " (by name)",
+                _ when field.Vocabulary is not null => " (by number or name)",
                 _ => "",
             };
             table.Append($"| `{field.Name}` | {on} | {field.Description}{kind} |\n");
