@@ -99,4 +99,13 @@ public sealed class DiagnosticBag
             _all.Add(diagnostic);
         }
     }
+
+    /// <summary>Adds all of it to another.</summary>
+    internal void CopyTo(DiagnosticBag other)
+    {
+        foreach (var diagnostic in _all)
+        {
+            other.Add(diagnostic);
+        }
+    }
 }

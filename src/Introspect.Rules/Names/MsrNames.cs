@@ -51,6 +51,9 @@ internal static class MsrNames
         0xc000_0100, 0xc000_0101, 0xc000_0102, 0xc000_0103,
     ];
 
+    /// <summary>Every name and its number.</summary>
+    public static IEnumerable<(uint Number, string Name)> Everything => ByNumber.Select(p => (p.Key, p.Value));
+
     /// <summary>Every name.</summary>
     public static IEnumerable<string> All => ByName.Keys.Order(StringComparer.Ordinal);
 
