@@ -4,8 +4,8 @@ using Introspect.Hypervisor.Abi;
 namespace Introspect.Rules.Capture;
 
 /// <summary>
-/// The guest's memory at a captured event. What was not taken is unknown, which is <see cref="Errno.ENODATA"/>; what was
-/// not mapped when it was to be taken is EFAULT, as in the guest.
+/// The guest's memory at a captured event. Reading what was not taken, which is unknown, is <see cref="Errno.ENODATA"/>; what
+/// was not mapped when it was to be taken is EFAULT, as in the guest. Where a read may fail, both just do.
 /// </summary>
 public sealed class CapturedMemory : IGuestMemory
 {
@@ -32,31 +32,21 @@ public sealed class CapturedMemory : IGuestMemory
     /// <inheritdoc/>
     public void ReadPhysical(GuestPhysical address, Span<byte> destination)
     {
-        for (var at = address; !destination.IsEmpty;)
+        if (!TryReadPhysical(address, destination, out var failed))
         {
-            var part = FindPhysical(at.Value);
-            if (part.IsEmpty)
-            {
-                throw Unknown($"guest-physical address {at}");
-            }
-
-            part = part[..Math.Min(part.Length, destination.Length)];
-            part.CopyTo(destination);
-            destination = destination[part.Length..];
-            at += (ulong)part.Length;
+            throw Unknown($"guest-physical address {failed}");
         }
     }
 
     /// <inheritdoc/>
+    public bool TryReadPhysical(GuestPhysical address, Span<byte> destination) => TryReadPhysical(address, destination, out _);
+
+    /// <inheritdoc/>
     public bool TryTranslate(in AddressSpace space, GuestVirtual address, out GuestPhysical physical)
     {
-        if (!TryFind(in space, address.Value, out var piece))
-        {
-            throw Unknown($"address {address}");
-        }
-
+        var isKnown = TryFind(in space, address.Value, out var piece);
         physical = new(piece.Physical + (address.Value - piece.Address));
-        return piece.IsMapped;
+        return isKnown && piece.IsMapped;
     }
 
     /// <inheritdoc/>
@@ -92,6 +82,25 @@ public sealed class CapturedMemory : IGuestMemory
     {
         ref readonly var r = ref request.Registers;
         _space = AddressSpace.FromControlRegisters(r.Cr0, r.Cr3, r.Cr4, r.MsrEfer);
+    }
+
+    private bool TryReadPhysical(GuestPhysical address, Span<byte> destination, out GuestPhysical failed)
+    {
+        for (failed = address; !destination.IsEmpty;)
+        {
+            var part = FindPhysical(failed.Value);
+            if (part.IsEmpty)
+            {
+                return false;
+            }
+
+            part = part[..Math.Min(part.Length, destination.Length)];
+            part.CopyTo(destination);
+            destination = destination[part.Length..];
+            failed += (ulong)part.Length;
+        }
+
+        return true;
     }
 
     private bool TryFind(in AddressSpace space, ulong address, out MemoryPiece found)

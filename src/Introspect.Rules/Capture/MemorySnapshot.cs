@@ -66,28 +66,33 @@ internal sealed class MemorySnapshot
         while (length > 0)
         {
             var part = Math.Min(length, Gfn.PageSize - (int)(address & (Gfn.PageSize - 1)));
-            var (count, used) = (Count, _used);
-            try
+            if (!TryTake(memory, in space, address, part))
             {
-                if (memory.TryTranslate(in space, new(address), out var physical))
-                {
-                    memory.ReadPhysical(physical, Add(address, physical.Value, part, true));
-                }
-                else
-                {
-                    Add(address, 0, part, false);
-                }
-            }
-            catch (HypervisorException)
-            {
-                // A device's page, or a frame that is not there: as good as unmapped to who reads memory.
-                (Count, _used) = (count, used);
                 Add(address, 0, part, false);
             }
 
             address += (ulong)part;
             length -= part;
         }
+    }
+
+    private bool TryTake(IGuestMemory memory, in AddressSpace space, ulong address, int length)
+    {
+        var (count, used) = (Count, _used);
+        try
+        {
+            if (memory.TryTranslate(in space, new(address), out var physical) && memory.TryReadPhysical(physical, Add(address, physical.Value, length, true)))
+            {
+                return true;
+            }
+        }
+        catch (HypervisorException)
+        {
+            // As good as unmapped to who reads memory.
+        }
+
+        (Count, _used) = (count, used);
+        return false;
     }
 
     private static int PagesOf(MemoryWindow window) => ((window.Length + Gfn.PageSize - 2) / Gfn.PageSize) + 1;
