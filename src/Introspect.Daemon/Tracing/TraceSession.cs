@@ -105,13 +105,20 @@ internal sealed class TraceSession(TraceRequest request, HypervisorSession hyper
     private async Task StopAsync(EventPump pump)
     {
         var stopping = Task.Run(pump.Stop, CancellationToken.None);
-        while (!HasEnough && await pump.Records.WaitToReadAsync(CancellationToken.None).ConfigureAwait(false))
+        var more = pump.Records.WaitToReadAsync(CancellationToken.None).AsTask();
+        while (!HasEnough && await Task.WhenAny(more, stopping).ConfigureAwait(false) == more && await more.ConfigureAwait(false))
         {
             ShowRecords(pump);
+            more = pump.Records.WaitToReadAsync(CancellationToken.None).AsTask();
         }
 
-        _ = DiscardAsync(pump);
+        if (HasEnough)
+        {
+            _ = DiscardAsync(pump);
+        }
+
         await stopping.ConfigureAwait(false);
+        ShowRecords(pump);
     }
 
     private static async Task DiscardAsync(EventPump pump)
