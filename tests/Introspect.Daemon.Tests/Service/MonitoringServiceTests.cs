@@ -142,7 +142,7 @@ public sealed class MonitoringServiceTests
         var c = harness.Hypervisor.Add(3, "c");
         await harness.StartAsync();
         await ServiceHarness.Until(() => a.Enables == 1 && b.Enables == 1);
-        harness.Service.Reload([ServiceHarness.Policy("a"), ServiceHarness.Policy("c", deny: true)]);
+        Assert.Empty((await harness.Service.ReloadAsync([ServiceHarness.Policy("a"), ServiceHarness.Policy("c", deny: true)])).Mistakes);
         await ServiceHarness.Until(() => c.Enables == 1 && b.Monitor!.IsDisposed);
         Assert.Equal(1, a.Enables);
         Assert.False(a.Monitor!.IsDisposed);
