@@ -51,6 +51,9 @@ internal static partial class Log
     [LoggerMessage(14, LogLevel.Error, "Domain {Domain} ({Id}) was not let go cleanly: {Why}")]
     public static partial void DetachFailed(ILogger logger, string domain, DomainId id, string why, Exception exception);
 
+    [LoggerMessage(15, LogLevel.Warning, "Domain {Domain} ({Id}) has a name that policy '{Match}' is for and stays with its old one: {Why}")]
+    public static partial void PolicyNotFollowed(ILogger logger, string domain, DomainId id, string match, string why);
+
     [LoggerMessage(20, LogLevel.Error, "The hypervisor at {Connection} is lost, next try in {Delay}: {Why}")]
     public static partial void HypervisorLost(ILogger logger, string connection, TimeSpan delay, string why);
 

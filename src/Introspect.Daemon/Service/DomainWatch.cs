@@ -28,10 +28,12 @@ internal sealed class DomainWatch
 
     private readonly IHypervisor _hypervisor;
     private readonly WatchServices _services;
-    private readonly DomainMetrics _own;
     private readonly Lock _gate = new();
     private readonly CancellationTokenSource _ended = new();
     private readonly CancellationTokenSource _giveUp = new();
+    private DomainMetrics _own;
+    private DomainInfo _info;
+    private string _label;
     private IDomain? _domain;
     private EventPump? _pump;
     private DomainPolicy _policy;
@@ -44,16 +46,15 @@ internal sealed class DomainWatch
 
     public DomainWatch(DomainInfo info, string label, DomainPolicy policy, IHypervisor hypervisor, WatchServices services)
     {
-        (Info, Label, _policy, _hypervisor, _services) = (info, label, policy, hypervisor, services);
-        _own = new(services.Metrics.DomainMeterName, Label, () => Statistics);
-        services.Metrics.Add(_own);
+        (_info, _label, _policy, _hypervisor, _services) = (info, label, policy, hypervisor, services);
+        _own = AddMetrics();
     }
 
-    /// <summary>The domain as it was when it appeared.</summary>
-    public DomainInfo Info { get; }
+    /// <summary>The domain as it was when it appeared, by the name that it has now.</summary>
+    public DomainInfo Info => Volatile.Read(ref _info);
 
     /// <summary>The domain in logs and metrics: no other domain that is watched has the same.</summary>
-    public string Label { get; }
+    public string Label => Volatile.Read(ref _label);
 
     /// <summary>How it is watched.</summary>
     public DomainPolicy Policy => Volatile.Read(ref _policy);
@@ -76,6 +77,15 @@ internal sealed class DomainWatch
     /// <summary>Tries to attach, and again later where that fails, until it is let go.</summary>
     /// <returns>Ends with the first try, whatever came of it.</returns>
     public Task AttachAsync() => Enqueue(TryAttach);
+
+    /// <summary>The domain goes by another name from now on.</summary>
+    public void Rename(DomainInfo info, string label)
+    {
+        Volatile.Write(ref _info, info);
+        Volatile.Write(ref _label, label);
+        _services.Metrics.Remove(_own);
+        _own = AddMetrics();
+    }
 
     /// <summary>Finds out whether another policy could take over. Nothing changes yet.</summary>
     /// <returns>What to put in force by <see cref="ChangeAsync"/>.</returns>
@@ -133,6 +143,13 @@ internal sealed class DomainWatch
         });
     }
 
+    private DomainMetrics AddMetrics()
+    {
+        var metrics = new DomainMetrics(_services.Metrics.DomainMeterName, Label, () => Statistics);
+        _services.Metrics.Add(metrics);
+        return metrics;
+    }
+
     private void TryAttach()
     {
         if (_pump is not null || _ended.IsCancellationRequested)
@@ -167,7 +184,7 @@ internal sealed class DomainWatch
                 throw new HypervisorException(Errno.ESRCH, $"domain {Info.Id} is another one now");
             }
 
-            var pump = new EventPump(domain, PolicyHandlers.Make(Policy), _services.Pump, new PumpLog(Label, _services.Logger));
+            var pump = new EventPump(domain, PolicyHandlers.Make(Policy), _services.Pump, new PumpLog(() => Label, _services.Logger));
             pump.Start();
             _domain = domain;
             _delivery = DeliverAsync(pump);

@@ -209,8 +209,7 @@ internal sealed partial class MonitoringService(
         switch (signal)
         {
             case Signal.Changed changed when changed.Hypervisor == _session?.Hypervisor:
-                Change(changed.Change);
-                return Task.CompletedTask;
+                return ChangeAsync(changed.Change);
             case Signal.Lost lost when lost.Hypervisor == _session?.Hypervisor:
                 return LoseAsync(lost.Cause);
             case Signal.Reconnect reconnect:
@@ -224,20 +223,40 @@ internal sealed partial class MonitoringService(
         }
     }
 
-    private void Change(DomainChange change)
+    private Task ChangeAsync(DomainChange change)
     {
         switch (change.Kind)
         {
             case DomainChangeKind.Ended:
                 _ = RemoveAsync(change.Domain.Id, $"the domain ended ({change.Domain.State})");
-                break;
-            case DomainChangeKind.Renamed when _watches.ContainsKey(change.Domain.Id):
-                // Watched it stays: by what name a domain goes says nothing about what it is.
-                break;
+                return Task.CompletedTask;
+            case DomainChangeKind.Renamed when _watches.TryGetValue(change.Domain.Id, out var watch):
+                return RenameAsync(watch, change.Domain);
             default:
                 _ = RemoveAsync(change.Domain.Id, "the number was given to another domain");
                 Consider(change.Domain);
-                break;
+                return Task.CompletedTask;
+        }
+    }
+
+    // A domain may be seen before its toolstack has named it.
+    private async Task RenameAsync(DomainWatch watch, DomainInfo domain)
+    {
+        watch.Rename(domain, LabelFor(domain));
+        if (_policies.Find(domain) is not { } policy)
+        {
+            _ = RemoveAsync(domain.Id, "no policy is for its new name");
+        }
+        else if (!PolicyComparer.AreSame(policy, watch.Policy))
+        {
+            try
+            {
+                await watch.ChangeAsync(await watch.PrepareAsync(policy).ConfigureAwait(false)).ConfigureAwait(false);
+            }
+            catch (Exception e) when (e is PumpStartException or HypervisorException or TimeoutException or ArgumentException)
+            {
+                Log.PolicyNotFollowed(logger, watch.Label, domain.Id, policy.Match, UserError.OneLine(e.Message));
+            }
         }
     }
 
@@ -268,7 +287,7 @@ internal sealed partial class MonitoringService(
     private string LabelFor(DomainInfo domain)
     {
         var name = domain.Name.Length != 0 ? domain.Name : domain.Id.ToString();
-        return _watches.Values.Any(watch => watch.Label == name) ? $"{name} ({domain.Id})" : name;
+        return _watches.Values.Any(watch => watch.Label == name && watch.Info.Id != domain.Id) ? $"{name} ({domain.Id})" : name;
     }
 
     private async Task LoseAsync(Exception cause)

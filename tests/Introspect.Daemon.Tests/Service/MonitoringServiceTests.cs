@@ -179,10 +179,12 @@ public sealed class MonitoringServiceTests
         Assert.Matches("introspect_build_info\\{[^}]*version=\"1.2.3\"\\} 1\n", page);
     }
 
-    internal static string Scrape(ServiceHarness harness)
+    internal static string Scrape(ServiceHarness harness) => Scrape(harness.Metrics);
+
+    internal static string Scrape(Daemon.Telemetry.ServiceMetrics metrics)
     {
         // What a meter took along when it went is gone at the second scrape.
-        _ = harness.Metrics.Exporter.Scrape(TimeSpan.FromSeconds(10));
-        return harness.Metrics.Exporter.Scrape(TimeSpan.FromSeconds(10))!;
+        _ = metrics.Exporter.Scrape(TimeSpan.FromSeconds(10));
+        return metrics.Exporter.Scrape(TimeSpan.FromSeconds(10))!;
     }
 }
