@@ -192,7 +192,7 @@ internal sealed class ControlServer(ControlOptions options, Reloader reloader, S
         {
             using (peer)
             {
-                var who = PeerCredentials.Of(peer);
+                var who = ControlPeer.Of(peer);
                 var stream = new NetworkStream(peer, ownsSocket: false);
                 await using (stream.ConfigureAwait(false))
                 {

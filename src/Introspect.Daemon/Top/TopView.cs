@@ -13,6 +13,7 @@ internal static class TopView
 
     private const int NameWidth = 20;
     private const int MaxHandlers = 8;
+    private const int MaxTroubles = 5;
     private static readonly Style Bad = new(Color.Red);
     private static readonly Style Head = new(decoration: Decoration.Bold);
 
@@ -29,6 +30,7 @@ internal static class TopView
         }
 
         parts.Add(Domains(before, now, seconds));
+        parts.AddRange(now.Troubles.Take(MaxTroubles).Select(trouble => new Text(Clean(trouble, 2 * Columns), Bad)));
         if (Handlers(before, now, seconds) is { } handlers)
         {
             parts.Add(handlers);
@@ -49,9 +51,9 @@ internal static class TopView
         {
             var old = before.Domains.FirstOrDefault(d => d.Id == domain.Id && d.Uuid == domain.Uuid);
             var id = domain.Id.ToString(CultureInfo.InvariantCulture);
-            if (domain.Trouble is { } trouble)
+            if (domain.Trouble is not null)
             {
-                table.AddRow(Cell(id), Cell(Clean(domain.Name, NameWidth)), Cell("-"), Cell("-"), Cell("-"), Cell("-"), new Text(Clean(trouble, 22), Bad));
+                table.AddRow(Cell(id), Cell(Clean(domain.Name, NameWidth)), Cell("-"), Cell("-"), Cell("-"), Cell("-"), new Text("not watched", Bad));
                 continue;
             }
 

@@ -7,7 +7,7 @@ namespace Introspect.Daemon.Control;
 /// <summary>Who is at the other end of a unix socket, as the kernel says it.</summary>
 /// <param name="User">User number.</param>
 /// <param name="Groups">Group numbers.</param>
-internal sealed record PeerCredentials(uint User, IReadOnlyList<uint> Groups)
+internal sealed record ControlPeer(uint User, IReadOnlyList<uint> Groups)
 {
     private const int SolSocket = 1;
     private const int SoPeerCred = 17;
@@ -16,7 +16,7 @@ internal sealed record PeerCredentials(uint User, IReadOnlyList<uint> Groups)
 
     /// <summary>Asks the kernel.</summary>
     /// <exception cref="SocketException">It does not say.</exception>
-    public static PeerCredentials Of(Socket socket)
+    public static ControlPeer Of(Socket socket)
     {
         // struct ucred: process, user, group.
         Span<byte> credentials = stackalloc byte[12];
