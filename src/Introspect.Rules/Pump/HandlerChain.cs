@@ -13,7 +13,7 @@ internal sealed class HandlerSlot
         Name = registration.Handler.Name;
         FailPolicy = registration.FailPolicy;
         Subscription = subscription;
-        Statistics = statistics ?? new(Name);
+        Statistics = statistics ?? new(Name, options.Clock);
         Budget = registration.Budget ?? options.HandlerBudget;
         BudgetTicks = Ticks(Budget, options.Clock);
         Breaker = new(options.BreakerThreshold, Ticks(options.BreakerWindow, options.Clock), Ticks(options.BreakerCoolDown, options.Clock));
@@ -178,6 +178,7 @@ internal sealed class HandlerChain
         var end = _clock.GetTimestamp();
         var elapsed = end - now;
         now = end;
+        slot.Statistics.CountTime(elapsed);
         if (failure is null && elapsed <= slot.BudgetTicks)
         {
             if (slot.Breaker.Succeeded())
