@@ -1,7 +1,9 @@
 using System.Net;
 using Introspect.Daemon.Hypervisors;
+using Introspect.Daemon.Sinks;
 using Introspect.Daemon.Tracing;
 using Introspect.Hypervisor;
+using Introspect.Rules.Handlers;
 using Microsoft.Extensions.Logging;
 
 namespace Introspect.Daemon.Configuration;
@@ -24,6 +26,15 @@ internal sealed record DaemonConfiguration
     /// <summary>Where events go.</summary>
     public required SinkOptions Sinks { get; init; }
 
+    /// <summary>The socket by which the service is controlled.</summary>
+    public ControlOptions Control { get; init; } = new(null, null);
+
+    /// <summary>Changes of the files are taken over without being told to.</summary>
+    public bool WatchFiles { get; init; }
+
+    /// <summary>The files that it was read from.</summary>
+    public IReadOnlyList<string> Files { get; init; } = [];
+
     /// <summary>How long stopping may take before the program gives up and says so.</summary>
     public TimeSpan ShutdownTimeout { get; init; } = TimeSpan.FromSeconds(10);
 
@@ -37,6 +48,9 @@ internal sealed record DaemonConfiguration
 /// <param name="DenyProtectionClears">Writes that clear CR4.SMEP or CR4.SMAP are denied.</param>
 internal sealed record DomainPolicy(string Match, EventSelection Selection, bool DenyProtectionClears)
 {
+    /// <summary>What stands in for a handler that fails or is too slow too often.</summary>
+    public FailPolicy Fail { get; init; }
+
     /// <summary>True when the policy is for this domain.</summary>
     public bool Matches(DomainInfo domain) =>
         Match == "*" || (DomainRef.Parse(Match) is { Name: null } reference
@@ -58,4 +72,32 @@ internal sealed record LoggingOptions(LogLevel Level, bool Console, string? File
 /// <param name="Capacity">Events that wait at each sink before some are dropped.</param>
 /// <param name="Text">Events as lines on stdout.</param>
 /// <param name="JsonFile">Events as NDJSON, appended to this file; <c>-</c> is stdout.</param>
-internal sealed record SinkOptions(int Capacity, bool Text, string? JsonFile);
+internal sealed record SinkOptions(int Capacity, bool Text, string? JsonFile)
+{
+    /// <summary>How thin a sample is when nothing is said.</summary>
+    public const int DefaultSampleEvery = 10;
+
+    /// <summary>What the sink of lines does when it does not keep up.</summary>
+    public QueuePolicy TextQueue { get; init; }
+
+    /// <summary>What the sink of NDJSON does when it does not keep up.</summary>
+    public QueuePolicy JsonQueue { get; init; }
+
+    /// <summary>With <see cref="QueuePolicy.Sample"/>: one record in so many is kept.</summary>
+    public int SampleEvery { get; init; } = DefaultSampleEvery;
+}
+
+/// <summary>The socket by which the service is controlled.</summary>
+/// <param name="Socket">Its path; null: there is none.</param>
+/// <param name="Group">A group whose members may use it, beside root and the service's own user.</param>
+internal sealed record ControlOptions(string? Socket, string? Group)
+{
+    /// <summary>Where it is when nothing is said.</summary>
+    public const string DefaultSocket = "/run/introspect/control.sock";
+
+    /// <summary>Bytes of a path that fit into a socket's address.</summary>
+    public const int LongestPath = 107;
+
+    /// <summary>Nobody asked for it: the service goes on where it cannot be.</summary>
+    public bool IsDefault { get; init; }
+}

@@ -18,23 +18,23 @@ internal sealed class SinkSet : IAsyncDisposable
         if (options.Text)
         {
             var writer = new StreamWriter(Console.OpenStandardOutput(), new UTF8Encoding(false), bufferSize: 1 << 16);
-            Add(new TextSink(writer, new(Palette.For(!Console.IsOutputRedirected, Environment.GetEnvironmentVariable), symbols: null)));
+            Add(new TextSink(writer, new(Palette.For(!Console.IsOutputRedirected, Environment.GetEnvironmentVariable), symbols: null)), options.TextQueue);
         }
 
         if (options.JsonFile is { } file)
         {
-            Add(OpenJson(file));
+            Add(OpenJson(file), options.JsonQueue);
         }
 
-        void Add(IEventSink sink) =>
-            _queues.Add(new(sink, options.Capacity, (name, e) => Log.SinkFailed(logger, name, UserError.OneLine(e.Message))));
+        void Add(IEventSink sink, QueuePolicy policy) =>
+            _queues.Add(new(sink, new(options.Capacity, policy, options.SampleEvery), (name, e) => Log.SinkFailed(logger, name, UserError.OneLine(e.Message))));
     }
 
     /// <summary>The sinks' queues.</summary>
     public IReadOnlyList<SinkQueue> Queues => _queues;
 
-    /// <summary>Records written and dropped, by sink.</summary>
-    public IEnumerable<(string Sink, long Written, long Dropped)> Count() => _queues.Select(q => (q.Name, q.Written, q.Dropped));
+    /// <summary>What the sinks counted.</summary>
+    public IEnumerable<SinkCounts> Count() => _queues.Select(q => q.Counts);
 
     /// <summary>Opens files anew, after they were rotated.</summary>
     public void Reopen() => _queues.ForEach(q => q.Reopen());

@@ -68,7 +68,18 @@ internal sealed class FakeMonitor(MonitorCapabilities capabilities) : IMonitor
         }
     }
 
-    public void Enable(MonitorEvent monitorEvent) => Enabled.Add(monitorEvent);
+    /// <summary>Events that are refused though they are offered.</summary>
+    public Func<MonitorEvent, bool> Refuse { get; set; } = _ => false;
+
+    public void Enable(MonitorEvent monitorEvent)
+    {
+        if (Refuse(monitorEvent))
+        {
+            throw new HypervisorException(Errno.ENOMEM, $"enabling {monitorEvent} was refused");
+        }
+
+        Enabled.Add(monitorEvent);
+    }
 
     public void Disable(MonitorEvent monitorEvent) => Enabled.RemoveAll(e => e.GetType() == monitorEvent.GetType());
 

@@ -142,7 +142,7 @@ public sealed class MonitoringServiceTests
         var c = harness.Hypervisor.Add(3, "c");
         await harness.StartAsync();
         await ServiceHarness.Until(() => a.Enables == 1 && b.Enables == 1);
-        harness.Service.Reload([ServiceHarness.Policy("a"), ServiceHarness.Policy("c", deny: true)]);
+        Assert.Empty((await harness.Service.ReloadAsync([ServiceHarness.Policy("a"), ServiceHarness.Policy("c", deny: true)])).Mistakes);
         await ServiceHarness.Until(() => c.Enables == 1 && b.Monitor!.IsDisposed);
         Assert.Equal(1, a.Enables);
         Assert.False(a.Monitor!.IsDisposed);
@@ -179,10 +179,12 @@ public sealed class MonitoringServiceTests
         Assert.Matches("introspect_build_info\\{[^}]*version=\"1.2.3\"\\} 1\n", page);
     }
 
-    internal static string Scrape(ServiceHarness harness)
+    internal static string Scrape(ServiceHarness harness) => Scrape(harness.Metrics);
+
+    internal static string Scrape(Daemon.Telemetry.ServiceMetrics metrics)
     {
         // What a meter took along when it went is gone at the second scrape.
-        _ = harness.Metrics.Exporter.Scrape(TimeSpan.FromSeconds(10));
-        return harness.Metrics.Exporter.Scrape(TimeSpan.FromSeconds(10))!;
+        _ = metrics.Exporter.Scrape(TimeSpan.FromSeconds(10));
+        return metrics.Exporter.Scrape(TimeSpan.FromSeconds(10))!;
     }
 }

@@ -18,7 +18,7 @@ internal sealed class ServiceHarness : IAsyncDisposable
     public ServiceHarness(params DomainPolicy[] policies)
     {
         Factory = new(Hypervisor);
-        Metrics = new("1.2.3", () => Sinks.Select(s => (s.Name, s.Written, s.Dropped)));
+        Metrics = new("1.2.3", () => Sinks.Select(s => s.Counts));
         var configuration = new DaemonConfiguration
         {
             Hypervisor = new() { Source = HypervisorSource.Socket, SocketPath = "/run/fake.sock" },
