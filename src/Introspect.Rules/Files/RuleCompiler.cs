@@ -1,0 +1,66 @@
+using Introspect.Hypervisor.Abi;
+using Introspect.Rules.Handlers;
+using Introspect.Rules.Language;
+
+namespace Introspect.Rules.Files;
+
+/// <summary>Makes a rule of a definition, and finds what the events of the rule cannot give or its verdict cannot do.</summary>
+internal static class RuleCompiler
+{
+    /// <summary>MSRs of a rule: each is an event of its own.</summary>
+    private const ulong MostMsrs = 256;
+
+    /// <summary>Compiles a rule.</summary>
+    /// <returns>Null when there was an error.</returns>
+    public static Rule? Compile(RuleDefinition definition, ExpressionScope scope, DiagnosticBag diagnostics)
+    {
+        var errors = diagnostics.ErrorCount;
+        var reasons = VmEventReasonSet.Of([.. definition.On.Select(clause => clause.Reason)]);
+        if (reasons.IsEmpty)
+        {
+            return null;
+        }
+
+        var conditions = definition.When.Select(source => ConditionCompiler.Compile(source, reasons, scope, diagnostics)).ToList();
+        var exceptions = definition.Exceptions.Select(exception => ConditionCompiler.Compile(exception.When, reasons, scope, diagnostics)).ToList();
+        var output = definition.Output is { } source ? OutputTemplate.Compile(source, reasons, scope, diagnostics) : null;
+        if (diagnostics.ErrorCount != errors || conditions.Contains(null) || exceptions.Contains(null))
+        {
+            // The limits of the verdict can be told from what was read alone, too.
+            VerdictLimits.CheckReasons(definition, diagnostics);
+            return null;
+        }
+
+        var rule = new Rule(definition, conditions!, exceptions!, output);
+        CheckSources(rule, diagnostics);
+        VerdictLimits.Check(rule, diagnostics);
+        CheckRate(rule, diagnostics);
+        return diagnostics.ErrorCount == errors ? rule : null;
+    }
+
+    private static void CheckSources(Rule rule, DiagnosticBag diagnostics)
+    {
+        foreach (var clause in rule.Definition.On)
+        {
+            if (clause.Reason == VmEventReason.MovToMsr && rule.FactsFor(clause.Reason) is { } write && write.Msrs.Count > MostMsrs)
+            {
+                diagnostics.Error(clause.Span, write.Msrs.IsEverything
+                    ? "the rule does not say which MSRs it is about, and each is asked for by itself; add 'msr == LSTAR' or 'msr in $list' to 'when'"
+                    : $"the rule is about {write.Msrs.Count} MSRs, and each is asked for by itself; name at most {MostMsrs}");
+            }
+
+            if (clause.Reason == VmEventReason.MemAccess && clause.Frames is null && rule.FactsFor(clause.Reason) is { Gfns.IsEverything: true })
+            {
+                diagnostics.Error(clause.Span, "the rule does not say which pages it is about; add 'gfn in $list' to 'when', or write 'mem_access: { addresses: [0x1000..0x1fff] }'");
+            }
+        }
+    }
+
+    private static void CheckRate(Rule rule, DiagnosticBag diagnostics)
+    {
+        if (rule.Definition.Rate.Events is not null && rule.Definition.Fail == FailPolicy.Closed)
+        {
+            diagnostics.Error(rule.Definition.RateSpan, "a rule that fails closed cannot leave its events alone for a while; remove 'events' here, or write 'fail: open'");
+        }
+    }
+}
