@@ -1,3 +1,4 @@
+using System.Globalization;
 using Introspect.Hypervisor.Abi;
 using Introspect.Rules.Handlers;
 using Introspect.Rules.Language;
@@ -42,11 +43,18 @@ internal static class RuleCompiler
     {
         foreach (var clause in rule.Definition.On)
         {
-            if (clause.Reason == VmEventReason.MovToMsr && rule.FactsFor(clause.Reason) is { } write && write.Msrs.Count > MostMsrs)
+            if (clause.Reason == VmEventReason.MovToMsr && rule.FactsFor(clause.Reason) is { } write && write.Msrs.Count <= MostMsrs)
             {
-                diagnostics.Error(clause.Span, write.Msrs.IsEverything
+                foreach (var number in write.Msrs.Numbers().Where(number => !HasBit(number)))
+                {
+                    diagnostics.Error(clause.Span, string.Create(CultureInfo.InvariantCulture, $"the rule is about MSR 0x{number:x}, of which the hypervisor cannot tell; it tells of 0-0x1fff, 0x40000000-0x40001fff and 0xc0000000-0xc0001fff"));
+                }
+            }
+            else if (clause.Reason == VmEventReason.MovToMsr && rule.FactsFor(clause.Reason) is { } writes)
+            {
+                diagnostics.Error(clause.Span, writes.Msrs.IsEverything
                     ? "the rule does not say which MSRs it is about, and each is asked for by itself; add 'msr == LSTAR' or 'msr in $list' to 'when'"
-                    : $"the rule is about {write.Msrs.Count} MSRs, and each is asked for by itself; name at most {MostMsrs}");
+                    : $"the rule is about {writes.Msrs.Count} MSRs, and each is asked for by itself; name at most {MostMsrs}");
             }
 
             if (clause.Reason == VmEventReason.MemAccess && clause.Frames is null && rule.FactsFor(clause.Reason) is { Gfns.IsEverything: true })
@@ -55,6 +63,9 @@ internal static class RuleCompiler
             }
         }
     }
+
+    // The hypervisor's map of MSRs has three parts.
+    private static bool HasBit(ulong number) => (number & ~0xc0001fffUL) == 0 && number >> 30 != 2;
 
     private static void CheckRate(Rule rule, DiagnosticBag diagnostics)
     {

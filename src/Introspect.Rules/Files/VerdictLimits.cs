@@ -60,13 +60,15 @@ internal static class VerdictLimits
     private static string? WhyNot(VerdictKind kind, OnClause clause) => (kind, clause.Reason) switch
     {
         (VerdictKind.Deny, VmEventReason.SoftwareBreakpoint) when clause.Places.Count > 0 =>
-            "a breakpoint of the monitor's own has nothing to deny; use skip, set or inject",
+            "a breakpoint of the monitor's own has nothing to deny; use set or inject",
         (VerdictKind.Deny, VmEventReason.WriteCtrlreg or VmEventReason.MovToMsr or VmEventReason.SoftwareBreakpoint or VmEventReason.DebugException
             or VmEventReason.MemAccess or VmEventReason.DescriptorAccess or VmEventReason.IoInstruction) => null,
         (VerdictKind.Deny, VmEventReason.Cpuid) => "its results are there already; set the registers instead",
         (VerdictKind.Deny, _) => "there is nothing that could be held back",
         (VerdictKind.Emulate, VmEventReason.MemAccess or VmEventReason.DescriptorAccess) => null,
         (VerdictKind.Emulate, _) => "only accesses to memory and descriptor tables are emulated",
+        (VerdictKind.Skip, VmEventReason.SoftwareBreakpoint) when clause.Places.Count > 0 =>
+            "the instruction is under the breakpoint; set RIP behind it instead",
         (VerdictKind.Skip, VmEventReason.GuestRequest or VmEventReason.Singlestep or VmEventReason.Interrupt or VmEventReason.DebugException) =>
             "it is about no instruction that could be left out",
         (VerdictKind.Reinject, VmEventReason.SoftwareBreakpoint) when clause.Places.Count > 0 =>

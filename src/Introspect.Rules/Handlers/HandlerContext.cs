@@ -53,6 +53,9 @@ public ref struct HandlerContext
     /// <summary>The verdict of the earlier handler, or pass.</summary>
     public Verdict DecidedVerdict { get; internal set; }
 
+    /// <summary>Which part of the handler decided, for records: the rule of a set of rules. The handler's name where it is null.</summary>
+    public string? DecidedBy { get; set; }
+
     /// <summary>
     /// The registers that the vCPU gets with <see cref="Verdict.WithRegisters"/>; at first those of the event. The
     /// hypervisor takes the 16 general registers, RFLAGS and RIP, and ignores the rest.

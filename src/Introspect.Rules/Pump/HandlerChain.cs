@@ -46,7 +46,8 @@ internal sealed class HandlerSlot
 /// <param name="Handler">Position of the handler that gave it, or -1.</param>
 /// <param name="WasSeen">A handler is subscribed to the event.</param>
 /// <param name="FromPolicy">The verdict is the fail policy of a handler that failed or is disabled.</param>
-internal readonly record struct Judgement(Verdict Verdict, int Handler, bool WasSeen, bool FromPolicy);
+/// <param name="DecidedBy">The part of the handler that gave it, where it says so.</param>
+internal readonly record struct Judgement(Verdict Verdict, int Handler, bool WasSeen, bool FromPolicy, string? DecidedBy = null);
 
 /// <summary>Asks the handlers in order, each within its budget, and stands in for those that fail.</summary>
 internal sealed class HandlerChain
@@ -93,6 +94,7 @@ internal sealed class HandlerChain
                 if (verdict.IsPass)
                 {
                     context.Discard();
+                    context.DecidedBy = null;
                     continue;
                 }
 
@@ -110,7 +112,7 @@ internal sealed class HandlerChain
             }
         }
 
-        return new(decided, decider, seen, fromPolicy);
+        return new(decided, decider, seen, fromPolicy, decider >= 0 && !fromPolicy ? context.DecidedBy : null);
     }
 
     private Verdict Ask(int index, ref readonly VmEvent request, ref HandlerContext context, ref long now, out bool isPolicy)

@@ -352,7 +352,7 @@ internal sealed partial class PumpSession
         record.HandlingTime = _clock.GetElapsedTime(start, end);
         record.Domain = _domain.Id;
         record.Verdict = judgement.Verdict;
-        record.Handler = judgement.Handler >= 0 ? _chain.Slots[judgement.Handler].Name : null;
+        record.Handler = judgement.Handler >= 0 ? judgement.DecidedBy ?? _chain.Slots[judgement.Handler].Name : null;
         record.ResponseFlags = _response.Flags;
         record.Event = _request;
     }
