@@ -1,4 +1,5 @@
 using System.Globalization;
+using System.Text.RegularExpressions;
 using Introspect.Hypervisor.Abi;
 using Introspect.Rules.Handlers;
 using Introspect.Rules.Language;
@@ -6,7 +7,7 @@ using Introspect.Rules.Language;
 namespace Introspect.Rules.Files;
 
 /// <summary>Makes a rule of a definition, and finds what the events of the rule cannot give or its verdict cannot do.</summary>
-internal static class RuleCompiler
+internal static partial class RuleCompiler
 {
     /// <summary>MSRs of a rule: each is an event of its own.</summary>
     private const ulong MostMsrs = 256;
@@ -22,7 +23,7 @@ internal static class RuleCompiler
             return null;
         }
 
-        var conditions = definition.When.Select(source => ConditionCompiler.Compile(source, reasons, scope, diagnostics)).ToList();
+        var conditions = definition.When.Select(source => CompileCondition(source, reasons, scope, diagnostics)).ToList();
         var exceptions = definition.Exceptions.Select(exception => ConditionCompiler.Compile(exception.When, reasons, scope, diagnostics)).ToList();
         var output = definition.Output is { } source ? OutputTemplate.Compile(source, reasons, scope, diagnostics) : null;
         if (diagnostics.ErrorCount != errors || conditions.Contains(null) || exceptions.Contains(null))
@@ -38,6 +39,24 @@ internal static class RuleCompiler
         CheckRate(rule, diagnostics);
         return diagnostics.ErrorCount == errors ? rule : null;
     }
+
+    // A condition that is never true is told, unless the reason is a list that is empty: then it waits for an operator to
+    // say of what his guest has them.
+    private static CompiledCondition? CompileCondition(SourceFragment source, VmEventReasonSet reasons, ExpressionScope scope, DiagnosticBag diagnostics)
+    {
+        var found = new DiagnosticBag();
+        var condition = ConditionCompiler.Compile(source, reasons, scope, found);
+        var isWaiting = condition is { Facts.IsNever: true } && ListName().Matches(source.Text).Any(name => scope.TryGetList(name.Groups[1].Value, out var items) && items.Length == 0);
+        foreach (var diagnostic in found.All.Where(diagnostic => !isWaiting || diagnostic.Severity == DiagnosticSeverity.Error))
+        {
+            diagnostics.Add(diagnostic);
+        }
+
+        return condition;
+    }
+
+    [GeneratedRegex(@"\$([A-Za-z_][A-Za-z0-9_]*)")]
+    private static partial Regex ListName();
 
     private static void CheckSources(Rule rule, DiagnosticBag diagnostics)
     {

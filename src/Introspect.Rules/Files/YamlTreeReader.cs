@@ -1,6 +1,7 @@
 using Introspect.Rules.Language;
 using YamlDotNet.Core;
 using YamlDotNet.Core.Events;
+using YamlParser = YamlDotNet.Core.Parser;
 
 namespace Introspect.Rules.Files;
 
@@ -15,7 +16,7 @@ internal sealed class YamlTreeReader
 
     private readonly SourceText _text;
     private readonly string _characters;
-    private readonly Parser _parser;
+    private readonly YamlParser _parser;
     private readonly DiagnosticBag _diagnostics;
     private int _nodes;
 

@@ -26,7 +26,10 @@ internal sealed class RuleFilter
     private readonly WrittenFrames? _written;
     private readonly ulong _lastFrame;
 
-    public RuleFilter(Rule rule, ulong lastFrame, ushort domain)
+    /// <param name="rule">The rule.</param>
+    /// <param name="lastFrame">The domain's last frame.</param>
+    /// <param name="domain">The domain's number; null: what the rule says of the domain is taken to be true.</param>
+    public RuleFilter(Rule rule, ulong lastFrame, ushort? domain)
     {
         _rule = rule;
         _lastFrame = lastFrame;
@@ -37,7 +40,7 @@ internal sealed class RuleFilter
                 case VmEventReason.WriteCtrlreg:
                     foreach (var register in Rule.ControlRegisters)
                     {
-                        if (rule.FactsFor(register) is { } facts && facts.Domains.Contains(domain))
+                        if (rule.FactsFor(register) is { } facts && IsFor(facts, domain))
                         {
                             _changedBits[(int)register] = facts.ChangedBits ?? ulong.MaxValue;
                             _unchanged[(int)register] = facts.ChangedBits is null;
@@ -46,7 +49,7 @@ internal sealed class RuleFilter
                     }
 
                     break;
-                case var reason when rule.FactsFor(reason) is { } facts && facts.Domains.Contains(domain):
+                case var reason when rule.FactsFor(reason) is { } facts && IsFor(facts, domain):
                     Reasons = Reasons.With(reason);
                     if (reason == VmEventReason.MovToMsr)
                     {
@@ -126,6 +129,8 @@ internal sealed class RuleFilter
             _written?.Clear(request.MemAccess.Gfn);
         }
     }
+
+    private static bool IsFor(EventFacts facts, ushort? domain) => domain is not { } number || facts.Domains.Contains(number);
 
     private bool PassesAccess(ref readonly VmEventMemAccess access)
     {
