@@ -1,4 +1,3 @@
-using Introspect.Daemon.Output;
 using Introspect.Daemon.Service;
 using Introspect.Daemon.Sinks;
 using Introspect.Daemon.Telemetry;

@@ -1,3 +1,5 @@
+using System.Security.Cryptography;
+using System.Text;
 using Introspect.Rules.Language;
 
 namespace Introspect.Rules.Files;
@@ -5,13 +7,23 @@ namespace Introspect.Rules.Files;
 /// <summary>The rules of some files, compiled and found right. The same set serves any number of domains.</summary>
 public sealed class RuleSet
 {
-    internal RuleSet(IReadOnlyList<Rule> rules, ExpressionScope scope, RuleMatching matching, IReadOnlyList<string> files)
+    internal RuleSet(IReadOnlyList<Rule> rules, ExpressionScope scope, RuleMatching matching, IReadOnlyList<SourceText> files)
     {
         Rules = rules;
         Scope = scope;
         Matching = matching;
-        Files = files;
+        Files = [.. files.Select(file => file.Name)];
+        using var hash = IncrementalHash.CreateHash(HashAlgorithmName.SHA256);
+        foreach (var file in files)
+        {
+            hash.AppendData(Encoding.UTF8.GetBytes($"{file.Name}\0{file.Slice(0, file.Length)}\0"));
+        }
+
+        Fingerprint = Convert.ToHexStringLower(hash.GetHashAndReset());
     }
+
+    /// <summary>The same for sets of the same files with the same texts.</summary>
+    public string Fingerprint { get; }
 
     /// <summary>Which of the rules that match an event count.</summary>
     public RuleMatching Matching { get; }

@@ -17,7 +17,7 @@ internal sealed class RuleSetBuilder
     private readonly List<Draft> _rules = [];
     private readonly Dictionary<string, (ScalarNode Name, IReadOnlyList<SourceFragment> Items)> _lists = new(StringComparer.Ordinal);
     private readonly Dictionary<string, (ScalarNode Name, SourceFragment Body)> _macros = new(StringComparer.Ordinal);
-    private readonly List<string> _files = [];
+    private readonly List<SourceText> _files = [];
     private RuleMatching _matching;
 
     public RuleSetBuilder(DiagnosticBag diagnostics)
@@ -29,7 +29,7 @@ internal sealed class RuleSetBuilder
     /// <summary>Adds what a file says; every mistake in it is told.</summary>
     public void Add(SourceText file)
     {
-        _files.Add(file.Name);
+        _files.Add(file);
         var root = YamlTreeReader.Read(file, _values.Diagnostics);
         if (root is null)
         {

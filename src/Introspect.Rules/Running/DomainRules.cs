@@ -64,11 +64,6 @@ public sealed class DomainRules
         _byRegister = [.. Enumerable.Range(0, RegisterCount).Select(index => Array.FindAll(_rules, run => run.Filter.Wants((ControlRegisterIndex)index)))];
         _ownPlaces = [.. _rules.SelectMany(run => run.Filter.Places.ToArray()).Distinct().Order()];
         _stepsLeft = new int[info.VcpuCount];
-        foreach (var run in _rules)
-        {
-            run.Statistics.MarkThrottled(false);
-        }
-
         Handler = new(this);
     }
 
@@ -103,8 +98,8 @@ public sealed class DomainRules
             }
         }
 
-        // What another handler decided is alerted all the same.
-        subscription.ObserveDecided();
+        // What another handler decided is alerted all the same; and what no rule matches is no news.
+        subscription.ObserveDecided().Unrecorded();
     }
 
     internal Verdict Handle(ref readonly VmEvent request, ref HandlerContext context)
@@ -133,6 +128,7 @@ public sealed class DomainRules
             }
 
             run.Statistics.CountMatch();
+            context.IsRecorded = true;
             run.Filter.Matched(in request);
             var outcome = OutcomeOf(run, context.IsDecided || decider is not null);
             if (outcome == AlertOutcome.Enforced)
@@ -161,7 +157,7 @@ public sealed class DomainRules
             context.DecidedBy = decider.Name;
         }
 
-        return request.Reason == VmEventReason.Singlestep && !context.IsDecided ? CountStep(request.VcpuId, verdict) : verdict;
+        return request.Reason == VmEventReason.Singlestep && !context.IsDecided ? CountStep(request.VcpuId, verdict, ref context) : verdict;
     }
 
     private RuleRun[] RulesFor(ref readonly VmEvent request)
@@ -258,9 +254,15 @@ public sealed class DomainRules
     }
 
     // The step that has just been made is one of those that a rule asked for.
-    private Verdict CountStep(uint vcpu, Verdict verdict)
+    private Verdict CountStep(uint vcpu, Verdict verdict, ref HandlerContext context)
     {
-        if (vcpu >= (uint)_stepsLeft.Length || _stepsLeft[vcpu] == 0 || verdict.Has(VerdictEffects.SinglestepOn))
+        if (vcpu >= (uint)_stepsLeft.Length || _stepsLeft[vcpu] == 0)
+        {
+            return verdict;
+        }
+
+        context.IsRecorded = true;
+        if (verdict.Has(VerdictEffects.SinglestepOn))
         {
             return verdict;
         }
@@ -299,7 +301,7 @@ public sealed class DomainRules
             if (run.IsThrottled && now >= run.ThrottledUntil)
             {
                 any = true;
-                run.Statistics.MarkThrottled(false);
+                run.Resume();
                 Raise(run, new()
                 {
                     Kind = AlertKind.Resumed,

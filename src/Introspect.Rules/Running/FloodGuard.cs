@@ -30,6 +30,11 @@ public sealed class FloodGuard : IAsyncDisposable
         _rules = rules;
         _told = told ?? (static _ => { });
         _inForce = rules.Handler;
+        foreach (var run in rules.Rules)
+        {
+            run.TakeOverStatistics();
+        }
+
         rules.Flooded = () => _flooded.Writer.TryWrite(true);
         _loop = Task.Run(RunAsync);
     }

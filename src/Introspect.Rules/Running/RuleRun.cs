@@ -34,6 +34,7 @@ internal sealed class RuleRun
     private long _suppressed;
     private long _throttledUntil;
     private bool _needsRefill;
+    private int _throttled;
 
     public RuleRun(Rule rule, RuleFilter filter, RuleStatistics statistics, int vcpus, TimeProvider clock)
     {
@@ -86,7 +87,7 @@ internal sealed class RuleRun
     public bool FailsClosed { get; }
 
     /// <summary>True while its events are not asked for.</summary>
-    public bool IsThrottled => Statistics.IsThrottled;
+    public bool IsThrottled => Volatile.Read(ref _throttled) != 0;
 
     /// <summary>When it is in force again, as the clock's timestamp.</summary>
     public long ThrottledUntil => Volatile.Read(ref _throttledUntil);
@@ -118,8 +119,15 @@ internal sealed class RuleRun
     {
         Volatile.Write(ref _throttledUntil, _clock.GetTimestamp() + Ticks(Rule.Definition.Rate.CoolDown));
         _needsRefill = true;
-        Statistics.MarkThrottled(true);
+        Statistics.CountThrottle();
+        MarkThrottled(true);
     }
+
+    /// <summary>Asks for its events again.</summary>
+    public void Resume() => MarkThrottled(false);
+
+    /// <summary>Has the counters, which rules from before may have had until now, tell of this rule.</summary>
+    public void TakeOverStatistics() => Statistics.MarkThrottled(IsThrottled);
 
     /// <summary>Asks the rule.</summary>
     public RuleAnswer Ask(ref readonly VmEvent request, ref EvaluationContext context)
@@ -196,6 +204,12 @@ internal sealed class RuleRun
         }
 
         return true;
+    }
+
+    private void MarkThrottled(bool throttled)
+    {
+        Volatile.Write(ref _throttled, throttled ? 1 : 0);
+        Statistics.MarkThrottled(throttled);
     }
 
     private long Ticks(TimeSpan time) => (long)Int128.Min(long.MaxValue / 2, (Int128)time.Ticks * _clock.TimestampFrequency / TimeSpan.TicksPerSecond);

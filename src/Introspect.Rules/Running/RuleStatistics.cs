@@ -60,13 +60,7 @@ public sealed class RuleStatistics
 
     internal void CountFailure() => Volatile.Write(ref _failures, _failures + 1);
 
-    internal void MarkThrottled(bool throttled)
-    {
-        if (throttled)
-        {
-            Volatile.Write(ref _throttles, _throttles + 1);
-        }
+    internal void CountThrottle() => Volatile.Write(ref _throttles, _throttles + 1);
 
-        Volatile.Write(ref _throttled, throttled ? 1 : 0);
-    }
+    internal void MarkThrottled(bool throttled) => Volatile.Write(ref _throttled, throttled ? 1 : 0);
 }

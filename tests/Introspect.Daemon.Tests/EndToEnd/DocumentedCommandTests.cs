@@ -7,11 +7,17 @@ public sealed class DocumentedCommandTests(DocumentedCommandTests.Machine machin
 {
     public static TheoryData<string> Manual => [.. DocumentedCommand.In("docs", "cli.md").Distinct()];
 
+    public static TheoryData<string> Rules => [.. DocumentedCommand.In("docs", "rules.md").Distinct()];
+
     public static TheoryData<string> Readme => [.. DocumentedCommand.In("README.md").Distinct()];
 
     [Theory]
     [MemberData(nameof(Manual))]
     public Task A_command_of_the_manual_works(string command) => Works(command);
+
+    [Theory]
+    [MemberData(nameof(Rules))]
+    public Task A_command_about_rules_works(string command) => Works(command);
 
     [Theory]
     [MemberData(nameof(Readme))]
@@ -75,6 +81,8 @@ public sealed class DocumentedCommandTests(DocumentedCommandTests.Machine machin
                 ("--kernel", _) => Path.Combine(_folder, "kernel"),
                 ("--symbols", _) => Path.Combine(_folder, "forever"),
                 ("--config", _) => Path.Combine(_folder, "introspect.yaml"),
+                ("--junit", _) => Path.Combine(_folder, "report.xml"),
+                (_, var path) when path.StartsWith("deploy/", StringComparison.Ordinal) => Repository.PathOf(path.Split('/')),
                 _ => word,
             })];
         }
@@ -103,6 +111,9 @@ public sealed class DocumentedCommandTests(DocumentedCommandTests.Machine machin
         {
             "trace" when words.Contains("--json") => output.Contains("\"type\":\"event\"", StringComparison.Ordinal),
             "trace" => output.Contains("  d1 v0  ", StringComparison.Ordinal) && output.Contains("ended by", StringComparison.Ordinal),
+            "rules" when words[1] == "check" => words.Contains("--json") ? output.Length == 0 : output.Contains("right; 11 rules", StringComparison.Ordinal),
+            "rules" when words[1] == "explain" => output.Contains("writes of CR4 that change SMEP, SMAP (mask 0x300000), async", StringComparison.Ordinal),
+            "rules" => output.Contains(", 0 failed", StringComparison.Ordinal),
             "list" => output.Contains("demo", StringComparison.Ordinal),
             "recover" => output.Contains("domain 1", StringComparison.Ordinal),
             "regs" => output.Contains("r15", StringComparison.Ordinal),
