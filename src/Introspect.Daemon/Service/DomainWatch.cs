@@ -190,7 +190,8 @@ internal sealed class DomainWatch
                 RulePriority.Debug => LogLevel.Debug,
                 _ => LogLevel.Information,
             };
-            Log.RuleAlert(_services.Logger, level, Label, RuleValues.NameOf(alert.Priority), alert.Rule, UserError.OneLine(alert.Message));
+            var (priority, message) = (RuleValues.NameOf(alert.Priority), UserError.OneLine(alert.Message));
+            Log.RuleAlert(_services.Logger, level, Label, priority, alert.Rule, message);
             foreach (var sink in _services.Sinks)
             {
                 await sink.PostAsync(alert, Info, _giveUp.Token).ConfigureAwait(false);

@@ -70,24 +70,23 @@ internal sealed record VerdictPlan
     /// <summary>Where the verdict is written.</summary>
     public SourceSpan SpanOf(VerdictKind kind) => Items.First(item => item.Kind == kind).Span;
 
-    /// <summary>Short text: <c>deny, step 4</c>.</summary>
-    public override string ToString()
-    {
-        var words = Items.Where(item => item.Kind != VerdictKind.Alert).Select(item => item.Kind switch
+    /// <summary>What it does to the guest: <c>deny, step 4</c>; empty where it only tells.</summary>
+    public string Actions => string.Join(", ", Items
+        .Where(item => item.Kind is not (VerdictKind.Alert or VerdictKind.Count or VerdictKind.Tag))
+        .Select(item => item.Kind switch
         {
             VerdictKind.Emulate when DiscardsWrites => "emulate without writes",
             VerdictKind.Inject => string.Create(CultureInfo.InvariantCulture, $"inject vector {Trap.Vector}"),
             VerdictKind.Set => $"set {string.Join(" ", Registers)}",
             VerdictKind.Step => string.Create(CultureInfo.InvariantCulture, $"step {Steps}"),
             VerdictKind.View => string.Create(CultureInfo.InvariantCulture, $"view {View}"),
-            VerdictKind.Tag => $"tag {string.Join(" ", Tags)}",
             var kind => RuleValues.NameOf(kind),
-        }).ToList();
-        if (Alerts)
-        {
-            words.Add("alert");
-        }
+        }));
 
-        return string.Join(", ", words);
+    /// <summary>Everything that it does: <c>deny, step 4, tag odd, alert</c>.</summary>
+    public override string ToString()
+    {
+        string[] words = [Actions, Tags.Count > 0 ? $"tag {string.Join(" ", Tags)}" : "", Alerts ? "alert" : "count"];
+        return string.Join(", ", words.Where(word => word.Length > 0));
     }
 }

@@ -25,6 +25,7 @@ public sealed class DomainRules
     private readonly RuleRun[][] _byRegister;
     private readonly ulong[] _ownPlaces;
     private readonly int[] _stepsLeft;
+    private readonly long _started;
     private readonly ArrayBufferWriter<char> _text = new(256);
 
     /// <summary>Binds the rules of a set to a domain.</summary>
@@ -33,7 +34,7 @@ public sealed class DomainRules
     /// <param name="sink">Where alerts go.</param>
     /// <param name="symbols">Symbols of the guest, where they are known.</param>
     /// <param name="clock">The clock of rates and delays; the system's when null.</param>
-    /// <param name="before">The rules that these follow on the same domain: counters of the same name go on.</param>
+    /// <param name="before">The rules that these follow on the same domain: what those of the same name counted and remember goes on.</param>
     /// <exception cref="ArgumentException">A rule cannot be for this domain.</exception>
     public DomainRules(RuleSet set, IDomain domain, IAlertSink sink, ISymbolResolver? symbols = null, TimeProvider? clock = null, DomainRules? before = null)
     {
@@ -53,13 +54,14 @@ public sealed class DomainRules
             throw new ArgumentException(string.Join("; ", diagnostics.All.Where(d => d.Severity == DiagnosticSeverity.Error)), nameof(set));
         }
 
-        var old = before?._rules.ToDictionary(run => run.Name, run => run.Statistics);
+        _started = before?._started ?? _clock.GetTimestamp();
         _rules = [.. rules.Select(rule => new RuleRun(
             rule,
             new RuleFilter(rule, info.MaxGfn.Value, info.Id.Value),
-            old is not null && old.TryGetValue(rule.Name, out var counted) && counted.Priority == rule.Definition.Priority ? counted : new(rule.Name, rule.Definition.Priority),
             info.VcpuCount,
-            _clock))];
+            _started,
+            _clock,
+            Array.Find(before?._rules ?? [], run => run.Name == rule.Name)))];
         _byReason = [.. Enum.GetValues<VmEventReason>().Order().Select(reason => Array.FindAll(_rules, run => run.Filter.Reasons.Contains(reason)))];
         _byRegister = [.. Enumerable.Range(0, RegisterCount).Select(index => Array.FindAll(_rules, run => run.Filter.Wants((ControlRegisterIndex)index)))];
         _ownPlaces = [.. _rules.SelectMany(run => run.Filter.Places.ToArray()).Distinct().Order()];

@@ -121,6 +121,15 @@ internal sealed class RuleFilter
         }
     }
 
+    /// <summary>Pages that were written to before the rules were read anew are written to.</summary>
+    public void Remember(RuleFilter before)
+    {
+        if (_written is not null && before._written is not null)
+        {
+            _written.Remember(before._written);
+        }
+    }
+
     /// <summary>The rule has matched: of pages that were written to, this one was told.</summary>
     public void Matched(ref readonly VmEvent request)
     {

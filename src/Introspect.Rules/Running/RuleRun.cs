@@ -36,23 +36,33 @@ internal sealed class RuleRun
     private bool _needsRefill;
     private int _throttled;
 
-    public RuleRun(Rule rule, RuleFilter filter, RuleStatistics statistics, int vcpus, TimeProvider clock)
+    /// <param name="rule">The rule.</param>
+    /// <param name="filter">What it is about on the domain.</param>
+    /// <param name="vcpus">vCPUs of the domain.</param>
+    /// <param name="started">When the domain was first watched, as the clock's timestamp.</param>
+    /// <param name="clock">The clock.</param>
+    /// <param name="before">The rule of the same name that this one follows: what it counted and remembers goes on.</param>
+    public RuleRun(Rule rule, RuleFilter filter, int vcpus, long started, TimeProvider clock, RuleRun? before)
     {
         Rule = rule;
         Filter = filter;
-        Statistics = statistics;
+        Statistics = before is not null && before.Rule.Definition.Priority == rule.Definition.Priority ? before.Statistics : new(rule.Name, rule.Definition.Priority);
         _clock = clock;
         var definition = rule.Definition;
         Tags = [.. definition.Tags.Concat(rule.Verdict.Tags).Distinct()];
-        VerdictText = rule.Verdict.Decides || rule.Verdict.Has(VerdictKind.Pause)
-            ? (rule.Verdict with { Items = [.. rule.Verdict.Items.Where(item => item.Kind is not (VerdictKind.Tag or VerdictKind.Count or VerdictKind.Alert))] }).ToString().Replace(", alert", "", StringComparison.Ordinal)
-            : "";
+        VerdictText = rule.Verdict.Actions;
         Decides = rule.IsEnforced && rule.Verdict.Decides;
         Pauses = rule.IsEnforced && rule.Verdict.Has(VerdictKind.Pause);
         FailsClosed = rule.IsEnforced && definition.Fail == Handlers.FailPolicy.Closed;
         _breaker = new(BreakerThreshold, Ticks(BreakerWindow), Ticks(BreakerCoolDown));
-        _activeFrom = clock.GetTimestamp() + Ticks(definition.After.Delay);
+        _activeFrom = started + Ticks(definition.After.Delay);
         _skipped = new long[definition.After.Matches > 0 ? vcpus : 0];
+        before?._skipped.AsSpan(0, Math.Min(before._skipped.Length, _skipped.Length)).CopyTo(_skipped);
+        if (before is not null)
+        {
+            filter.Remember(before.Filter);
+        }
+
         if (definition.Rate.Alerts is { } alerts)
         {
             _limitsAlerts = true;

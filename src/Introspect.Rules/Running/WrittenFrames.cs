@@ -41,6 +41,26 @@ internal sealed class WrittenFrames
         }
     }
 
+    /// <summary>Marks what is marked in another set, too.</summary>
+    public void Remember(WrittenFrames before)
+    {
+        foreach (var range in _ranges)
+        {
+            for (var frame = range.First; ; frame++)
+            {
+                if (before.Contains(frame))
+                {
+                    Set(frame);
+                }
+
+                if (frame == range.Last)
+                {
+                    break;
+                }
+            }
+        }
+    }
+
     private bool TryBit(ulong frame, out ulong bit)
     {
         for (var i = 0; i < _ranges.Length; i++)

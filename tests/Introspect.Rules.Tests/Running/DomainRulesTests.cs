@@ -262,6 +262,38 @@ public sealed class DomainRulesTests
     }
 
     [Fact]
+    public void what_a_rule_remembers_goes_on_when_rules_are_read_anew()
+    {
+        var clock = new ManualClock();
+        var domain = new MockDomain();
+        var channel = new AlertChannel();
+        const string Text = "rules: [ { rule: late, on: cpuid, after: 60s }, { rule: third, on: cpuid, after: 2 }, { rule: wx, on: { mem_access: { pages: 0x10, written: true } } } ]";
+        var first = new DomainRules(Tests.Files.RuleTexts.Load(Text), domain, channel, clock: clock);
+        Ask(first, Requests.Cpuid());
+        Ask(first, Requests.Cpuid());
+        Ask(first, Requests.MemAccess(0x10, MemAccessFlags.Write));
+        clock.Advance(TimeSpan.FromSeconds(61));
+        var second = new DomainRules(Tests.Files.RuleTexts.Load(Text + "\nlists: {}"), domain, channel, clock: clock, before: first);
+        Ask(second, Requests.Cpuid());
+        Ask(second, Requests.MemAccess(0x10, MemAccessFlags.Execute));
+        channel.Complete();
+        var alerts = new List<string>();
+        while (channel.Reader.TryRead(out var alert))
+        {
+            alerts.Add(alert.Rule);
+        }
+
+        Assert.Equal(["late", "third", "wx"], alerts);
+
+        void Ask(DomainRules rules, VmEvent request)
+        {
+            var response = request;
+            var context = new HandlerContext(domain, in request, ref response, default);
+            rules.Handler.Handle(in request, ref context);
+        }
+    }
+
+    [Fact]
     public void counters_go_on_when_rules_are_read_anew()
     {
         var domain = new MockDomain();
