@@ -2,6 +2,7 @@ using Introspect.Daemon.Service;
 using Introspect.Daemon.Sinks;
 using Introspect.Daemon.Telemetry;
 using Introspect.Hypervisor.Abi;
+using Introspect.Rules.Names;
 using Introspect.Rules.Pump;
 
 namespace Introspect.Daemon.Control;

@@ -42,19 +42,27 @@ internal static class GuestReads
 
     private static bool TryReadLinear(IGuestMemory memory, in AddressSpace space, ulong address, Span<byte> destination)
     {
-        while (!destination.IsEmpty)
+        try
         {
-            var length = Math.Min(destination.Length, Gfn.PageSize - (int)(address & (Gfn.PageSize - 1)));
-            if (!memory.TryTranslate(space, new(address), out var physical) || !TryReadPhysical(memory, physical, destination[..length]))
+            while (!destination.IsEmpty)
             {
-                return false;
+                var length = Math.Min(destination.Length, Gfn.PageSize - (int)(address & (Gfn.PageSize - 1)));
+                if (!memory.TryTranslate(space, new(address), out var physical) || !memory.TryReadPhysical(physical, destination[..length]))
+                {
+                    return false;
+                }
+
+                destination = destination[length..];
+                address = unchecked(address + (ulong)length);
             }
 
-            destination = destination[length..];
-            address = unchecked(address + (ulong)length);
+            return true;
         }
-
-        return true;
+        catch (HypervisorException)
+        {
+            // Whatever the reason is: there is no value to compare.
+            return false;
+        }
     }
 
     private static bool TryReadPhysical(IGuestMemory memory, GuestPhysical address, Span<byte> destination)
@@ -65,7 +73,6 @@ internal static class GuestReads
         }
         catch (HypervisorException)
         {
-            // Whatever the reason is: there is no value to compare.
             return false;
         }
     }

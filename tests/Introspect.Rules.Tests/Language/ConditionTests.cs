@@ -1,3 +1,4 @@
+using Introspect.Hypervisor;
 using Introspect.Hypervisor.Abi;
 using Introspect.Rules.Language;
 
@@ -185,6 +186,15 @@ public sealed class ConditionTests
     }
 
     [Fact]
+    public void a_hypervisor_that_refuses_to_read_makes_no_comparison_true()
+    {
+        var e = Compile.Write(ControlRegisterIndex.Cr4, 1, 2);
+        var context = Compile.Context(new RefusingMemory());
+        Assert.False(Compile.Condition("u8[5] == 0 or p8[5] == 0 or u8[5] != 0 or p8[5] != 0", Compile.Writes).Evaluate(in e, ref context));
+        Assert.Equal((4, 4), (context.MemoryReads, context.FailedMemoryReads));
+    }
+
+    [Fact]
     public void whether_something_is_known_can_be_asked()
     {
         var memory = new MappedMemory();
@@ -255,5 +265,18 @@ public sealed class ConditionTests
                 Assert.True(isKnown || field.ReaderFor(reason).CanFail, $"{field.Name} of {reason}");
             }
         }
+    }
+
+    private sealed class RefusingMemory : IGuestMemory
+    {
+        public void ReadPhysical(GuestPhysical address, Span<byte> destination) => throw new HypervisorException(Errno.EACCES, "refused");
+
+        public void WritePhysical(GuestPhysical address, ReadOnlySpan<byte> source) => throw new NotSupportedException();
+
+        public bool TryTranslate(in AddressSpace space, GuestVirtual address, out GuestPhysical physical) => throw new HypervisorException(Errno.ESRCH, "gone");
+
+        public void ReadVirtual(in AddressSpace space, GuestVirtual address, Span<byte> destination) => throw new NotSupportedException();
+
+        public void WriteVirtual(in AddressSpace space, GuestVirtual address, ReadOnlySpan<byte> source) => throw new NotSupportedException();
     }
 }
