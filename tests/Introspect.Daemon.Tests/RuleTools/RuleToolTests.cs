@@ -159,6 +159,30 @@ public sealed class RuleToolTests : IDisposable
         Assert.EndsWith("1 tests, 1 failed\n", output, StringComparison.Ordinal);
     }
 
+    [Fact]
+    public async Task the_examples_in_the_manual_are_right()
+    {
+        var blocks = File.ReadAllText(Repository.PathOf("docs", "rules.md")).Split("```yaml\n").Skip(1).Select(block => block.Split("```")[0]).ToList();
+        var starting = Repository.PathOf("deploy", "rules");
+        var rules = blocks.Where(block => block.Contains("- rule:", StringComparison.Ordinal)).ToList();
+        Assert.Equal(2, rules.Count);
+        for (var i = 0; i < rules.Count; i++)
+        {
+            var (exitCode, output, _) = await Run("rules", "check", starting, Write($"{i}.yaml", rules[i]));
+            Assert.True(exitCode == 0, output);
+        }
+
+        // The explanation of the first rule is what the program says of it.
+        var (_, explained, _) = await Run("rules", "explain", Path.Combine(_folder, "0.yaml"));
+        var shown = File.ReadAllText(Repository.PathOf("docs", "rules.md")).Split("`introspect rules explain` shows it:\n\n```\n")[1].Split("```")[0];
+        Assert.Contains(shown, explained, StringComparison.Ordinal);
+
+        File.Copy(Path.Combine(starting, "10-protections.yaml"), Path.Combine(_folder, "10-protections.yaml"));
+        var test = Write("manual.test.yaml", Assert.Single(blocks, block => block.Contains("- test:", StringComparison.Ordinal)));
+        var (tested, results, _) = await Run("rules", "test", test);
+        Assert.True(tested == 0, results);
+    }
+
     private static async Task<(int ExitCode, string Output, string Error)> Run(params string[] words) =>
         await DocumentedCommand.RunAsync(words, _ => false, Task.Delay(Timeout.Infinite));
 
