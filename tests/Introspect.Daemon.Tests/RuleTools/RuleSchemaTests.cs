@@ -11,7 +11,8 @@ public sealed class RuleSchemaTests
 {
     private readonly SchemaChecker _schema = new(File.ReadAllText(Repository.PathOf("docs", "rules.schema.json")));
 
-    public static TheoryData<string> Shipped => [.. Directory.EnumerateFiles(Repository.PathOf("deploy", "rules"), "*.yaml").Select(Path.GetFileName).Where(name => !name!.EndsWith(".test.yaml", StringComparison.Ordinal)).Order()!];
+    public static TheoryData<string> Shipped =>
+        [.. Directory.EnumerateFiles(Repository.PathOf("deploy", "rules"), "*.yaml").Select(file => Path.GetFileName(file) ?? "").Where(name => !name.EndsWith(".test.yaml", StringComparison.Ordinal)).Order()];
 
     [Theory]
     [MemberData(nameof(Shipped))]
