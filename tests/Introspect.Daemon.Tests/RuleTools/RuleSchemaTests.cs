@@ -20,7 +20,7 @@ public sealed class RuleSchemaTests
         Assert.Empty(_schema.Check(ToJson(File.ReadAllText(Repository.PathOf("deploy", "rules", file)))));
 
     [Theory]
-    [InlineData("match: first\nlists: { a: [0x10..0x1f, LSTAR], b: { append: [1] } }\nmacros: { m: cpl == 0 }\nrules: []")]
+    [InlineData("match: first\nlists: { a: [0x10..0x1f, LSTAR], b: [] }\nmacros: { m: cpl == 0 }\nrules: []")]
     [InlineData("rules: [ { rule: a, on: [ cpuid, { mem_access: { addresses: [0x1000..0x1fff, 0x3000+0x1000], pages: 5, access: rw, page_table_walks: false, optional: true } } ], when: true } ]")]
     [InlineData("rules: [ { rule: a, on: { software_breakpoint: { at: [0x1000, 4096] } }, do: [ { set: { rax: 0, RBX: rcx } }, { inject: { vector: 13, error_code: 0 } }, { step: 4 }, { view: 1 }, pause, { tag: [x] } ] } ]")]
     [InlineData("rules: [ { rule: a, on: descriptor_access, do: { emulate: { discard_writes: true } }, rate: { alerts: 5/m, burst: 3, events: 100/10s, cool_down: 5s }, after: 3, fail: open, mode: observe, enabled: false, tags: x, priority: info, exceptions: [ { name: e, when: cpl == 3 } ], desc: d, output: o } ]")]
@@ -50,6 +50,10 @@ public sealed class RuleSchemaTests
         Assert.NotEmpty(Mistakes(text));
         Assert.NotEmpty(_schema.Check(ToJson(text)));
     }
+
+    [Fact]
+    public void a_list_of_an_earlier_file_can_be_appended_to() =>
+        Assert.Empty(_schema.Check(ToJson("lists: { a: { append: [1, LSTAR] } }")));
 
     [Fact]
     public void every_key_of_a_rule_is_in_the_schema()

@@ -35,7 +35,7 @@ public sealed class RuleServiceTests
         Assert.Equal([VmEventFlags.VcpuPaused | VmEventFlags.Deny, VmEventFlags.VcpuPaused], domain.Monitor.Responses.Select(response => response.Flags));
         await ServiceHarness.Until(() => harness.Sinks[0].Counts.Written == 2);
         var page = harness.Metrics.Exporter.Scrape(TimeSpan.FromSeconds(30));
-        Assert.Contains("introspect_rule_matches_total{domain=\"web\",rule=\"smep\",priority=\"critical\"} 1\n", page, StringComparison.Ordinal);
+        Assert.Contains("introspect_rule_matches_total{domain=\"web\",priority=\"critical\",rule=\"smep\"} 1\n", page, StringComparison.Ordinal);
         Assert.Contains("introspect_rule_alerts_total{domain=\"web\",rule=\"smep\"} 1\n", page, StringComparison.Ordinal);
         Assert.Contains("introspect_rule_alerts_suppressed_total{domain=\"web\",rule=\"smep\"} 0\n", page, StringComparison.Ordinal);
         await harness.StopAsync();
@@ -71,7 +71,7 @@ public sealed class RuleServiceTests
         domain.Monitor.Send(Cr4(1 << 20, 0));
         await ServiceHarness.Until(() => domain.Monitor.Responses.Count == 2);
         Assert.Equal(VmEventFlags.VcpuPaused, domain.Monitor.Responses.Last().Flags);
-        await ServiceHarness.Until(() => Page(harness).Contains("introspect_rule_matches_total{domain=\"web\",rule=\"smep\",priority=\"critical\"} 2\n", StringComparison.Ordinal));
+        await ServiceHarness.Until(() => Page(harness).Contains("introspect_rule_matches_total{domain=\"web\",priority=\"critical\",rule=\"smep\"} 2\n", StringComparison.Ordinal));
         Assert.Equal(1, sink.Alerts);
 
         // The same rules again change nothing.
