@@ -38,14 +38,30 @@ internal sealed record VerdictPlan
     /// <summary>What a rule does that says nothing.</summary>
     public static VerdictPlan AlertOnly { get; } = new();
 
+    private const int Onlookers = (1 << (int)VerdictKind.Pause) | (1 << (int)VerdictKind.Alert) | (1 << (int)VerdictKind.Count) | (1 << (int)VerdictKind.Tag);
+
+    private readonly (VerdictKind Kind, SourceSpan Span)[] _items = [];
+    private readonly int _kinds;
+
     /// <summary>Where each verdict is written.</summary>
-    public IReadOnlyList<(VerdictKind Kind, SourceSpan Span)> Items { get; init; } = [];
+    public IReadOnlyList<(VerdictKind Kind, SourceSpan Span)> Items
+    {
+        get => _items;
+        init
+        {
+            _items = [.. value];
+            _kinds = value.Aggregate(0, (kinds, item) => kinds | (1 << (int)item.Kind));
+        }
+    }
+
+    /// <summary>The same, for events: it is gone through without a cost in memory.</summary>
+    public ReadOnlySpan<(VerdictKind Kind, SourceSpan Span)> Steady => _items;
 
     public bool DiscardsWrites { get; init; }
 
     public TrapInjection Trap { get; init; }
 
-    public IReadOnlyList<RegisterAssignment> Registers { get; init; } = [];
+    public RegisterAssignment[] Registers { get; init; } = [];
 
     /// <summary>Instructions to step.</summary>
     public int Steps { get; init; }
@@ -59,13 +75,13 @@ internal sealed record VerdictPlan
     public bool Alerts => !Has(VerdictKind.Count);
 
     /// <summary>The event has a decision: what a rule that only looks on has not.</summary>
-    public bool Decides => Items.Any(item => item.Kind is not (VerdictKind.Pause or VerdictKind.Alert or VerdictKind.Count or VerdictKind.Tag));
+    public bool Decides => (_kinds & ~Onlookers) != 0;
 
     /// <summary>It means something only for a vCPU that waits.</summary>
     public bool NeedsSync => Decides || Has(VerdictKind.Pause);
 
     /// <summary>True when the verdict is among them.</summary>
-    public bool Has(VerdictKind kind) => Items.Any(item => item.Kind == kind);
+    public bool Has(VerdictKind kind) => (_kinds & (1 << (int)kind)) != 0;
 
     /// <summary>Where the verdict is written.</summary>
     public SourceSpan SpanOf(VerdictKind kind) => Items.First(item => item.Kind == kind).Span;

@@ -143,7 +143,7 @@ internal sealed class VerdictReader(RuleValues values)
             values.Error(registers.Span, "no register is set; write 'rax: 0'");
         }
 
-        _plan = _plan with { Registers = assignments };
+        _plan = _plan with { Registers = [.. assignments] };
     }
 
     private static bool TryValue(string text, out ulong value)

@@ -12,7 +12,7 @@ internal static class VerdictMaker
     public static Verdict Make(VerdictPlan plan, ref readonly VmEvent request, ref HandlerContext context)
     {
         var verdict = Verdict.Pass;
-        foreach (var (kind, _) in plan.Items)
+        foreach (var (kind, _) in plan.Steady)
         {
             switch (kind)
             {
@@ -32,7 +32,7 @@ internal static class VerdictMaker
         }
 
         var hasDecision = !verdict.IsPass;
-        foreach (var (kind, _) in plan.Items)
+        foreach (var (kind, _) in plan.Steady)
         {
             verdict = kind switch
             {

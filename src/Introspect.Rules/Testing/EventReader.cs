@@ -48,7 +48,7 @@ internal sealed class EventReader(RuleValues values)
             values.Error(
                 reasons.Count > 1 ? reasons[1].Key.Span : unknown.Key?.Span ?? node.Span,
                 reasons.Count > 1 ? "an event has one reason; make a second event of this" : $"an event needs its reason; write one of {string.Join(", ", OnReader.KnownNames)}",
-                unknown.Key is { } key ? Suggestion.Nearest(key.Text, OnReader.KnownNames) : null);
+                reasons.Count == 0 && unknown.Key is { } key ? Suggestion.Nearest(key.Text, OnReader.KnownNames) : null);
             return false;
         }
 
