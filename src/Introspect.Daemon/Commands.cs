@@ -8,6 +8,7 @@ using Introspect.Daemon.Control;
 using Introspect.Daemon.Hypervisors;
 using Introspect.Daemon.Inspection;
 using Introspect.Daemon.Output;
+using Introspect.Daemon.RuleTools;
 using Introspect.Daemon.Service;
 using Introspect.Daemon.Symbols;
 using Introspect.Daemon.Top;
@@ -133,6 +134,11 @@ internal sealed class Commands(IHypervisorFactory factory, Stream output, bool i
     public int CheckConfiguration(string configurationPath)
     {
         var read = ConfigurationLoader.Load(configurationPath, Environment.GetEnvironmentVariables());
+        foreach (var warning in read.Warnings)
+        {
+            _text.WriteLine(warning);
+        }
+
         _text.WriteLine($"{string.Join(", ", read.Files)}: right; policies: {read.Domains.Count}");
         _text.Flush();
         return ExitCode.Ok;
@@ -242,6 +248,15 @@ internal sealed class Commands(IHypervisorFactory factory, Stream output, bool i
         new Inspector(factory, output).Disassemble(request);
         return ExitCode.Ok;
     }
+
+    /// <inheritdoc/>
+    public int CheckRules(RulesCheckRequest request) => new RuleTool(_text).Check(request);
+
+    /// <inheritdoc/>
+    public int ExplainRules(IReadOnlyList<string> paths) => new RuleTool(_text).Explain(paths);
+
+    /// <inheritdoc/>
+    public int TestRules(RulesTestRequest request) => new RuleTool(_text).Test(request);
 
     /// <inheritdoc/>
     public int Version()

@@ -84,6 +84,15 @@ internal static partial class Log
     [LoggerMessage(54, LogLevel.Warning, "Changes of the files in {Folder} are not seen, SIGHUP and 'introspect reload' work: {Why}")]
     public static partial void FilesNotWatched(ILogger logger, string folder, string why);
 
+    [LoggerMessage(EventId = 70, Message = "Domain {Domain}: {Priority} alert of rule {Rule}: {Message}")]
+    public static partial void RuleAlert(ILogger logger, LogLevel level, string domain, string priority, string rule, string message);
+
+    [LoggerMessage(71, LogLevel.Warning, "Rules: {Warning}")]
+    public static partial void RuleWarning(ILogger logger, string warning);
+
+    [LoggerMessage(72, LogLevel.Warning, "Domain {Domain}: {Message}")]
+    public static partial void RulesNotThrottled(ILogger logger, string domain, string message);
+
     [LoggerMessage(60, LogLevel.Error, "The watchdog is not fed: {Why}")]
     public static partial void WatchdogStarved(ILogger logger, string why);
 }

@@ -14,7 +14,7 @@ public sealed class DocsTests
         var schema = new SchemaChecker(File.ReadAllText(Repository.PathOf("docs", "events.schema.json")));
         var block = File.ReadAllText(Repository.PathOf("docs", "events-json.md")).Split("```json\n")[1].Split("```")[0];
         var lines = block.Split('\n', StringSplitOptions.RemoveEmptyEntries);
-        Assert.Equal(3, lines.Length);
+        Assert.Equal(4, lines.Length);
         Assert.All(lines, line => Assert.Empty(schema.Check(line)));
     }
 
@@ -33,6 +33,9 @@ public sealed class DocsTests
     [InlineData("regs")]
     [InlineData("mem")]
     [InlineData("disasm")]
+    [InlineData("rules check")]
+    [InlineData("rules explain")]
+    [InlineData("rules test")]
     public void every_option_of_a_command_is_documented(string command)
     {
         var (exitCode, help, _) = ProcessTests.Program([.. command.Split(' '), "--help"]);
@@ -45,7 +48,7 @@ public sealed class DocsTests
     [Fact]
     public void commands_in_the_documents_are_ones_that_the_program_takes()
     {
-        string[][] documents = [["docs", "cli.md"], ["README.md"], ["docs", "configuration.md"], ["docs", "service.md"], ["docs", "events-json.md"], ["docs", "vm-event.md"], ["docs", "testing.md"], ["docs", "capture.md"]];
+        string[][] documents = [["docs", "cli.md"], ["docs", "rules.md"], ["README.md"], ["docs", "configuration.md"], ["docs", "service.md"], ["docs", "events-json.md"], ["docs", "vm-event.md"], ["docs", "testing.md"], ["docs", "capture.md"]];
         var commands = documents.SelectMany(document => DocumentedCommand.In(document)).ToList();
         Assert.True(commands.Count > 20);
         Assert.All(commands, command =>

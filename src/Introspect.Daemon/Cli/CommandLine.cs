@@ -55,6 +55,15 @@ internal interface ICommands
     /// <summary><c>introspect disasm</c>.</summary>
     int Disassemble(DisassemblyRequest request);
 
+    /// <summary><c>introspect rules check</c>.</summary>
+    int CheckRules(RulesCheckRequest request);
+
+    /// <summary><c>introspect rules explain</c>.</summary>
+    int ExplainRules(IReadOnlyList<string> paths);
+
+    /// <summary><c>introspect rules test</c>.</summary>
+    int TestRules(RulesTestRequest request);
+
     /// <summary><c>introspect version</c>.</summary>
     int Version();
 }
@@ -163,6 +172,7 @@ internal static class CommandLine
         root.Add(InspectionCommands.CreateRegisters(commands));
         root.Add(InspectionCommands.CreateMemory(commands));
         root.Add(InspectionCommands.CreateDisassembly(commands));
+        root.Add(RulesCommands.Create(commands));
         var version = new Command("version", "Print the version of the program and of what it runs on");
         version.SetAction(_ => commands.Version());
         root.Add(version);

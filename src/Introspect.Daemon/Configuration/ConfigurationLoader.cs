@@ -34,9 +34,11 @@ internal static class ConfigurationLoader
         mistakes.AddRange(tree.Mistakes);
         var variables = FromEnvironment(environment);
         var values = new ConfigurationBuilder().AddInMemoryCollection(tree.Values).AddInMemoryCollection(variables.Select(v => KeyValuePair.Create(v.Key, v.Value.Value))).Build();
-        var (configuration, others) = ConfigurationReader.Read(values, key => VariableOf(key, variables) ?? tree.PlaceOf(key)?.ToString() ?? path, isPart: mistakes.Count != 0);
+        var (configuration, others) = ConfigurationReader.Read(values, key => VariableOf(key, variables) ?? tree.PlaceOf(key)?.ToString() ?? path, FolderOf, isPart: mistakes.Count != 0);
         mistakes.AddRange(others);
-        return configuration is not null && mistakes.Count == 0 ? configuration with { Files = files } : throw new ConfigurationMistakes(path, mistakes);
+        return configuration is not null && mistakes.Count == 0 ? configuration with { Files = [.. files.Concat(configuration.Domains.SelectMany(policy => policy.Rules?.Files ?? [])).Distinct()] } : throw new ConfigurationMistakes(path, mistakes);
+
+        string FolderOf(string key) => Path.GetDirectoryName(Path.GetFullPath(VariableOf(key, variables) is null && tree.PlaceOf(key) is { File: var file } ? file : path)) ?? "/";
     }
 
     private static YamlMappingNode? Parse(string file, bool isMain, List<string> mistakes)

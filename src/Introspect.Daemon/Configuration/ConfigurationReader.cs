@@ -7,7 +7,9 @@ using Introspect.Daemon.Tracing;
 using Introspect.Hypervisor;
 using Introspect.Hypervisor.Abi;
 using Introspect.Hypervisor.Xen;
+using Introspect.Rules.Files;
 using Introspect.Rules.Handlers;
+using Introspect.Rules.Language;
 using Introspect.Rules.Pump;
 using Microsoft.Extensions.Configuration;
 using Microsoft.Extensions.Logging;
@@ -21,19 +23,22 @@ namespace Introspect.Daemon.Configuration;
 internal sealed class ConfigurationReader
 {
     private readonly List<string> _mistakes = [];
+    private readonly List<string> _warnings = [];
     private readonly Func<string, string> _where;
+    private readonly Func<string, string> _folderOf;
     private readonly bool _isPart;
 
-    private ConfigurationReader(Func<string, string> where, bool isPart) => (_where, _isPart) = (where, isPart);
+    private ConfigurationReader(Func<string, string> where, Func<string, string> folderOf, bool isPart) => (_where, _folderOf, _isPart) = (where, folderOf, isPart);
 
     /// <summary>Reads a configuration.</summary>
     /// <param name="root">All values.</param>
     /// <param name="where">Where the value of a path was written.</param>
+    /// <param name="folderOf">The folder that files named by the value of a path are looked for in.</param>
     /// <param name="isPart">Some of it could not be read: what is not there may be in that part, and is no mistake.</param>
     /// <returns>The configuration; or null and every mistake, each a line of its own.</returns>
-    public static (DaemonConfiguration? Configuration, IReadOnlyList<string> Mistakes) Read(IConfiguration root, Func<string, string> where, bool isPart = false)
+    public static (DaemonConfiguration? Configuration, IReadOnlyList<string> Mistakes) Read(IConfiguration root, Func<string, string> where, Func<string, string> folderOf, bool isPart = false)
     {
-        var reader = new ConfigurationReader(where, isPart);
+        var reader = new ConfigurationReader(where, folderOf, isPart);
         reader.RefuseOthers(root, "hypervisor", "domains", "metrics", "logging", "sinks", "timeouts", "control", "reload");
         var timeouts = reader.Section(root, "timeouts", "shutdown", "pump_stall");
         var configuration = new DaemonConfiguration
@@ -48,7 +53,7 @@ internal sealed class ConfigurationReader
             ShutdownTimeout = reader.Duration(timeouts, "shutdown", TimeSpan.FromSeconds(10)),
             PumpStallTimeout = reader.Duration(timeouts, "pump_stall", TimeSpan.FromSeconds(5)),
         };
-        return reader._mistakes.Count == 0 ? (configuration, []) : (null, reader._mistakes);
+        return reader._mistakes.Count == 0 ? (configuration with { Warnings = reader._warnings }, []) : (null, reader._mistakes);
     }
 
     private HypervisorSpec ReadHypervisor(IConfigurationSection section)
@@ -90,14 +95,19 @@ internal sealed class ConfigurationReader
         foreach (var item in Items(section))
         {
             var before = _mistakes.Count;
-            RefuseOthers(item, "match", "events", "deny_protection_clears", "fail");
+            RefuseOthers(item, "match", "events", "deny_protection_clears", "fail", "rules");
             var match = Text(item, "match");
             if (match is null)
             {
                 Mistake($"{item.Path}:match", null, "is missing; give a domain's number, UUID or name ('*' is every domain)");
             }
 
-            var policy = new DomainPolicy(match ?? "*", ReadEvents(item.GetSection("events")), Flag(item, "deny_protection_clears", false)) { Fail = Choice(item, "fail", FailPolicy.Open) };
+            var rules = ReadRules(item.GetSection("rules"));
+            var policy = new DomainPolicy(match ?? "*", ReadEvents(item.GetSection("events"), needsSome: rules is null), Flag(item, "deny_protection_clears", false))
+            {
+                Fail = Choice(item, "fail", FailPolicy.Open),
+                Rules = rules,
+            };
             if (_mistakes.Count == before)
             {
                 Prove(item, policy);
@@ -127,7 +137,32 @@ internal sealed class ConfigurationReader
         }
     }
 
-    private EventSelection ReadEvents(IConfigurationSection section)
+    // Named from where the configuration is, so that a service finds them wherever it was started.
+    private RuleSet? ReadRules(IConfigurationSection section)
+    {
+        var paths = Items(section).Select(item => Path.GetFullPath(item.Value ?? "", _folderOf(item.Path))).ToArray();
+        if (paths.Length == 0)
+        {
+            return null;
+        }
+
+        var diagnostics = new DiagnosticBag();
+        var set = RuleFileLoader.Load(paths, diagnostics);
+        foreach (var diagnostic in diagnostics.All)
+        {
+            // The same files may be for several kinds of domains.
+            var found = diagnostic.Severity == DiagnosticSeverity.Error ? _mistakes : _warnings;
+            var line = Cli.UserError.OneLine(diagnostic.ToString());
+            if (!found.Contains(line))
+            {
+                found.Add(line);
+            }
+        }
+
+        return set;
+    }
+
+    private EventSelection ReadEvents(IConfigurationSection section, bool needsSome)
     {
         var before = _mistakes.Count;
         RefuseOthers(
@@ -171,9 +206,9 @@ internal sealed class ConfigurationReader
         ReadRanges("write", MemAccessFlags.Write);
         ReadRanges("execute", MemAccessFlags.Execute);
         var selection = new EventSelection { Events = events, Memory = memory };
-        if (selection.IsEmpty && _mistakes.Count == before)
+        if (needsSome && selection.IsEmpty && _mistakes.Count == before)
         {
-            Mistake(section.Path, null, "watches nothing; switch an event on, for example 'cpuid: true'");
+            Mistake(section.Path, null, "watches nothing; switch an event on, for example 'cpuid: true', or name files of rules");
         }
 
         return selection;

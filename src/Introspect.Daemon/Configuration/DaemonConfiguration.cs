@@ -3,6 +3,7 @@ using Introspect.Daemon.Hypervisors;
 using Introspect.Daemon.Sinks;
 using Introspect.Daemon.Tracing;
 using Introspect.Hypervisor;
+using Introspect.Rules.Files;
 using Introspect.Rules.Handlers;
 using Microsoft.Extensions.Logging;
 
@@ -32,7 +33,10 @@ internal sealed record DaemonConfiguration
     /// <summary>Changes of the files are taken over without being told to.</summary>
     public bool WatchFiles { get; init; }
 
-    /// <summary>The files that it was read from.</summary>
+    /// <summary>What is likely not meant as it is written, and may be.</summary>
+    public IReadOnlyList<string> Warnings { get; init; } = [];
+
+    /// <summary>The files that it was read from, those of rules among them.</summary>
     public IReadOnlyList<string> Files { get; init; } = [];
 
     /// <summary>How long stopping may take before the program gives up and says so.</summary>
@@ -50,6 +54,9 @@ internal sealed record DomainPolicy(string Match, EventSelection Selection, bool
 {
     /// <summary>What stands in for a handler that fails or is too slow too often.</summary>
     public FailPolicy Fail { get; init; }
+
+    /// <summary>Rules of files; null where there are none.</summary>
+    public RuleSet? Rules { get; init; }
 
     /// <summary>True when the policy is for this domain.</summary>
     public bool Matches(DomainInfo domain) =>

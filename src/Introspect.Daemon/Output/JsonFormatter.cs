@@ -5,6 +5,8 @@ using System.Text.Json;
 using Introspect.Daemon.Symbols;
 using Introspect.Hypervisor;
 using Introspect.Hypervisor.Abi;
+using Introspect.Rules.Files;
+using Introspect.Rules.Running;
 
 namespace Introspect.Daemon.Output;
 
@@ -61,6 +63,45 @@ internal sealed class JsonFormatter : IDisposable
         }
 
         _json.WriteNumber("handling_ns", (long)context.Handling.TotalNanoseconds);
+        return End();
+    }
+
+    /// <summary>Formats an alert, with its line end. The result is valid until the next call.</summary>
+    public ReadOnlySpan<byte> Alert(AlertRecord alert, CpuVendor vendor)
+    {
+        Begin("alert");
+        _json.WriteString("time", Timestamp(new DateTimeOffset(DateTime.SpecifyKind(alert.Time, DateTimeKind.Utc))));
+        _json.WriteNumber("domain", alert.Domain.Value);
+        _json.WriteString("domain_name", alert.DomainName);
+        _json.WriteString("kind", RuleValues.NameOf(alert.Kind));
+        _json.WriteString("rule", alert.Rule);
+        _json.WriteString("priority", RuleValues.NameOf(alert.Priority));
+        _json.WriteStartArray("tags");
+        foreach (var tag in alert.Tags)
+        {
+            _json.WriteStringValue(tag);
+        }
+
+        _json.WriteEndArray();
+        _json.WriteString("message", alert.Message);
+        _json.WriteString("outcome", RuleValues.NameOf(alert.Outcome));
+        if (alert.Verdict.Length > 0)
+        {
+            _json.WriteString("verdict", alert.Verdict);
+        }
+
+        _json.WriteNumber("suppressed", alert.Suppressed);
+        if (alert.HasEvent)
+        {
+            ref readonly var e = ref alert.Event;
+            _json.WriteNumber("vcpu", e.VcpuId);
+            _json.WriteString("reason", ReasonNames.Of(e.Reason));
+            _json.WriteBoolean("sync", (e.Flags & VmEventFlags.VcpuPaused) != 0);
+            Hex("rip", e.Registers.Rip);
+            Hex("cr3", e.Registers.Cr3);
+            WriteDetail(e, vendor);
+        }
+
         return End();
     }
 

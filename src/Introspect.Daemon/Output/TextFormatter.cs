@@ -2,6 +2,8 @@ using System.Globalization;
 using System.Text;
 using Introspect.Daemon.Symbols;
 using Introspect.Hypervisor.Abi;
+using Introspect.Rules.Files;
+using Introspect.Rules.Running;
 
 namespace Introspect.Daemon.Output;
 
@@ -39,6 +41,36 @@ internal sealed class TextFormatter(Palette palette, ISymbolSource? symbols)
         }
 
         AppendVerdict(context);
+        return _line;
+    }
+
+    /// <summary>Formats an alert, without a line end. The result is valid until the next call.</summary>
+    public StringBuilder Alert(AlertRecord alert)
+    {
+        _line.Clear();
+        palette.BeginFaint(_line);
+        _line.Append(CultureInfo.InvariantCulture, $"{alert.Time:HH:mm:ss.fff}");
+        palette.End(_line);
+        _line.Append(CultureInfo.InvariantCulture, $"  d{alert.Domain}{(alert.HasEvent ? $" v{alert.Event.VcpuId}" : "")}  ");
+        palette.BeginAlert(_line);
+        _line.Append("ALERT ").Append(RuleValues.NameOf(alert.Priority));
+        palette.End(_line);
+        _line.Append("  ").Append(alert.Rule).Append(": ").Append(alert.Message);
+        if (alert.Verdict.Length > 0)
+        {
+            _line.Append("  [").Append(alert.Verdict).Append(alert.Outcome switch
+            {
+                AlertOutcome.Observed => ", only observed",
+                AlertOutcome.Overruled => ", overruled",
+                _ => "",
+            }).Append(']');
+        }
+
+        if (alert.Suppressed > 0)
+        {
+            _line.Append(CultureInfo.InvariantCulture, $"  ({alert.Suppressed} like it were kept back)");
+        }
+
         return _line;
     }
 

@@ -3,7 +3,9 @@ using Introspect.Daemon.Configuration;
 using Introspect.Daemon.Sinks;
 using Introspect.Daemon.Telemetry;
 using Introspect.Hypervisor;
+using Introspect.Rules.Files;
 using Introspect.Rules.Pump;
+using Introspect.Rules.Running;
 using Microsoft.Extensions.Logging;
 
 namespace Introspect.Daemon.Service;
@@ -31,7 +33,11 @@ internal sealed class DomainWatch
     private readonly Lock _gate = new();
     private readonly CancellationTokenSource _ended = new();
     private readonly CancellationTokenSource _giveUp = new();
+    private readonly AlertChannel _alerts = new();
+    private readonly Task _alerting;
     private DomainMetrics _own;
+    private DomainRules? _rules;
+    private FloodGuard? _guard;
     private DomainInfo _info;
     private string _label;
     private IDomain? _domain;
@@ -48,6 +54,7 @@ internal sealed class DomainWatch
     {
         (_info, _label, _policy, _hypervisor, _services) = (info, label, policy, hypervisor, services);
         _own = AddMetrics();
+        _alerting = TellAlertsAsync();
     }
 
     /// <summary>The domain as it was when it appeared, by the name that it has now.</summary>
@@ -92,13 +99,13 @@ internal sealed class DomainWatch
     /// <exception cref="PumpStartException">The hypervisor cannot send what the policy asks for.</exception>
     public async Task<WatchChange> PrepareAsync(DomainPolicy policy)
     {
-        var handlers = PolicyHandlers.Make(policy);
-        var change = new WatchChange(policy, null, null);
+        var change = new WatchChange(policy, null, null, null);
         await Enqueue(() =>
         {
             if (_pump is { } pump)
             {
-                change = change with { Pump = pump, Change = pump.Prepare(handlers) };
+                var rules = RulesOf(policy, _domain!);
+                change = change with { Pump = pump, Rules = rules, Change = pump.Prepare(PolicyHandlers.Make(policy, rules)) };
             }
         }).ConfigureAwait(false);
         return change;
@@ -110,19 +117,27 @@ internal sealed class DomainWatch
     /// <exception cref="PumpStartException">The hypervisor refused; the old policy stays.</exception>
     /// <exception cref="HypervisorException">The hypervisor refused; the old policy stays.</exception>
     /// <exception cref="TimeoutException">The pump is busy; the old policy stays.</exception>
-    public Task ChangeAsync(WatchChange change) => Enqueue(() =>
+    public Task ChangeAsync(WatchChange change) => Enqueue(async () =>
     {
         if (_pump is { } pump)
         {
             // Attached anew since it was prepared?
-            var prepared = change.Pump == pump ? change.Change! : pump.Prepare(PolicyHandlers.Make(change.Policy));
+            var isPrepared = change.Pump == pump;
+            var rules = isPrepared ? change.Rules : RulesOf(change.Policy, _domain!);
+            var prepared = isPrepared ? change.Change! : pump.Prepare(PolicyHandlers.Make(change.Policy, rules));
+            await UnguardAsync().ConfigureAwait(false);
             try
             {
                 pump.Apply(prepared);
+                _rules = rules;
             }
             catch (PumpStartException) when (pump.Completion.IsCompleted)
             {
                 // The domain went. Should it come again, it is by the new policy.
+            }
+            finally
+            {
+                Guard(pump);
             }
         }
 
@@ -139,16 +154,56 @@ internal sealed class DomainWatch
 
         // Sinks that lose nothing get longer for the last records than the pump gets to end, and not for ever.
         _giveUp.CancelAfter(_services.Pump.StopTimeout * 1.5);
-        return Enqueue(() =>
+        return Enqueue(async () =>
         {
             _retry?.Dispose();
-            return DetachAsync(why);
+            await DetachAsync(why).ConfigureAwait(false);
+            _alerts.Complete();
+            await _alerting.ConfigureAwait(false);
         });
+    }
+
+    // Counters of rules that were there before go on.
+    private DomainRules? RulesOf(DomainPolicy policy, IDomain domain) =>
+        policy.Rules is { } set ? new(set, domain, _alerts, symbols: null, _services.Time, _rules) : null;
+
+    private void Guard(EventPump pump) =>
+        _guard = _rules is null ? null : new(pump, _rules, message => Log.RulesNotThrottled(_services.Logger, Label, message));
+
+    private async Task UnguardAsync()
+    {
+        if (_guard is { } guard)
+        {
+            _guard = null;
+            await guard.DisposeAsync().ConfigureAwait(false);
+        }
+    }
+
+    private async Task TellAlertsAsync()
+    {
+        await Task.Yield();
+        await foreach (var alert in _alerts.Reader.ReadAllAsync().ConfigureAwait(false))
+        {
+            var level = alert.Priority switch
+            {
+                RulePriority.Emergency or RulePriority.Alert or RulePriority.Critical => LogLevel.Critical,
+                RulePriority.Error => LogLevel.Error,
+                RulePriority.Warning => LogLevel.Warning,
+                RulePriority.Debug => LogLevel.Debug,
+                _ => LogLevel.Information,
+            };
+            var (priority, message) = (RuleValues.NameOf(alert.Priority), UserError.OneLine(alert.Message));
+            Log.RuleAlert(_services.Logger, level, Label, priority, alert.Rule, message);
+            foreach (var sink in _services.Sinks)
+            {
+                await sink.PostAsync(alert, Info, _giveUp.Token).ConfigureAwait(false);
+            }
+        }
     }
 
     private DomainMetrics AddMetrics()
     {
-        var metrics = new DomainMetrics(_services.Metrics.DomainMeterName, Label, () => Statistics);
+        var metrics = new DomainMetrics(_services.Metrics.DomainMeterName, Label, () => Statistics, () => Volatile.Read(ref _pump) is null ? [] : Volatile.Read(ref _rules)?.Statistics ?? []);
         _services.Metrics.Add(metrics);
         return metrics;
     }
@@ -187,9 +242,12 @@ internal sealed class DomainWatch
                 throw new HypervisorException(Errno.ESRCH, $"domain {Info.Id} is another one now");
             }
 
-            var pump = new EventPump(domain, PolicyHandlers.Make(Policy), _services.Pump, new PumpLog(() => Label, _services.Logger));
+            var rules = RulesOf(Policy, domain);
+            var pump = new EventPump(domain, PolicyHandlers.Make(Policy, rules), _services.Pump, new PumpLog(() => Label, _services.Logger));
             pump.Start();
             _domain = domain;
+            Volatile.Write(ref _rules, rules);
+            Guard(pump);
             _delivery = DeliverAsync(pump);
 
             // In this order: whoever sees no trouble sees a domain that is watched.
@@ -245,6 +303,7 @@ internal sealed class DomainWatch
 
         try
         {
+            await UnguardAsync().ConfigureAwait(false);
             pump.Stop();
             await _delivery.ConfigureAwait(false);
             Log.DomainDetached(_services.Logger, Label, Info.Id, why);
@@ -305,5 +364,6 @@ internal sealed class DomainWatch
 /// <summary>Another policy for a watch, found possible.</summary>
 /// <param name="Policy">The policy.</param>
 /// <param name="Pump">The pump that it was prepared for; null where there was none.</param>
+/// <param name="Rules">Its rules on the domain.</param>
 /// <param name="Change">What to apply to the pump.</param>
-internal sealed record WatchChange(DomainPolicy Policy, EventPump? Pump, PumpChange? Change);
+internal sealed record WatchChange(DomainPolicy Policy, EventPump? Pump, DomainRules? Rules, PumpChange? Change);

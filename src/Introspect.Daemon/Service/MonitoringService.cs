@@ -72,6 +72,11 @@ internal sealed partial class MonitoringService(
     /// <inheritdoc/>
     public Task StartAsync(CancellationToken cancellationToken)
     {
+        foreach (var warning in configuration.Warnings)
+        {
+            Log.RuleWarning(logger, warning);
+        }
+
         // At the start whatever is wrong is the user's to know, at once; later it is the service's to get over.
         Open();
         _control = Task.Run(ControlAsync, CancellationToken.None);

@@ -9,6 +9,7 @@ internal static class PolicyComparer
     public static bool AreSame(DomainPolicy a, DomainPolicy b) =>
         a.DenyProtectionClears == b.DenyProtectionClears
         && a.Fail == b.Fail
+        && a.Rules?.Fingerprint == b.Rules?.Fingerprint
         && a.Selection.Events.ToHashSet().SetEquals(b.Selection.Events)
         && a.Selection.Memory.ToHashSet().SetEquals(b.Selection.Memory);
 }

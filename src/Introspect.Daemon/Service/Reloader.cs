@@ -79,6 +79,11 @@ internal sealed class Reloader(
         {
             var read = ConfigurationLoader.Load(path, environment);
             Files = read.Files;
+            foreach (var warning in read.Warnings)
+            {
+                Log.RuleWarning(logger, warning);
+            }
+
             var policies = await monitoring.ReloadAsync(read.Domains).ConfigureAwait(false);
             if (policies.Mistakes.Count != 0)
             {

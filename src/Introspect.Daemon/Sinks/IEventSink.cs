@@ -1,5 +1,6 @@
 using Introspect.Hypervisor;
 using Introspect.Rules.Pump;
+using Introspect.Rules.Running;
 
 namespace Introspect.Daemon.Sinks;
 
@@ -12,6 +13,10 @@ internal interface IEventSink : IDisposable
     /// <summary>Writes a record.</summary>
     /// <exception cref="IOException">It could not be written; the next one may be.</exception>
     void Write(in EventRecord record, DomainInfo domain);
+
+    /// <summary>Writes an alert.</summary>
+    /// <exception cref="IOException">It could not be written; the next one may be.</exception>
+    void Write(AlertRecord alert, DomainInfo domain);
 
     /// <summary>Makes what was written visible; called when no record waits.</summary>
     /// <exception cref="IOException">It could not be written.</exception>

@@ -3,6 +3,7 @@ using Introspect.Daemon.Output;
 using Introspect.Daemon.Symbols;
 using Introspect.Hypervisor;
 using Introspect.Rules.Pump;
+using Introspect.Rules.Running;
 
 namespace Introspect.Daemon.Sinks;
 
@@ -45,13 +46,15 @@ internal sealed class JsonSink : IEventSink
     /// <inheritdoc/>
     public void Write(in EventRecord record, DomainInfo domain)
     {
-        if (_waiting.WrittenCount >= BufferBytes)
-        {
-            // Before the record is taken: when this fails, the record can be given again.
-            WriteWaiting();
-        }
-
+        MakeRoom();
         _waiting.Write(_formatter.Event(record.Event, RecordContext.Of(record, domain)));
+    }
+
+    /// <inheritdoc/>
+    public void Write(AlertRecord alert, DomainInfo domain)
+    {
+        MakeRoom();
+        _waiting.Write(_formatter.Alert(alert, domain.Vendor));
     }
 
     /// <inheritdoc/>
@@ -82,6 +85,15 @@ internal sealed class JsonSink : IEventSink
     {
         _stream?.Dispose();
         _formatter.Dispose();
+    }
+
+    // Before a record is taken: when this fails, the record can be given again.
+    private void MakeRoom()
+    {
+        if (_waiting.WrittenCount >= BufferBytes)
+        {
+            WriteWaiting();
+        }
     }
 
     private void WriteWaiting()

@@ -1,6 +1,7 @@
 using System.Threading.Channels;
 using Introspect.Hypervisor;
 using Introspect.Rules.Pump;
+using Introspect.Rules.Running;
 
 namespace Introspect.Daemon.Sinks;
 
@@ -22,7 +23,7 @@ internal sealed class SinkQueue : IAsyncDisposable
     // How often a sink is tried again that fails while the service stops.
     private const int LastTries = 5;
 
-    private readonly Channel<(EventRecord Record, DomainInfo Domain)> _queue;
+    private readonly Channel<SinkItem> _queue;
     private readonly IEventSink _sink;
     private readonly QueueOptions _options;
     private readonly Action<string, Exception> _failed;
@@ -48,7 +49,7 @@ internal sealed class SinkQueue : IAsyncDisposable
         _flush = sink.Flush;
         _options = options;
         _failed = failed;
-        _queue = Channel.CreateBounded<(EventRecord, DomainInfo)>(new BoundedChannelOptions(options.Capacity) { SingleReader = true });
+        _queue = Channel.CreateBounded<SinkItem>(new BoundedChannelOptions(options.Capacity) { SingleReader = true });
         _loop = Task.Factory.StartNew(Run, CancellationToken.None, TaskCreationOptions.LongRunning, TaskScheduler.Default);
     }
 
@@ -74,20 +75,11 @@ internal sealed class SinkQueue : IAsyncDisposable
             return ValueTask.CompletedTask;
         }
 
-        if (_queue.Writer.TryWrite((record, domain)))
-        {
-            return ValueTask.CompletedTask;
-        }
-
-        if (!Blocks)
-        {
-            Interlocked.Increment(ref _dropped);
-            return ValueTask.CompletedTask;
-        }
-
-        Interlocked.Increment(ref _blocked);
-        return WaitAsync(record, domain, giveUp);
+        return PutAsync(new(record, null, domain), giveUp);
     }
+
+    /// <summary>Hands an alert over, as a record; alerts are never left out of a sample.</summary>
+    public ValueTask PostAsync(AlertRecord alert, DomainInfo domain, CancellationToken giveUp) => PutAsync(new(default, alert, domain), giveUp);
 
     /// <summary>Opens the sink's files anew before the next record.</summary>
     public void Reopen() => Volatile.Write(ref _reopen, 1);
@@ -102,13 +94,30 @@ internal sealed class SinkQueue : IAsyncDisposable
         _closing.Dispose();
     }
 
-    private async ValueTask WaitAsync(EventRecord record, DomainInfo domain, CancellationToken giveUp)
+    private ValueTask PutAsync(in SinkItem item, CancellationToken giveUp)
+    {
+        if (_queue.Writer.TryWrite(item))
+        {
+            return ValueTask.CompletedTask;
+        }
+
+        if (!Blocks)
+        {
+            Interlocked.Increment(ref _dropped);
+            return ValueTask.CompletedTask;
+        }
+
+        Interlocked.Increment(ref _blocked);
+        return WaitAsync(item, giveUp);
+    }
+
+    private async ValueTask WaitAsync(SinkItem item, CancellationToken giveUp)
     {
         try
         {
             while (await _queue.Writer.WaitToWriteAsync(giveUp).ConfigureAwait(false))
             {
-                if (_queue.Writer.TryWrite((record, domain)))
+                if (_queue.Writer.TryWrite(item))
                 {
                     return;
                 }
@@ -134,20 +143,28 @@ internal sealed class SinkQueue : IAsyncDisposable
 
             while (_queue.Reader.TryRead(out var item))
             {
-                Write(in item.Record, item.Domain);
+                Write(in item);
             }
 
             Flush();
         }
     }
 
-    private void Write(in EventRecord record, DomainInfo domain)
+    private void Write(in SinkItem item)
     {
         for (var tries = 1; ; tries++)
         {
             try
             {
-                _sink.Write(in record, domain);
+                if (item.Alert is { } alert)
+                {
+                    _sink.Write(alert, item.Domain);
+                }
+                else
+                {
+                    _sink.Write(in item.Record, item.Domain);
+                }
+
                 Volatile.Write(ref _written, _written + 1);
                 _wroteSince = true;
                 return;
@@ -211,6 +228,19 @@ internal sealed class SinkQueue : IAsyncDisposable
             _failed(Name, e);
         }
     }
+}
+
+/// <summary>What waits in a queue: a record or an alert. A structure, so that a record in it costs no memory of its own.</summary>
+internal readonly struct SinkItem(in EventRecord record, AlertRecord? alert, DomainInfo domain)
+{
+    /// <summary>The record; nothing where there is an alert.</summary>
+    public readonly EventRecord Record = record;
+
+    /// <summary>The alert.</summary>
+    public readonly AlertRecord? Alert = alert;
+
+    /// <summary>The domain.</summary>
+    public readonly DomainInfo Domain = domain;
 }
 
 /// <summary>What a sink's queue has counted.</summary>

@@ -1,6 +1,7 @@
 using Introspect.Daemon.Output;
 using Introspect.Hypervisor;
 using Introspect.Rules.Pump;
+using Introspect.Rules.Running;
 
 namespace Introspect.Daemon.Sinks;
 
@@ -14,6 +15,13 @@ internal sealed class TextSink(TextWriter writer, TextFormatter formatter) : IEv
     public void Write(in EventRecord record, DomainInfo domain)
     {
         writer.Write(formatter.Event(record.Event, RecordContext.Of(record, domain)));
+        writer.Write('\n');
+    }
+
+    /// <inheritdoc/>
+    public void Write(AlertRecord alert, DomainInfo domain)
+    {
+        writer.Write(formatter.Alert(alert));
         writer.Write('\n');
     }
 

@@ -1,6 +1,8 @@
 using System.Diagnostics.Metrics;
 using Introspect.Hypervisor.Abi;
+using Introspect.Rules.Files;
 using Introspect.Rules.Pump;
+using Introspect.Rules.Running;
 
 namespace Introspect.Daemon.Telemetry;
 
@@ -16,13 +18,16 @@ internal sealed class DomainMetrics : IDisposable
 
     private readonly Meter _meter;
     private readonly Func<PumpStatistics?> _statistics;
+    private readonly Func<IReadOnlyList<RuleStatistics>> _rules;
 
     /// <summary>Begins to tell of a domain.</summary>
     /// <param name="meterName">Name of the meter that is made.</param>
     /// <param name="domain">The label's value: a name, or a number where there is none.</param>
     /// <param name="statistics">The counters of the pump, or null while the domain is not attached.</param>
-    public DomainMetrics(string meterName, string domain, Func<PumpStatistics?> statistics)
+    /// <param name="rules">The counters of the rules of files that are in force.</param>
+    public DomainMetrics(string meterName, string domain, Func<PumpStatistics?> statistics, Func<IReadOnlyList<RuleStatistics>>? rules = null)
     {
+        _rules = rules ?? (static () => []);
         Domain = domain;
         _statistics = statistics;
         _meter = new(meterName, null, [new("domain", domain)]);
@@ -39,7 +44,13 @@ internal sealed class DomainMetrics : IDisposable
         Counter("introspect.handler.changes", "{change}", "Times that other handlers came into force while the domain was watched.", s => One(s.Changes));
         Counter("introspect.batches", "{wakeup}", "Wake-ups that found requests.", s => One(s.Batches));
         Counter("introspect.records_dropped", "{record}", "Event records that were lost before any sink saw them; the events were answered.", s => One(s.DroppedRecords));
-        Counter("introspect.rule.matches", "{event}", "Events that a rule or handler decided.", s => PerHandler(s, h => h.Decisions, "rule"));
+        Counter("introspect.rule.matches", "{event}", "Events for which a rule was true, and those that a built-in handler decided.", Matches);
+        Rules("introspect.rule.alerts", "{alert}", "Alerts of a rule that were told.", r => r.Alerts);
+        Rules("introspect.rule.alerts_suppressed", "{alert}", "Alerts of a rule that its rate kept back.", r => r.Suppressed);
+        Rules("introspect.rule.alerts_lost", "{alert}", "Alerts of a rule that came faster than they could be told.", r => r.Lost);
+        Rules("introspect.rule.failures", "{failure}", "Events that a rule could not be asked about.", r => r.Failures);
+        Rules("introspect.rule.throttles", "{throttle}", "Times that a rule had too many events and was switched off for a while.", r => r.Throttles);
+        _meter.CreateObservableGauge("introspect.rule.throttled", () => _rules().Select(r => new Measurement<long>(r.IsThrottled ? 1 : 0, new KeyValuePair<string, object?>("rule", r.Rule))), null, "1 while a rule is switched off because it had too many events.");
         Counter("introspect.handler.time", "s", "Time in a handler.", s => s.Handlers.Select(h => new Measurement<double>(h.Time.TotalSeconds, new KeyValuePair<string, object?>("handler", h.Name))));
         Counter("introspect.handler.failures", "{failure}", "Times that a handler threw.", s => PerHandler(s, h => h.Failures));
         Counter("introspect.handler.overruns", "{overrun}", "Times that a handler took longer than its budget.", s => PerHandler(s, h => h.Overruns));
@@ -89,6 +100,23 @@ internal sealed class DomainMetrics : IDisposable
 
     private static IEnumerable<Measurement<long>> PerHandler(PumpStatistics statistics, Func<HandlerStatistics, long> value, string label = "handler") =>
         statistics.Handlers.Select(handler => new Measurement<long>(value(handler), new KeyValuePair<string, object?>(label, handler.Name)));
+
+    private IEnumerable<Measurement<long>> Matches(PumpStatistics statistics)
+    {
+        // A handler of rules is counted by its rules.
+        foreach (var handler in statistics.Handlers.Where(handler => handler.Name != RuleSetHandler.HandlerName))
+        {
+            yield return new(handler.Decisions, new KeyValuePair<string, object?>("rule", handler.Name));
+        }
+
+        foreach (var rule in _rules())
+        {
+            yield return new(rule.Matches, new("rule", rule.Rule), new("priority", RuleValues.NameOf(rule.Priority)));
+        }
+    }
+
+    private void Rules(string name, string unit, string help, Func<RuleStatistics, long> value) =>
+        _meter.CreateObservableCounter(name, () => _rules().Select(rule => new Measurement<long>(value(rule), new KeyValuePair<string, object?>("rule", rule.Rule))), unit, help);
 
     private static IEnumerable<Measurement<T>> One<T>(T value)
         where T : struct =>

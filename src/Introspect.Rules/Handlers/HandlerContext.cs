@@ -56,6 +56,12 @@ public ref struct HandlerContext
     /// <summary>The verdict of the earlier handler, or pass.</summary>
     public Verdict DecidedVerdict { get; internal set; }
 
+    /// <summary>The event becomes a record, although nothing was decided and the handler asked for none.</summary>
+    public bool IsRecorded { get; set; }
+
+    /// <summary>Which part of the handler decided, for records: the rule of a set of rules. The handler's name where it is null.</summary>
+    public string? DecidedBy { get; set; }
+
     /// <summary>
     /// The registers that the vCPU gets with <see cref="Verdict.WithRegisters"/>; at first those of the event. The
     /// hypervisor takes the 16 general registers, RFLAGS and RIP, and ignores the rest.

@@ -49,6 +49,8 @@ internal sealed class HandlerSubscription
 
     public bool ObservesDecided { get; set; }
 
+    public bool IsUnrecorded { get; set; }
+
     public bool MayStep => (_simpleReasons & (1u << (int)VmEventReason.Singlestep)) != 0;
 
     public void Freeze()

@@ -182,6 +182,16 @@ public sealed class SubscriptionBuilder
         return this;
     }
 
+    /// <summary>
+    /// Events that no other handler sees become no records, unless this one decides about them or asks for it by
+    /// <see cref="HandlerContext.IsRecorded"/>.
+    /// </summary>
+    public SubscriptionBuilder Unrecorded()
+    {
+        _subscription.IsUnrecorded = true;
+        return this;
+    }
+
     internal HandlerSubscription Build()
     {
         _subscription.Freeze();

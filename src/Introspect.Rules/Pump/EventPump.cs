@@ -182,6 +182,29 @@ public sealed class EventPump : IDisposable
         }
     }
 
+    /// <summary>Puts one handler in the place of another, as <see cref="Apply"/> does, and leaves the others as they are.</summary>
+    /// <param name="old">A handler that may be in force.</param>
+    /// <param name="next">The one that takes its place.</param>
+    /// <returns>False when the old one is not in force any more: nothing changed.</returns>
+    /// <exception cref="PumpStartException">The hypervisor refused, or the pump ended; the old handlers stay.</exception>
+    /// <exception cref="TimeoutException">As for <see cref="Apply"/>.</exception>
+    public bool TryReplace(IEventHandler old, IEventHandler next)
+    {
+        ArgumentNullException.ThrowIfNull(old);
+        ArgumentNullException.ThrowIfNull(next);
+        lock (_changing)
+        {
+            var slots = Volatile.Read(ref _slots);
+            if (!Array.Exists(slots, slot => slot.Handler == old))
+            {
+                return false;
+            }
+
+            Apply(Prepare(slots.Select(slot => slot.Handler == old ? slot.Registration with { Handler = next } : slot.Registration)));
+            return true;
+        }
+    }
+
     /// <summary>Finds what is wrong with handlers before there is a domain for them.</summary>
     /// <exception cref="ArgumentException">A handler asks for what cannot be, or two have one name.</exception>
     public static void Check(IEnumerable<HandlerRegistration> handlers)

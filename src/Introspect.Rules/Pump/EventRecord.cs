@@ -34,7 +34,7 @@ public struct EventRecord
     /// <summary>The flags of the response that was sent.</summary>
     public VmEventFlags ResponseFlags;
 
-    /// <summary>Name of the handler that decided; null when nobody had an opinion.</summary>
+    /// <summary>Name of the handler that decided, or of its rule; null when nobody had an opinion.</summary>
     public string? Handler;
 
     /// <summary>The request, a copy.</summary>

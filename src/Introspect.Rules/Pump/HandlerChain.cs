@@ -69,7 +69,9 @@ internal sealed class HandlerSlot
 /// <param name="Handler">Position of the handler that gave it, or -1.</param>
 /// <param name="WasSeen">A handler is subscribed to the event.</param>
 /// <param name="FromPolicy">The verdict is the fail policy of a handler that failed or is disabled.</param>
-internal readonly record struct Judgement(Verdict Verdict, int Handler, bool WasSeen, bool FromPolicy);
+/// <param name="IsRecorded">The event is worth a record.</param>
+/// <param name="DecidedBy">The part of the handler that gave it, where it says so.</param>
+internal readonly record struct Judgement(Verdict Verdict, int Handler, bool WasSeen, bool FromPolicy, bool IsRecorded = true, string? DecidedBy = null);
 
 /// <summary>Asks the handlers in order, each within its budget, and stands in for those that fail.</summary>
 internal sealed class HandlerChain
@@ -101,6 +103,7 @@ internal sealed class HandlerChain
         var decider = -1;
         var seen = false;
         var fromPolicy = false;
+        var recorded = false;
         for (var i = 0; i < _slots.Length; i++)
         {
             var slot = _slots[i];
@@ -110,12 +113,14 @@ internal sealed class HandlerChain
             }
 
             seen = true;
+            recorded |= !slot.Subscription.IsUnrecorded;
             if (decider < 0)
             {
                 var verdict = Ask(i, in request, ref context, ref now, out var isPolicy);
                 if (verdict.IsPass)
                 {
                     context.Discard();
+                    context.DecidedBy = null;
                     continue;
                 }
 
@@ -131,17 +136,18 @@ internal sealed class HandlerChain
                     DecidedVerdict = decided,
                 };
                 Ask(i, in request, ref observing, ref now, out _);
+                recorded |= observing.IsRecorded;
             }
         }
 
-        return new(decided, decider, seen, fromPolicy);
+        return new(decided, decider, seen, fromPolicy, recorded || context.IsRecorded || decider >= 0, decider >= 0 && !fromPolicy ? context.DecidedBy : null);
     }
 
     /// <summary>Puts what the handlers made of an event into its record.</summary>
     public void Describe(in Judgement judgement, ref EventRecord record)
     {
         record.Verdict = judgement.Verdict;
-        record.Handler = judgement.Handler >= 0 ? _slots[judgement.Handler].Name : null;
+        record.Handler = judgement.Handler >= 0 ? judgement.DecidedBy ?? _slots[judgement.Handler].Name : null;
     }
 
     private Verdict Ask(int index, ref readonly VmEvent request, ref HandlerContext context, ref long now, out bool isPolicy)

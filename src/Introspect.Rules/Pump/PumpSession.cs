@@ -322,7 +322,7 @@ internal sealed partial class PumpSession
         {
             _statistics.CountInternal();
         }
-        else if (_options.RecordPolicy != RecordPolicy.None)
+        else if (judgement.IsRecorded && _options.RecordPolicy != RecordPolicy.None)
         {
             isRecorded = true;
             Record(judgement, time, start, now, ref record);

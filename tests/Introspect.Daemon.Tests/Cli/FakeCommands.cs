@@ -70,6 +70,30 @@ internal sealed class FakeCommands : ICommands
         return 0;
     }
 
+    public RulesCheckRequest? RulesChecked { get; private set; }
+
+    public IReadOnlyList<string>? RulesExplained { get; private set; }
+
+    public RulesTestRequest? RulesTested { get; private set; }
+
+    public int CheckRules(RulesCheckRequest request)
+    {
+        RulesChecked = request;
+        return 0;
+    }
+
+    public int ExplainRules(IReadOnlyList<string> paths)
+    {
+        RulesExplained = paths;
+        return 0;
+    }
+
+    public int TestRules(RulesTestRequest request)
+    {
+        RulesTested = request;
+        return 0;
+    }
+
     public Task<int> ReloadAsync(string socketPath, CancellationToken cancellationToken)
     {
         Reloaded = socketPath;

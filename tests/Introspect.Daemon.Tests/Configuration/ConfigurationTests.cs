@@ -139,7 +139,7 @@ public sealed class ConfigurationTests : IDisposable
                 $"domains.0.events.msrs.0: 'nothing' is no MSR; write a number of 32 bits (0xc0000080) or one of {string.Join(", ", MsrNames.All)}",
                 "domains.0.events.cpuid: 'perhaps' is neither true nor false",
                 "domains.0.events.read.0: 'x' is no range; write START-END, START+LENGTH or START in guest-physical bytes (0x106000+0x1000)",
-                "domains.1.events: watches nothing; switch an event on, for example 'cpuid: true'",
+                "domains.1.events: watches nothing; switch an event on, for example 'cpuid: true', or name files of rules",
                 "metrics.listen: '9660' is no address with a port; write 127.0.0.1:9660, [::1]:9660 or off",
                 "logging.level: '2' is none of trace, debug, information, warning, error, critical, none",
                 "sinks.capacity: '1' is no number from 16 to 1048576",
@@ -203,6 +203,9 @@ public sealed class ConfigurationTests : IDisposable
         var text = File.ReadAllText(Repository.PathOf("docs", "configuration.md"));
         var blocks = text.Split("```yaml\n").Skip(1).Select(block => block.Split("```")[0]).ToList();
         Assert.NotEmpty(blocks);
+
+        // What they name: the starting rules, where the configuration is.
+        Directory.CreateSymbolicLink(Path.Combine(Path.GetDirectoryName(FilePath)!, "rules"), Repository.PathOf("deploy", "rules"));
         Assert.All(blocks, yaml => Load(yaml));
     }
 

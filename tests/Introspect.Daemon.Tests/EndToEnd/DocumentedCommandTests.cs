@@ -10,6 +10,8 @@ public sealed class DocumentedCommandTests(DocumentedCommandTests.Machine machin
 
     public static TheoryData<string> OfCaptures => [.. DocumentedCommand.In("docs", "capture.md").Distinct()];
 
+    public static TheoryData<string> Rules => [.. DocumentedCommand.In("docs", "rules.md").Distinct()];
+
     public static TheoryData<string> Readme => [.. DocumentedCommand.In("README.md").Distinct()];
 
     [Theory]
@@ -25,6 +27,10 @@ public sealed class DocumentedCommandTests(DocumentedCommandTests.Machine machin
     [Theory]
     [MemberData(nameof(OfCaptures))]
     public Task A_command_around_captures_works(string command) => Works(command);
+
+    [Theory]
+    [MemberData(nameof(Rules))]
+    public Task A_command_about_rules_works(string command) => Works(command);
 
     [Theory]
     [MemberData(nameof(Readme))]
@@ -104,6 +110,8 @@ public sealed class DocumentedCommandTests(DocumentedCommandTests.Machine machin
                 ("-o", _) => Path.Combine(_folder, $"{++_sockets}.ivc"),
                 (_, "demo.ivc") => Path.Combine(_folder, "demo.ivc"),
                 ("--config", _) => Path.Combine(_folder, "introspect.yaml"),
+                ("--junit", _) => Path.Combine(_folder, "report.xml"),
+                (_, var path) when path.StartsWith("deploy/", StringComparison.Ordinal) => Repository.PathOf(path.Split('/')),
                 _ => word,
             })];
         }
@@ -133,6 +141,9 @@ public sealed class DocumentedCommandTests(DocumentedCommandTests.Machine machin
         {
             "trace" when words.Contains("--json") => output.Contains("\"type\":\"event\"", StringComparison.Ordinal),
             "trace" => output.Contains("  d1 v0  ", StringComparison.Ordinal) && output.Contains("ended by", StringComparison.Ordinal),
+            "rules" when words[1] == "check" => words.Contains("--json") ? output.Length == 0 : output.Contains("right; 11 rules", StringComparison.Ordinal),
+            "rules" when words[1] == "explain" => output.Contains("writes of CR4 that change SMEP, SMAP (mask 0x300000), async", StringComparison.Ordinal),
+            "rules" => output.Contains(", 0 failed", StringComparison.Ordinal),
             "list" => output.Contains("demo", StringComparison.Ordinal),
             "config" => output.Contains(": right; policies: 1", StringComparison.Ordinal),
             "reload" => output.Contains("the configuration is in force", StringComparison.Ordinal),

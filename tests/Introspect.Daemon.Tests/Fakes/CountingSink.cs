@@ -1,6 +1,7 @@
 using Introspect.Daemon.Sinks;
 using Introspect.Hypervisor;
 using Introspect.Rules.Pump;
+using Introspect.Rules.Running;
 
 namespace Introspect.Daemon.Tests.Fakes;
 
@@ -35,6 +36,10 @@ internal sealed class CountingSink : IEventSink
 
         Interlocked.Increment(ref _writes);
     }
+
+    public int Alerts { get; private set; }
+
+    public void Write(AlertRecord alert, DomainInfo domain) => Alerts++;
 
     public void Flush()
     {

@@ -4,7 +4,7 @@ using System.Text.RegularExpressions;
 namespace Introspect.Daemon.Tests.Output;
 
 /// <summary>
-/// Checks a document against the part of JSON Schema that docs/events.schema.json uses. A keyword that it does not
+/// Checks a document against the part of JSON Schema that the schemas in docs use. A keyword that it does not
 /// know is an error, so that the schema cannot promise what nobody checks.
 /// </summary>
 internal sealed class SchemaChecker
@@ -37,8 +37,43 @@ internal sealed class SchemaChecker
                 case "oneOf":
                     CheckOneOf(keyword.Value, value, path, mistakes);
                     break;
+                case "anyOf":
+                    var forms = keyword.Value.EnumerateArray().Select(form => Check(form, value, path)).ToList();
+                    if (!forms.Exists(form => form.Count == 0))
+                    {
+                        mistakes.Add($"{path} has none of its forms; nearest: {string.Join("; ", forms.MinBy(form => form.Count)!)}");
+                    }
+
+                    break;
                 case "type":
-                    Require(IsOfType(keyword.Value.GetString()!, value), $"is no {keyword.Value}");
+                    var types = keyword.Value.ValueKind == JsonValueKind.Array ? keyword.Value.EnumerateArray().ToList() : [keyword.Value];
+                    Require(types.Exists(type => IsOfType(type.GetString()!, value)), $"is no {keyword.Value}");
+                    break;
+                case "items":
+                    if (value.ValueKind == JsonValueKind.Array)
+                    {
+                        mistakes.AddRange(value.EnumerateArray().SelectMany((item, i) => Check(keyword.Value, item, $"{path}[{i}]")));
+                    }
+
+                    break;
+                case "minItems":
+                    Require(value.ValueKind != JsonValueKind.Array || value.GetArrayLength() >= keyword.Value.GetInt32(), $"has fewer than {keyword.Value} items");
+                    break;
+                case "minProperties":
+                    Require(value.ValueKind != JsonValueKind.Object || value.EnumerateObject().Count() >= keyword.Value.GetInt32(), $"has fewer than {keyword.Value} members");
+                    break;
+                case "maxProperties":
+                    Require(value.ValueKind != JsonValueKind.Object || value.EnumerateObject().Count() <= keyword.Value.GetInt32(), $"has more than {keyword.Value} members");
+                    break;
+                case "maximum":
+                    Require(value.ValueKind != JsonValueKind.Number || value.GetDouble() <= keyword.Value.GetDouble(), $"is more than {keyword.Value}");
+                    break;
+                case "propertyNames":
+                    if (value.ValueKind == JsonValueKind.Object)
+                    {
+                        mistakes.AddRange(value.EnumerateObject().SelectMany(m => Check(keyword.Value, JsonSerializer.SerializeToElement(m.Name), $"{path}.{m.Name}")));
+                    }
+
                     break;
                 case "const":
                     Require(JsonElement.DeepEquals(keyword.Value, value), $"is not {keyword.Value}");
@@ -51,9 +86,6 @@ internal sealed class SchemaChecker
                     break;
                 case "minimum":
                     Require(value.ValueKind != JsonValueKind.Number || value.GetDouble() >= keyword.Value.GetDouble(), $"is less than {keyword.Value}");
-                    break;
-                case "items":
-                    mistakes.AddRange(value.ValueKind == JsonValueKind.Array ? value.EnumerateArray().SelectMany((item, i) => Check(keyword.Value, item, $"{path}[{i}]")) : []);
                     break;
                 case "properties":
                     CheckProperties(keyword.Value, value, path, mistakes);
@@ -109,16 +141,17 @@ internal sealed class SchemaChecker
         }
     }
 
-    private static void CheckAdditional(JsonElement schema, JsonElement allowed, JsonElement value, string path, List<string> mistakes)
+    private void CheckAdditional(JsonElement schema, JsonElement allowed, JsonElement value, string path, List<string> mistakes)
     {
-        if (allowed.GetBoolean() || value.ValueKind != JsonValueKind.Object)
+        if (allowed.ValueKind == JsonValueKind.True || value.ValueKind != JsonValueKind.Object)
         {
             return;
         }
 
-        mistakes.AddRange(value.EnumerateObject()
-            .Where(m => !schema.GetProperty("properties").TryGetProperty(m.Name, out _))
-            .Select(m => $"{path} has the unknown member {m.Name}"));
+        var others = value.EnumerateObject().Where(m => !schema.TryGetProperty("properties", out var known) || !known.TryGetProperty(m.Name, out _));
+        mistakes.AddRange(allowed.ValueKind == JsonValueKind.False
+            ? others.Select(m => $"{path} has the unknown member {m.Name}")
+            : others.SelectMany(m => Check(allowed, m.Value, $"{path}.{m.Name}")));
     }
 
     private static bool IsOfType(string type, JsonElement value) => type switch
@@ -128,6 +161,7 @@ internal sealed class SchemaChecker
         "string" => value.ValueKind == JsonValueKind.String,
         "boolean" => value.ValueKind is JsonValueKind.True or JsonValueKind.False,
         "number" => value.ValueKind == JsonValueKind.Number,
+        "null" => value.ValueKind == JsonValueKind.Null,
         "integer" => value.ValueKind == JsonValueKind.Number && value.TryGetInt64(out _),
         _ => throw new NotSupportedException($"the schema uses the type '{type}', which this checker does not know"),
     };

@@ -1,0 +1,226 @@
+using Introspect.Hypervisor.Abi;
+using Introspect.Rules.Files;
+using Introspect.Rules.Language;
+using Introspect.Rules.Pump;
+
+namespace Introspect.Rules.Running;
+
+/// <summary>What a rule answered about an event.</summary>
+internal enum RuleAnswer : byte
+{
+    No,
+    Yes,
+
+    /// <summary>Memory that it needs cannot be read, and it fails closed.</summary>
+    Unreadable,
+}
+
+/// <summary>A rule on one domain, with what it remembers. Touched by the pump thread alone, but for the counters and the throttle.</summary>
+internal sealed class RuleRun
+{
+    private const int BreakerThreshold = 5;
+
+    private static readonly TimeSpan BreakerWindow = TimeSpan.FromSeconds(10);
+    private static readonly TimeSpan BreakerCoolDown = TimeSpan.FromSeconds(30);
+
+    private readonly TimeProvider _clock;
+    private readonly CircuitBreaker _breaker;
+    private readonly long _activeFrom;
+    private readonly long[] _skipped;
+    private readonly bool _limitsAlerts;
+    private readonly bool _limitsEvents;
+    private TokenBucket _alerts;
+    private TokenBucket _events;
+    private long _suppressed;
+    private long _throttledUntil;
+    private bool _needsRefill;
+    private int _throttled;
+
+    /// <param name="rule">The rule.</param>
+    /// <param name="filter">What it is about on the domain.</param>
+    /// <param name="vcpus">vCPUs of the domain.</param>
+    /// <param name="started">When the domain was first watched, as the clock's timestamp.</param>
+    /// <param name="clock">The clock.</param>
+    /// <param name="before">The rule of the same name that this one follows: what it counted and remembers goes on.</param>
+    public RuleRun(Rule rule, RuleFilter filter, int vcpus, long started, TimeProvider clock, RuleRun? before)
+    {
+        Rule = rule;
+        Filter = filter;
+        Statistics = before is not null && before.Rule.Definition.Priority == rule.Definition.Priority ? before.Statistics : new(rule.Name, rule.Definition.Priority);
+        _clock = clock;
+        var definition = rule.Definition;
+        Tags = [.. definition.Tags.Concat(rule.Verdict.Tags).Distinct()];
+        VerdictText = rule.Verdict.Actions;
+        Decides = rule.IsEnforced && rule.Verdict.Decides;
+        Pauses = rule.IsEnforced && rule.Verdict.Has(VerdictKind.Pause);
+        FailsClosed = rule.IsEnforced && definition.Fail == Handlers.FailPolicy.Closed;
+        _breaker = new(BreakerThreshold, Ticks(BreakerWindow), Ticks(BreakerCoolDown));
+        _activeFrom = started + Ticks(definition.After.Delay);
+        _skipped = new long[definition.After.Matches > 0 ? vcpus : 0];
+        before?._skipped.AsSpan(0, Math.Min(before._skipped.Length, _skipped.Length)).CopyTo(_skipped);
+        if (before is not null)
+        {
+            filter.Remember(before.Filter);
+        }
+
+        if (definition.Rate.Alerts is { } alerts)
+        {
+            _limitsAlerts = true;
+            _alerts = new(alerts, definition.Rate.Burst, clock);
+        }
+
+        if (definition.Rate.Events is { } events)
+        {
+            _limitsEvents = true;
+            _events = new(events, events.Count, clock);
+        }
+    }
+
+    public Rule Rule { get; }
+
+    public RuleFilter Filter { get; }
+
+    public RuleStatistics Statistics { get; }
+
+    public string Name => Rule.Name;
+
+    /// <summary>Tags of its alerts.</summary>
+    public string[] Tags { get; }
+
+    /// <summary>What it does, for alerts.</summary>
+    public string VerdictText { get; }
+
+    public bool Decides { get; }
+
+    public bool Pauses { get; }
+
+    public bool FailsClosed { get; }
+
+    /// <summary>True while its events are not asked for.</summary>
+    public bool IsThrottled => Volatile.Read(ref _throttled) != 0;
+
+    /// <summary>When it is in force again, as the clock's timestamp.</summary>
+    public long ThrottledUntil => Volatile.Read(ref _throttledUntil);
+
+    /// <summary>True when it may be asked: it did not fail too often.</summary>
+    public bool IsInService => !_breaker.IsOpen || _breaker.Allows(_clock.GetTimestamp());
+
+    /// <summary>Counts an event towards the rule's limit.</summary>
+    /// <returns>False when there were too many.</returns>
+    public bool Admit()
+    {
+        if (!_limitsEvents)
+        {
+            return true;
+        }
+
+        var now = _clock.GetTimestamp();
+        if (_needsRefill)
+        {
+            _needsRefill = false;
+            _events.Refill(now);
+        }
+
+        return _events.TryTake(now);
+    }
+
+    /// <summary>Leaves its events alone for the cool-down.</summary>
+    public void Throttle()
+    {
+        Volatile.Write(ref _throttledUntil, _clock.GetTimestamp() + Ticks(Rule.Definition.Rate.CoolDown));
+        _needsRefill = true;
+        Statistics.CountThrottle();
+        MarkThrottled(true);
+    }
+
+    /// <summary>Asks for its events again.</summary>
+    public void Resume() => MarkThrottled(false);
+
+    /// <summary>Has the counters, which rules from before may have had until now, tell of this rule.</summary>
+    public void TakeOverStatistics() => Statistics.MarkThrottled(IsThrottled);
+
+    /// <summary>Asks the rule.</summary>
+    public RuleAnswer Ask(ref readonly VmEvent request, ref EvaluationContext context)
+    {
+        if (!Rule.ReadsGuestMemory)
+        {
+            return IsTrue(in request, ref context) ? RuleAnswer.Yes : RuleAnswer.No;
+        }
+
+        var failed = context.FailedMemoryReads;
+        var isTrue = IsTrue(in request, ref context);
+        return isTrue ? RuleAnswer.Yes : FailsClosed && context.FailedMemoryReads != failed ? RuleAnswer.Unreadable : RuleAnswer.No;
+    }
+
+    /// <summary>True when a match counts: the rule's time has come, and the vCPU's first matches are over.</summary>
+    public bool HasBegun(uint vcpu)
+    {
+        if (Rule.Definition.After.Delay > TimeSpan.Zero && _clock.GetTimestamp() < _activeFrom)
+        {
+            return false;
+        }
+
+        if (_skipped.Length == 0 || vcpu >= (uint)_skipped.Length || _skipped[vcpu] >= Rule.Definition.After.Matches)
+        {
+            return true;
+        }
+
+        _skipped[vcpu]++;
+        return false;
+    }
+
+    /// <summary>Takes the right to alert.</summary>
+    /// <param name="suppressed">Alerts that were kept back since the last one.</param>
+    public bool MayAlert(out long suppressed)
+    {
+        suppressed = _suppressed;
+        if (_limitsAlerts && !_alerts.TryTake(_clock.GetTimestamp()))
+        {
+            _suppressed++;
+            Statistics.CountSuppressed();
+            return false;
+        }
+
+        _suppressed = 0;
+        return true;
+    }
+
+    /// <summary>Notes that the rule threw.</summary>
+    public void Failed()
+    {
+        Statistics.CountFailure();
+        _breaker.Failed(_clock.GetTimestamp());
+    }
+
+    /// <summary>Notes that the rule answered.</summary>
+    public void Succeeded() => _breaker.Succeeded();
+
+    private bool IsTrue(ref readonly VmEvent request, ref EvaluationContext context)
+    {
+        foreach (var condition in Rule.Conditions)
+        {
+            if (!condition.Evaluate(in request, ref context))
+            {
+                return false;
+            }
+        }
+
+        foreach (var exception in Rule.Exceptions)
+        {
+            if (exception.Evaluate(in request, ref context))
+            {
+                return false;
+            }
+        }
+
+        return true;
+    }
+
+    private void MarkThrottled(bool throttled)
+    {
+        Volatile.Write(ref _throttled, throttled ? 1 : 0);
+        Statistics.MarkThrottled(throttled);
+    }
+
+    private long Ticks(TimeSpan time) => (long)Int128.Min(long.MaxValue / 2, (Int128)time.Ticks * _clock.TimestampFrequency / TimeSpan.TicksPerSecond);
+}
