@@ -69,7 +69,7 @@ public sealed class MetricsServerTests
     [NeedsToolFact("promtool")]
     public async Task promtool_finds_nothing_wrong_with_the_page()
     {
-        await using var harness = new ServiceHarness(ServiceHarness.Policy(deny: true));
+        await using var harness = new ServiceHarness(ServiceHarness.Policy(deny: true) with { Rules = RuleServiceTests.Policy("rules: [ { rule: a, on: cpuid }, { rule: b, on: cpuid } ]").Rules });
         var first = harness.Hypervisor.Add(1, "web \"1\"\\");
         var second = harness.Hypervisor.Add(2, "");
         harness.Hypervisor.Add(3, "busy").Refuse = Errno.EBUSY;
@@ -84,7 +84,7 @@ public sealed class MetricsServerTests
     [Fact]
     public async Task every_metric_is_documented_and_every_documented_one_is_there()
     {
-        await using var harness = new ServiceHarness();
+        await using var harness = new ServiceHarness(RuleServiceTests.Policy("rules: [ { rule: a, on: cpuid } ]"));
         var domain = harness.Hypervisor.Add(1, "web");
         harness.Sinks.Add(new(new CountingSink(), new(16), (_, _) => { }));
         await harness.StartAsync();

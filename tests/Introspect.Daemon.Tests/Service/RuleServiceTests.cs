@@ -128,7 +128,7 @@ public sealed class RuleServiceTests
         return request;
     }
 
-    private static DomainPolicy Policy(string rules)
+    internal static DomainPolicy Policy(string rules)
     {
         var diagnostics = new DiagnosticBag();
         var set = RuleFileLoader.Load([new SourceText("rules.yaml", rules)], diagnostics);
