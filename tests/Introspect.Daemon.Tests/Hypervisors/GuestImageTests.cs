@@ -27,7 +27,7 @@ public sealed class GuestImageTests : IDisposable
     public void an_image_with_a_damaged_symbol_table_boots_without_symbols_and_with_a_warning()
     {
         var image = Load(WithDamagedSymbols());
-        Assert.Equal($"kernel '{_path}' boots without symbols: symbols of 23 bytes in section 2 (sh_entsize must be 24); the image is damaged, build it anew or strip its symbols", Assert.Single(image.Warnings));
+        Assert.Equal($"kernel '{_path}' boots without symbols: symbols of 23 bytes in section 4 (sh_entsize must be 24); the image is damaged, build it anew or strip its symbols", Assert.Single(image.Warnings));
         Assert.Empty(image.Symbols.Names);
     }
 

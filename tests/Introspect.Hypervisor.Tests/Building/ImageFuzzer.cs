@@ -12,6 +12,7 @@ internal sealed class ImageFuzzer
     private readonly byte[] _good;
     private readonly byte[] _input;
     private readonly List<(int Start, int Length)> _places;
+    private readonly List<(int Start, int Length)> _damage = [];
 
     public ImageFuzzer(string name, byte[] good)
     {
@@ -28,7 +29,12 @@ internal sealed class ImageFuzzer
     /// <summary>Makes an input; it is valid until the next is made.</summary>
     public ReadOnlyMemory<byte> Make(int number)
     {
-        _good.CopyTo(_input, 0);
+        foreach ((int start, int length) in _damage)
+        {
+            _good.AsSpan(start, length).CopyTo(_input.AsSpan(start));
+        }
+
+        _damage.Clear();
         Random random = new(number);
         for (int mutations = random.Next(1, 6); mutations > 0; mutations--)
         {
@@ -51,15 +57,17 @@ internal sealed class ImageFuzzer
         }
 
         Span<byte> value = stackalloc byte[8];
-        BinaryPrimitives.WriteUInt64LittleEndian(value, Value(random, BinaryPrimitives.ReadUInt64LittleEndian(Padded(at))));
+        BinaryPrimitives.WriteUInt64LittleEndian(value, Value(random, Old(at)));
         value[..width].CopyTo(_input.AsSpan(at));
+        _damage.Add((at, width));
     }
 
-    private byte[] Padded(int at)
+    private ulong Old(int at)
     {
-        byte[] bytes = new byte[8];
-        _input.AsSpan(at, Math.Min(8, _input.Length - at)).CopyTo(bytes);
-        return bytes;
+        Span<byte> bytes = stackalloc byte[sizeof(ulong)];
+        bytes.Clear();
+        _input.AsSpan(at, Math.Min(bytes.Length, _input.Length - at)).CopyTo(bytes);
+        return BinaryPrimitives.ReadUInt64LittleEndian(bytes);
     }
 
     private ulong Value(Random random, ulong old) => random.Next(12) switch
