@@ -34,6 +34,7 @@ internal sealed class Commands(IHypervisorFactory factory, Stream output, bool i
     public async Task<int> TraceAsync(TraceRequest request, CancellationToken cancellationToken)
     {
         using var hypervisor = factory.Open(request.Hypervisor);
+        Warn(hypervisor);
         var symbols = SymbolFile.Choose(request.Symbols, hypervisor.Symbols);
         // Not disposed: that would close stdout, which is the program's. The trace flushes it.
 #pragma warning disable CA2000
@@ -177,6 +178,7 @@ internal sealed class Commands(IHypervisorFactory factory, Stream output, bool i
     public async Task<int> ServeLabAsync(string socketPath, HypervisorSpec? guest, CoreFeatures features, CancellationToken cancellationToken)
     {
         using var lab = factory.Serve(socketPath, guest, features, Tell);
+        Warn(lab);
         Tell(lab.Built is { } built ? $"listening at {socketPath}, domain {built} runs" : $"listening at {socketPath}, no domain yet");
         await Task.Delay(Timeout.Infinite, cancellationToken).ConfigureAwait(ConfigureAwaitOptions.SuppressThrowing);
         return ExitCode.Ok;
@@ -185,6 +187,15 @@ internal sealed class Commands(IHypervisorFactory factory, Stream output, bool i
         {
             _text.WriteLine(line);
             _text.Flush();
+        }
+    }
+
+    // Beside the output, which may be one that a program reads.
+    private void Warn(HypervisorSession session)
+    {
+        foreach (var warning in session.Warnings)
+        {
+            (notes ?? Console.Error).WriteLine($"{CommandLine.ProgramName}: warning: {UserError.OneLine(warning)}");
         }
     }
 

@@ -73,7 +73,7 @@ internal interface ICommands
 /// </summary>
 internal static class CommandLine
 {
-    private const string ProgramName = "introspect";
+    internal const string ProgramName = "introspect";
 
     /// <summary>Runs a command line.</summary>
     /// <returns>The exit code.</returns>

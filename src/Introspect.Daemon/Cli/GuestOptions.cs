@@ -11,7 +11,7 @@ namespace Introspect.Daemon.Cli;
 internal sealed class GuestOptions
 {
     private readonly Option<bool> _demo = new("--demo") { Description = "The built-in demo guest, on the core in this process" };
-    private readonly Option<string?> _kernel = new("--kernel") { Description = "An ELF image with a PVH entry, on the core in this process", HelpName = "FILE" };
+    private readonly Option<string?> _kernel = new("--kernel") { Description = "An ELF image with a PVH entry or a bzImage (vmlinuz) of one, on the core in this process", HelpName = "FILE" };
     private readonly Option<string?> _commandLine = new("--cmdline") { Description = "Command line of the kernel", HelpName = "TEXT" };
     private readonly Option<string[]> _modules = new("--module") { Description = "Module to load with the kernel (an initrd first); may be repeated", HelpName = "FILE" };
     private readonly Option<string?> _memory = new("--memory") { Description = $"Memory of the guest, MiB (default {HypervisorSpec.DefaultMemoryMiB})", HelpName = "MiB" };

@@ -12,7 +12,8 @@ namespace Introspect.Daemon.Hypervisors;
 /// <param name="Boot">Command line and modules.</param>
 /// <param name="Symbols">The image's symbols.</param>
 /// <param name="Demo">What to watch, where it is the demo guest.</param>
-internal sealed record GuestImage(string Name, ElfImage Image, PvhBootOptions Boot, ISymbolSource Symbols, DemoPlan? Demo)
+/// <param name="Warnings">What is wrong with it and does not keep it from booting, in one line each.</param>
+internal sealed record GuestImage(string Name, ElfImage Image, PvhBootOptions Boot, ISymbolSource Symbols, DemoPlan? Demo, IReadOnlyList<string> Warnings)
 {
     /// <summary>Where an address of the image is loaded: what maps it once the guest has page tables.</summary>
     public GuestPhysical? LoadAddress(ulong address)
@@ -40,8 +41,8 @@ internal sealed record GuestImage(string Name, ElfImage Image, PvhBootOptions Bo
         var path = spec.KernelPath ?? throw new InvalidOperationException("a kernel without a path");
         var image = Parse(path, InputFile.Read(path, "kernel"));
         var modules = spec.Modules.Select(m => new PvhModule(InputFile.Read(m, "module"))).ToArray();
-        return new(
-            Path.GetFileName(path), image, new(spec.CommandLine.Length == 0 ? null : spec.CommandLine, modules), ReadSymbols(path, image), Demo: null);
+        var symbols = ReadSymbols(path, image, out var warnings);
+        return new(Path.GetFileName(path), image, new(spec.CommandLine.Length == 0 ? null : spec.CommandLine, modules), symbols, Demo: null, warnings);
     }
 
     private static GuestImage LoadDemo(bool forever)
@@ -49,12 +50,12 @@ internal sealed record GuestImage(string Name, ElfImage Image, PvhBootOptions Bo
         var demo = DemoGuest.Build(new() { Forever = forever });
         var image = Parse("demo guest", demo.Image);
         var plan = new DemoPlan(new GuestPhysical(DemoLayout.WatchedPage), demo.StepAddresses[0], demo.StepAddresses[^1]);
-        return new("demo", image, new(), ReadSymbols("demo guest", image), plan);
+        return new("demo", image, new(), ReadSymbols("demo guest", image, out var warnings), plan, warnings);
     }
 
     private static ElfImage Parse(string path, ReadOnlyMemory<byte> bytes)
     {
-        if (!ElfImage.TryParse(bytes, out var image, out var error) || !image.TryGetPvhEntry(out _, out error))
+        if (!KernelImage.TryParse(bytes, out var image, out var error) || !image.TryGetPvhEntry(out _, out error))
         {
             throw UserError.Failure($"kernel '{path}': {error.Message}");
         }
@@ -62,6 +63,15 @@ internal sealed record GuestImage(string Name, ElfImage Image, PvhBootOptions Bo
         return image;
     }
 
-    private static ElfSymbols ReadSymbols(string path, ElfImage image) =>
-        SymbolTable.TryRead(image, out var table, out var error) ? new ElfSymbols(table) : throw UserError.Failure($"kernel '{path}': {error.Message}");
+    private static ElfSymbols ReadSymbols(string path, ElfImage image, out IReadOnlyList<string> warnings)
+    {
+        if (SymbolTable.TryRead(image, out var table, out var error))
+        {
+            warnings = [];
+            return new ElfSymbols(table);
+        }
+
+        warnings = [$"kernel '{path}' boots without symbols: {error.Message}"];
+        return new ElfSymbols(SymbolTable.Empty);
+    }
 }

@@ -32,7 +32,7 @@ internal sealed class HypervisorFactory : IHypervisorFactory
         try
         {
             var domain = Build(core.Toolstack, image, spec);
-            return new(core, domain.Id, new ToolstackConsole(core.Toolstack), image.Symbols, image.Demo, domain.Unpause, domain) { LoadAddress = image.LoadAddress };
+            return new(core, domain.Id, new ToolstackConsole(core.Toolstack), image.Symbols, image.Demo, domain.Unpause, domain) { LoadAddress = image.LoadAddress, Warnings = image.Warnings };
         }
         catch
         {
@@ -59,7 +59,7 @@ internal sealed class HypervisorFactory : IHypervisorFactory
 
             var domain = Build(toolstack, image, guest!);
             domain.Unpause();
-            return new(core, domain.Id, new ToolstackConsole(toolstack), image.Symbols, image.Demo, start: null, domain, server, machine);
+            return new(core, domain.Id, new ToolstackConsole(toolstack), image.Symbols, image.Demo, start: null, domain, server, machine) { Warnings = image.Warnings };
         }
         catch (Exception e)
         {

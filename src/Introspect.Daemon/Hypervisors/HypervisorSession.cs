@@ -51,6 +51,9 @@ internal sealed class HypervisorSession : IDisposable
     /// <summary>Where an address of the image that was built was loaded, for one that has no page tables yet.</summary>
     public Func<ulong, GuestPhysical?>? LoadAddress { get; init; }
 
+    /// <summary>What is wrong with the image that was built and did not keep it from being so, in one line each.</summary>
+    public IReadOnlyList<string> Warnings { get; init; } = [];
+
     /// <summary>What to watch on the demo guest, where that was built.</summary>
     public DemoPlan? Demo { get; }
 

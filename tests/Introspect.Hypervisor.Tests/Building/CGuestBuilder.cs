@@ -55,8 +55,8 @@ internal static class CGuestBuilder
         }
     }
 
-    /// <summary>Builds an image at an optimisation level of gcc's (0–3).</summary>
-    public static byte[] Build(CGuestKind kind, int optimisation)
+    /// <summary>Builds an image at an optimisation level of gcc's (0–3), one that asks for its symbols if so wished.</summary>
+    public static byte[] Build(CGuestKind kind, int optimisation, bool wantsSymbols = false)
     {
         string sources = Path.Combine(AppContext.BaseDirectory, "Building", "CGuest");
         DirectoryInfo directory = Directory.CreateTempSubdirectory("introspect-cguest-");
@@ -65,7 +65,7 @@ internal static class CGuestBuilder
             string image = Path.Combine(directory.FullName, "guest.elf");
             Run(Compiler,
             [
-                .. Flags, .. ModeFlags(kind), $"-O{optimisation}", "-T", Path.Combine(sources, "guest.lds"),
+                .. Flags, .. ModeFlags(kind), $"-O{optimisation}", .. wantsSymbols ? ["-DBSD_SYMTAB"] : Array.Empty<string>(), "-T", Path.Combine(sources, "guest.lds"),
                 "-o", image, .. Sources.Select(s => Path.Combine(sources, s)),
             ]);
             if (kind == CGuestKind.LongModeInElf32)

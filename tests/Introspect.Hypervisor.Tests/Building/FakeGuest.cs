@@ -20,11 +20,14 @@ internal sealed class FakeGuest : IGuestLoader
 
     public ulong MemoryBytes => (ulong)_memory.Length;
 
+    /// <summary>The first address behind the highest byte that was written or cleared.</summary>
+    public ulong HighestWritten { get; private set; }
+
     public bool WasTouched => _memory.AsSpan().ContainsAnyExcept(Untouched);
 
-    public void WritePhysical(ulong gpa, ReadOnlySpan<byte> bytes) => bytes.CopyTo(At(gpa, bytes.Length));
+    public void WritePhysical(ulong gpa, ReadOnlySpan<byte> bytes) => bytes.CopyTo(Changed(gpa, bytes.Length));
 
-    public void Clear(ulong gpa, ulong length) => At(gpa, (int)length).Clear();
+    public void Clear(ulong gpa, ulong length) => Changed(gpa, (int)length).Clear();
 
     public byte[] Read(ulong gpa, int length) => At(gpa, length).ToArray();
 
@@ -36,6 +39,12 @@ internal sealed class FakeGuest : IGuestLoader
     {
         Span<byte> rest = At(gpa, _memory.Length - (int)gpa);
         return Encoding.UTF8.GetString(rest[..rest.IndexOf((byte)0)]);
+    }
+
+    private Span<byte> Changed(ulong gpa, int length)
+    {
+        HighestWritten = Math.Max(HighestWritten, gpa + (ulong)length);
+        return At(gpa, length);
     }
 
     private Span<byte> At(ulong gpa, int length)

@@ -31,6 +31,12 @@ internal sealed class TestElf
     /// <summary>Symbols: name, value, st_info, st_shndx. Null for no table.</summary>
     public List<(string Name, ulong Value, byte Info, ushort Section)>? Symbols { get; init; }
 
+    /// <summary>Other sections of SHT_PROGBITS: name, content.</summary>
+    public List<(string Name, byte[] Content)> OtherSections { get; init; } = [];
+
+    /// <summary>Index of the symbol table's section; its names are in the one behind it.</summary>
+    public int SymbolSection { get; private set; }
+
     public int ProgramHeadersAt => ElfFormat.HeaderSize(Is64);
 
     public int SectionHeadersAt { get; private set; }
@@ -59,8 +65,15 @@ internal sealed class TestElf
             file.AddRange(SectionNotes);
         }
 
+        foreach ((string title, byte[] content) in OtherSections)
+        {
+            sections.Add((ElfFormat.SectionProgbits, title, file.Count, content.Length, 0, 0));
+            file.AddRange(content);
+        }
+
         if (Symbols is not null)
         {
+            SymbolSection = sections.Count;
             AddSymbols(file, sections);
         }
 
@@ -92,6 +105,13 @@ internal sealed class TestElf
         }
 
         return image;
+    }
+
+    /// <summary>A section header of an image that was built.</summary>
+    public Span<byte> SectionHeader(byte[] image, int index)
+    {
+        int size = ElfFormat.SectionHeaderSize(Is64);
+        return image.AsSpan(SectionHeadersAt + (index * size), size);
     }
 
     /// <summary>A note, padded to 4 bytes.</summary>

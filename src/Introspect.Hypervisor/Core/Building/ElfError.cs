@@ -65,6 +65,21 @@ internal enum ElfErrorKind
 
     /// <summary>A command line cannot be passed on.</summary>
     BadCommandLine,
+
+    /// <summary>The image requires a feature of Xen's that nobody knows.</summary>
+    UnknownFeature,
+
+    /// <summary>A bzImage's header or its payload's place is impossible.</summary>
+    BadBzImage,
+
+    /// <summary>A bzImage's payload is packed in a way that is not unpacked here.</summary>
+    UnknownPacking,
+
+    /// <summary>The library that unpacks a payload is not installed.</summary>
+    LibraryMissing,
+
+    /// <summary>A bzImage's payload is damaged, or is not as large as it says.</summary>
+    BadPayload,
 }
 
 /// <summary>Why an image was refused: data, because images come from outside.</summary>

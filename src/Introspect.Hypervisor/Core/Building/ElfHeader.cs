@@ -11,6 +11,7 @@ internal readonly struct ElfHeader
 
     public ushort Machine { get; private init; }
 
+    /// <summary>e_entry: the entry point of other boot protocols than PVH.</summary>
     public ulong Entry { get; private init; }
 
     public ulong SegmentTable { get; private init; }
@@ -114,13 +115,11 @@ internal readonly struct ElfHeader
 
     private static ElfError NotElf(ReadOnlySpan<byte> image)
     {
-        // Offset 0x202 is where the boot protocol of x86 Linux has its signature.
-        const int SetupSignature = 0x202;
-        if (image.Length >= SetupSignature + 4 && image.Slice(SetupSignature, 4).SequenceEqual("HdrS"u8))
+        if (BzImage.Is(image))
         {
             return new ElfError(
                 ElfErrorKind.NotElf,
-                "the image is a bzImage, not ELF; give the vmlinux that is packed in it (scripts/extract-vmlinux)");
+                "the image is a bzImage, not ELF; unpack its vmlinux (scripts/extract-vmlinux)");
         }
 
         string start = Convert.ToHexStringLower(image[..Math.Min(4, image.Length)]);

@@ -1,4 +1,5 @@
 using System.Diagnostics.CodeAnalysis;
+using System.Text;
 
 namespace Introspect.Hypervisor.Core.Building;
 
@@ -9,36 +10,37 @@ namespace Introspect.Hypervisor.Core.Building;
 /// </summary>
 internal sealed class ElfImage
 {
+    private readonly ElfHeader _header;
+
     private ElfImage(
         ReadOnlyMemory<byte> bytes,
-        bool is64,
-        ushort machine,
-        ulong entry,
+        in ElfHeader header,
         IReadOnlyList<ElfSegment> segments,
         IReadOnlyList<ElfSection> sections,
         IReadOnlyList<ElfNote> notes)
     {
+        _header = header;
         Bytes = bytes;
-        Is64 = is64;
-        Machine = machine;
-        Entry = entry;
         Segments = segments;
         Sections = sections;
         XenNotes = new XenNotes(notes);
         Notes = notes;
+        XenInfo = XenGuestInfo.Read(notes, FindSection(XenGuestSection.Name) is { } section ? Content(section).Span : default);
+        SymbolSections = ElfSymbolSections.Find(this, out ElfError? warning);
+        SymbolWarning = warning;
     }
 
     /// <summary>The whole file.</summary>
     public ReadOnlyMemory<byte> Bytes { get; }
 
     /// <summary>ELFCLASS64; says nothing of the mode in which the guest runs.</summary>
-    public bool Is64 { get; }
+    public bool Is64 => _header.Is64;
 
     /// <summary>EM_386 or EM_X86_64.</summary>
-    public ushort Machine { get; }
+    public ushort Machine => _header.Machine;
 
     /// <summary>e_entry: the entry point of other boot protocols than PVH.</summary>
-    public ulong Entry { get; }
+    public ulong Entry => _header.Entry;
 
     /// <summary>Every program header, in the file's order.</summary>
     public IReadOnlyList<ElfSegment> Segments { get; }
@@ -49,8 +51,17 @@ internal sealed class ElfImage
     /// <summary>The notes: of the segments, or of the sections when no segment holds a note of Xen's.</summary>
     public IReadOnlyList<ElfNote> Notes { get; }
 
-    /// <summary>What the notes named "Xen" say.</summary>
+    /// <summary>What the notes named "Xen" hold.</summary>
     public XenNotes XenNotes { get; }
+
+    /// <summary>What the image says of itself to Xen, by its notes or otherwise.</summary>
+    public XenGuestInfo XenInfo { get; }
+
+    /// <summary>The symbol table with its names; null when there is none, or a damaged one.</summary>
+    public ElfSymbolSections? SymbolSections { get; }
+
+    /// <summary>What is wrong with the symbol table. The image boots all the same, without symbols.</summary>
+    public ElfError? SymbolWarning { get; }
 
     /// <summary>The segments that occupy guest memory.</summary>
     public IEnumerable<ElfSegment> LoadableSegments =>
@@ -60,18 +71,27 @@ internal sealed class ElfImage
     public ReadOnlyMemory<byte> Content(in ElfSegment segment) =>
         Bytes.Slice((int)segment.Offset, (int)segment.FileSize);
 
-    /// <summary>Bytes of a section in the file; none for one that has only memory.</summary>
+    /// <summary>Bytes of a section in the file; none for one that has only memory, or does not lie in the image.</summary>
     public ReadOnlyMemory<byte> Content(in ElfSection section) =>
-        section.Type is ElfFormat.SectionNobits or ElfFormat.SectionNull
-            ? ReadOnlyMemory<byte>.Empty
-            : Bytes.Slice((int)section.Offset, (int)section.Size);
+        section is { HasBytes: true, LiesInImage: true }
+            ? Bytes.Slice((int)section.Offset, (int)section.Size)
+            : ReadOnlyMemory<byte>.Empty;
 
-    /// <summary>The first section of a type.</summary>
-    public ElfSection? FindSection(uint type)
+    /// <summary>The file header as it stands in the file.</summary>
+    public ReadOnlyMemory<byte> HeaderBytes => Bytes[..ElfFormat.HeaderSize(Is64)];
+
+    /// <summary>A section header as it stands in the file, without what a later version of the format may have added.</summary>
+    public ReadOnlyMemory<byte> SectionHeaderBytes(in ElfSection section) =>
+        Bytes.Slice((int)_header.SectionTable + (_header.SectionEntrySize * section.Index), ElfFormat.SectionHeaderSize(Is64));
+
+    /// <summary>The first section of a name.</summary>
+    public ElfSection? FindSection(string name)
     {
+        Span<byte> bytes = stackalloc byte[ElfTables.MaximumName];
+        bytes = bytes[..Encoding.UTF8.GetBytes(name, bytes)];
         foreach (ElfSection section in Sections)
         {
-            if (section.Type == type)
+            if (section.NameBytes.Span.SequenceEqual(bytes))
             {
                 return section;
             }
@@ -88,7 +108,9 @@ internal sealed class ElfImage
         {
             error = new ElfError(
                 ElfErrorKind.NoPvhEntry,
-                "the image has no PVH entry point (ELF note Xen/PHYS32_ENTRY, type 18); for Linux build with CONFIG_PVH=y, else add the note to the image");
+                XenInfo.Source == XenInfoSource.GuestSection
+                    ? "the image has no PVH entry point (ELF note Xen/PHYS32_ENTRY, type 18) but a section __xen_guest, which is for PV guests; build it with a PVH entry"
+                    : "the image has no PVH entry point (ELF note Xen/PHYS32_ENTRY, type 18); for Linux build with CONFIG_PVH=y, else add the note to the image");
             return false;
         }
 
@@ -125,13 +147,13 @@ internal sealed class ElfImage
         image = null;
         if (!ElfHeader.TryRead(bytes.Span, out ElfHeader header, out error)
             || !ElfTables.TryReadSegments(bytes.Span, header, out List<ElfSegment>? segments, out error)
-            || !ElfTables.TryReadSections(bytes.Span, header, out List<ElfSection>? sections, out error)
+            || !ElfTables.TryReadSections(bytes, header, out List<ElfSection>? sections, out error)
             || !ElfNoteReader.TryRead(bytes, segments, sections, out List<ElfNote>? notes, out error))
         {
             return false;
         }
 
-        image = new ElfImage(bytes, header.Is64, header.Machine, header.Entry, segments, sections, notes);
+        image = new ElfImage(bytes, header, segments, sections, notes);
         return true;
     }
 }

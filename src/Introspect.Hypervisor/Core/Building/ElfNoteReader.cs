@@ -1,6 +1,5 @@
 using System.Buffers.Binary;
 using System.Diagnostics.CodeAnalysis;
-using System.Text;
 
 namespace Introspect.Hypervisor.Core.Building;
 
@@ -21,21 +20,23 @@ internal static class ElfNoteReader
     {
         notes = null;
         List<ElfNote> found = [];
+        long budget = 2L * image.Length;
         foreach (ElfSegment s in segments)
         {
-            if (s.Type == ElfFormat.SegmentNote
-                && !TryReadArea(image.Slice((int)s.Offset, (int)s.FileSize), s.Alignment, $"program header {s.Index}", found, out error))
+            // Some linkers leave the offset of a note segment 0; its notes are then found by their section.
+            if (s.Type == ElfFormat.SegmentNote && s.Offset != 0
+                && !TryReadArea(image.Slice((int)s.Offset, (int)s.FileSize), s.Alignment, "program header", s.Index, found, ref budget, out error))
             {
                 return false;
             }
         }
 
-        if (!found.Exists(n => n.Owner == XenNotes.Owner))
+        if (!found.Exists(n => n.IsXen))
         {
             foreach (ElfSection s in sections)
             {
                 if (s.Type == ElfFormat.SectionNote
-                    && !TryReadArea(image.Slice((int)s.Offset, (int)s.Size), s.Alignment, $"section {s.Index}", found, out error))
+                    && !TryReadArea(image.Slice((int)s.Offset, (int)s.Size), s.Alignment, "section", s.Index, found, ref budget, out error))
                 {
                     return false;
                 }
@@ -51,9 +52,21 @@ internal static class ElfNoteReader
         ReadOnlyMemory<byte> area,
         ulong alignment,
         string place,
+        int index,
         List<ElfNote> notes,
+        ref long budget,
         [NotNullWhen(false)] out ElfError? error)
     {
+        // Areas that lie over each other would make much out of a small image.
+        budget -= area.Length;
+        if (budget < 0)
+        {
+            error = new ElfError(
+                ElfErrorKind.TooMany,
+                $"the notes up to {place} {index} are together larger than the image twice; the image is damaged, build it anew");
+            return false;
+        }
+
         // Notes are padded to 4 bytes whatever the class; only areas that say 8 (GNU properties) use 8.
         ulong pad = alignment == 8 ? 8UL : 4UL;
         ulong total = (ulong)area.Length;
@@ -70,7 +83,7 @@ internal static class ElfNoteReader
             {
                 error = new ElfError(
                     ElfErrorKind.BadNote,
-                    $"the note at offset 0x{at:x} of {place} has a name of {nameSize} and a content of {size} bytes, but the area has {total}; the image is damaged, build it anew");
+                    $"the note at offset 0x{at:x} of {place} {index} has a name of {nameSize} and a content of {size} bytes, but the area has {total}; the image is damaged, build it anew");
                 return false;
             }
 
@@ -82,9 +95,8 @@ internal static class ElfNoteReader
                 return false;
             }
 
-            ReadOnlySpan<byte> owner = area.Span.Slice((int)name, (int)nameSize).TrimEnd((byte)0);
             notes.Add(new ElfNote(
-                owner.SequenceEqual("Xen"u8) ? XenNotes.Owner : Encoding.Latin1.GetString(owner),
+                area.Slice((int)name, (int)nameSize).TrimEnd((byte)0),
                 type,
                 area.Slice((int)description, (int)size)));
 

@@ -1,5 +1,4 @@
 using System.Diagnostics.CodeAnalysis;
-using System.Text;
 
 namespace Introspect.Hypervisor.Core.Building;
 
@@ -8,6 +7,9 @@ internal static class ElfTables
 {
     /// <summary>More sections than any kernel has; what one with a section a function has stays below.</summary>
     public const ulong MaximumSections = 1 << 20;
+
+    /// <summary>A section's longest name.</summary>
+    public const int MaximumName = 4096;
 
     public static bool TryReadSegments(
         ReadOnlySpan<byte> image,
@@ -101,7 +103,7 @@ internal static class ElfTables
     }
 
     public static bool TryReadSections(
-        ReadOnlySpan<byte> image,
+        ReadOnlyMemory<byte> image,
         in ElfHeader header,
         [NotNullWhen(true)] out List<ElfSection>? sections,
         [NotNullWhen(false)] out ElfError? error)
@@ -123,7 +125,7 @@ internal static class ElfTables
 
         // What does not fit into the header's 16 bits stands in the first, otherwise unused, section header.
         int size = ElfFormat.SectionHeaderSize(header.Is64);
-        ElfReader first = new(image.Slice((int)header.SectionTable, size), header.Is64);
+        ElfReader first = new(image.Span.Slice((int)header.SectionTable, size), header.Is64);
         ulong count = header.SectionCount != 0 ? header.SectionCount : first.Word(20, 32);
         uint names = header.SectionNames != ElfFormat.SectionIndexElsewhere ? header.SectionNames : first.U32(24, 40);
         if (count > MaximumSections)
@@ -152,7 +154,7 @@ internal static class ElfTables
     }
 
     private static bool TryReadEach(
-        ReadOnlySpan<byte> image,
+        ReadOnlyMemory<byte> image,
         in ElfHeader header,
         int count,
         int namesIndex,
@@ -160,41 +162,34 @@ internal static class ElfTables
         [NotNullWhen(false)] out ElfError? error)
     {
         sections = null;
-        ReadOnlySpan<byte> names = default;
-        if (namesIndex != ElfFormat.SectionUndefined)
+        ReadOnlyMemory<byte> names = default;
+        if (namesIndex != ElfFormat.SectionUndefined
+            && Read(image.Span, header, namesIndex, out _) is { Type: ElfFormat.SectionStrtab, LiesInImage: true } strings)
         {
-            ElfSection strings = Read(image, header, namesIndex, out _);
-            error = Check(strings, image.Length);
-            if (error is not null)
-            {
-                return false;
-            }
-
-            if (strings.Type == ElfFormat.SectionStrtab)
-            {
-                names = image.Slice((int)strings.Offset, (int)strings.Size);
-            }
+            names = image.Slice((int)strings.Offset, (int)strings.Size);
         }
 
         List<ElfSection> found = new(count);
         for (int i = 0; i < count; i++)
         {
-            ElfSection section = Read(image, header, i, out uint nameOffset);
-            error = Check(section, image.Length);
-            if (error is not null)
+            ElfSection section = Read(image.Span, header, i, out uint nameOffset);
+            if (section is { Type: ElfFormat.SectionNote, LiesInImage: false })
             {
+                error = new ElfError(
+                    ElfErrorKind.Truncated,
+                    $"section {i} has 0x{section.Size:x} bytes of notes at offset 0x{section.Offset:x}, behind the image of {image.Length} bytes; give the whole file");
                 return false;
             }
 
-            if (!TryName(names, nameOffset, out string name))
+            if (!TryName(names, nameOffset, out ReadOnlyMemory<byte> name))
             {
                 error = new ElfError(
                     ElfErrorKind.BadSection,
-                    $"section {i} has its name at 0x{nameOffset:x}, outside the section names of 0x{names.Length:x} bytes; the image is damaged, build it anew");
+                    $"section {i} has its name at 0x{nameOffset:x}, with no end in the section names of 0x{names.Length:x} bytes; the image is damaged, build it anew");
                 return false;
             }
 
-            found.Add(section with { Name = name });
+            found.Add(section with { NameBytes = name });
         }
 
         sections = found;
@@ -208,9 +203,9 @@ internal static class ElfTables
         int at = (int)(header.SectionTable + ((ulong)header.SectionEntrySize * (ulong)index));
         ElfReader r = new(image.Slice(at, size), header.Is64);
         nameOffset = r.U32(0);
-        return new ElfSection(
+        ElfSection section = new(
             index,
-            string.Empty,
+            ReadOnlyMemory<byte>.Empty,
             r.U32(4),
             r.Word(8, 8),
             r.Word(12, 16),
@@ -218,22 +213,14 @@ internal static class ElfTables
             r.Word(20, 32),
             r.U32(24, 40),
             r.Word(32, 48),
-            r.Word(36, 56));
+            r.Word(36, 56),
+            LiesInImage: true);
+        return section with { LiesInImage = !section.HasBytes || ElfReader.Fits(section.Offset, section.Size, (ulong)image.Length) };
     }
 
-    private static ElfError? Check(in ElfSection s, int imageLength)
+    private static bool TryName(ReadOnlyMemory<byte> names, uint offset, out ReadOnlyMemory<byte> name)
     {
-        bool hasBytes = s.Type is not (ElfFormat.SectionNull or ElfFormat.SectionNobits);
-        return !hasBytes || ElfReader.Fits(s.Offset, s.Size, (ulong)imageLength)
-            ? null
-            : new ElfError(
-                ElfErrorKind.Truncated,
-                $"section {s.Index} has 0x{s.Size:x} bytes at offset 0x{s.Offset:x}, behind the image of {imageLength} bytes; give the whole file");
-    }
-
-    private static bool TryName(ReadOnlySpan<byte> names, uint offset, out string name)
-    {
-        name = string.Empty;
+        name = ReadOnlyMemory<byte>.Empty;
         if (names.IsEmpty)
         {
             return true;
@@ -244,14 +231,15 @@ internal static class ElfTables
             return false;
         }
 
-        ReadOnlySpan<byte> rest = names[(int)offset..];
-        int end = rest.IndexOf((byte)0);
+        // Bounded, so that many sections with one endless name take no time.
+        ReadOnlyMemory<byte> rest = names.Slice((int)offset, (int)Math.Min(MaximumName, names.Length - offset));
+        int end = rest.Span.IndexOf((byte)0);
         if (end < 0)
         {
             return false;
         }
 
-        name = Encoding.UTF8.GetString(rest[..end]);
+        name = rest[..end];
         return true;
     }
 

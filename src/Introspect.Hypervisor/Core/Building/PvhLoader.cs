@@ -14,8 +14,8 @@ internal sealed record PvhModule(ReadOnlyMemory<byte> Content, string? CommandLi
 internal sealed record PvhBootOptions(string? CommandLine = null, IReadOnlyList<PvhModule>? Modules = null);
 
 /// <summary>
-/// Loads an image by the PVH boot protocol: its segments by physical address, then the modules, then the start
-/// info, each from a page of its own, all in the RAM below the hole.
+/// Loads an image by the PVH boot protocol: the image with its symbols, then the modules, then the start info, each
+/// from a page of its own, all in the RAM below the hole.
 /// </summary>
 internal static class PvhLoader
 {
@@ -30,7 +30,7 @@ internal static class PvhLoader
         [NotNullWhen(false)] out ElfError? error)
     {
         entry = null;
-        if (!TryOrderSegments(image, out List<ElfSegment>? segments, out error)
+        if (!ImageLayout.TryPlan(image, out ImageLayout? layout, out error)
             || !image.TryGetPvhEntry(out uint eip, out error)
             || !TryEncode(options.CommandLine, "the command line", out byte[]? commandLine, out error))
         {
@@ -38,7 +38,7 @@ internal static class PvhLoader
         }
 
         List<StartInfoImage.Module> modules = [];
-        ulong end = PageUp(segments[^1].PhysicalEnd);
+        ulong end = PageUp(layout.End);
         foreach (PvhModule module in options.Modules ?? [])
         {
             if (!TryEncode(module.CommandLine, $"the command line of module {modules.Count}", out byte[]? moduleLine, out error))
@@ -54,18 +54,13 @@ internal static class PvhLoader
         byte[] startInfo = StartInfoImage.Build(
             startInfoAddress, commandLine, modules, GuestMemoryMap.Entries(guest.MemoryBytes));
         end = PageUp(startInfoAddress + (ulong)startInfo.Length);
-        error = CheckMemory(segments[^1], end, guest.MemoryBytes);
+        error = CheckMemory(end, guest.MemoryBytes);
         if (error is not null)
         {
             return false;
         }
 
-        foreach (ElfSegment segment in segments)
-        {
-            guest.WritePhysical(segment.PhysicalAddress, image.Content(segment).Span);
-            guest.Clear(segment.PhysicalAddress + segment.FileSize, segment.MemorySize - segment.FileSize);
-        }
-
+        layout.Write(guest);
         for (int i = 0; i < modules.Count; i++)
         {
             guest.WritePhysical(modules[i].Address, options.Modules![i].Content.Span);
@@ -76,47 +71,8 @@ internal static class PvhLoader
         return true;
     }
 
-    private static bool TryOrderSegments(
-        ElfImage image,
-        [NotNullWhen(true)] out List<ElfSegment>? segments,
-        [NotNullWhen(false)] out ElfError? error)
+    private static ElfError? CheckMemory(ulong end, ulong memoryBytes)
     {
-        List<ElfSegment> ordered = [.. image.LoadableSegments.OrderBy(s => s.PhysicalAddress)];
-        segments = null;
-        if (ordered.Count == 0)
-        {
-            error = new ElfError(
-                ElfErrorKind.NothingToLoad,
-                $"none of the image's {image.Segments.Count} program headers loads anything; give a linked kernel, not a module or a debug file");
-            return false;
-        }
-
-        for (int i = 1; i < ordered.Count; i++)
-        {
-            ElfSegment below = ordered[i - 1];
-            if (ordered[i].PhysicalAddress < below.PhysicalEnd)
-            {
-                error = new ElfError(
-                    ElfErrorKind.Overlap,
-                    $"program headers {below.Index} and {ordered[i].Index} both load to 0x{ordered[i].PhysicalAddress:x}; link the image with physical addresses of its own for each");
-                return false;
-            }
-        }
-
-        segments = ordered;
-        error = null;
-        return true;
-    }
-
-    private static ElfError? CheckMemory(in ElfSegment last, ulong end, ulong memoryBytes)
-    {
-        if (last.PhysicalEnd > GuestMemoryMap.HoleStart)
-        {
-            return new ElfError(
-                ElfErrorKind.OutsideMemory,
-                $"program header {last.Index} ends at 0x{last.PhysicalEnd:x}, where a domain has no RAM (from 0x{GuestMemoryMap.HoleStart:x}); link the image lower");
-        }
-
         if (end > GuestMemoryMap.HoleStart)
         {
             return new ElfError(

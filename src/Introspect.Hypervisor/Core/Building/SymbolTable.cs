@@ -6,7 +6,7 @@ namespace Introspect.Hypervisor.Core.Building;
 
 /// <summary>
 /// The routines and variables that an image names (.symtab with its .strtab): address to nearest name, for
-/// traces, and name to address. Names become strings when they are first asked for, and then stay.
+/// traces, and name to address. Names become strings when an address of theirs is first described, and then stay.
 /// </summary>
 internal sealed class SymbolTable
 {
@@ -15,11 +15,14 @@ internal sealed class SymbolTable
     private const byte TypeTls = 6;
     private const byte BindGlobal = 1;
 
+    /// <summary>Longer names are cut off, so that many symbols with one endless name take no time.</summary>
+    private const int LongestName = 4096;
+
     private readonly Entry[] _byAddress;
     private readonly string?[] _names;
     private readonly ReadOnlyMemory<byte> _strings;
     private readonly ulong _end;
-    private Dictionary<string, int>? _byName;
+    private int[]? _byName;
 
     private SymbolTable(Entry[] byAddress, ReadOnlyMemory<byte> strings, ulong end)
     {
@@ -36,17 +39,33 @@ internal sealed class SymbolTable
     public int Count => _byAddress.Length;
 
     /// <summary>Every name, in the order of the addresses.</summary>
-    public IEnumerable<string> Names => Enumerable.Range(0, _byAddress.Length).Select(Name);
+    public IEnumerable<string> Names => Enumerable.Range(0, _byAddress.Length).Select(NameText);
 
     /// <summary>Every symbol, lowest first.</summary>
-    public IEnumerable<(string Name, ulong Address)> Symbols => Enumerable.Range(0, _byAddress.Length).Select(i => (Name(i), _byAddress[i].Address));
+    public IEnumerable<(string Name, ulong Address)> Symbols => Enumerable.Range(0, _byAddress.Length).Select(i => (NameText(i), _byAddress[i].Address));
 
     /// <summary>The address of a name; of several with one name that which lies lowest.</summary>
     public bool TryGetAddress(string name, out ulong address)
     {
-        Dictionary<string, int> byName = _byName ??= IndexNames();
-        bool found = byName.TryGetValue(name, out int index);
-        address = found ? _byAddress[index].Address : 0;
+        int[] byName = _byName ??= IndexNames();
+        byte[] bytes = Encoding.UTF8.GetBytes(name);
+        int low = 0;
+        int high = byName.Length;
+        while (low < high)
+        {
+            int middle = (low + high) >>> 1;
+            if (NameBytes(byName[middle]).SequenceCompareTo(bytes) < 0)
+            {
+                low = middle + 1;
+            }
+            else
+            {
+                high = middle;
+            }
+        }
+
+        bool found = low < byName.Length && NameBytes(byName[low]).SequenceEqual(bytes);
+        address = found ? _byAddress[byName[low]].Address : 0;
         return found;
     }
 
@@ -99,40 +118,28 @@ internal sealed class SymbolTable
         [NotNullWhen(false)] out ElfError? error)
     {
         table = null;
-        if (image.FindSection(ElfFormat.SectionSymtab) is not { } section)
+        error = image.SymbolWarning;
+        if (error is not null)
+        {
+            return false;
+        }
+
+        if (image.SymbolSections is not { } sections)
         {
             table = Empty;
-            error = null;
             return true;
         }
 
-        int size = ElfFormat.SymbolSize(image.Is64);
-        if (section.EntrySize != (ulong)size)
-        {
-            error = new ElfError(
-                ElfErrorKind.BadSymbol,
-                $"symbols of {section.EntrySize} bytes in section {section.Index} (sh_entsize must be {size}); the image is damaged, strip its symbols");
-            return false;
-        }
-
-        if (section.Link >= (uint)image.Sections.Count || image.Sections[(int)section.Link].Type != ElfFormat.SectionStrtab)
-        {
-            error = new ElfError(
-                ElfErrorKind.BadSymbol,
-                $"the symbols in section {section.Index} have their names in section {section.Link}, which is no string table; strip the image's symbols");
-            return false;
-        }
-
-        ReadOnlyMemory<byte> strings = image.Content(image.Sections[(int)section.Link]);
+        ReadOnlyMemory<byte> strings = image.Content(sections.Names);
         if (strings.Length != 0 && strings.Span[^1] != 0)
         {
             error = new ElfError(
                 ElfErrorKind.BadSymbol,
-                $"the string table in section {section.Link} does not end with a zero; the image is damaged, strip its symbols");
+                $"the string table in section {sections.Names.Index} does not end with a zero; the image is damaged, strip its symbols");
             return false;
         }
 
-        return TryReadEntries(image, section, strings, out table, out error);
+        return TryReadEntries(image, sections.Symbols, strings, out table, out error);
     }
 
     private static bool TryReadEntries(
@@ -203,28 +210,23 @@ internal sealed class SymbolTable
         return end;
     }
 
-    private Dictionary<string, int> IndexNames()
+    /// <summary>The symbols by name, those of one name lowest first; without making strings of them.</summary>
+    private int[] IndexNames()
     {
-        Dictionary<string, int> index = new(_byAddress.Length, StringComparer.Ordinal);
-        for (int i = 0; i < _byAddress.Length; i++)
-        {
-            index.TryAdd(Name(i), i);
-        }
-
+        int[] index = [.. Enumerable.Range(0, _byAddress.Length)];
+        Array.Sort(index, (a, b) => NameBytes(a).SequenceCompareTo(NameBytes(b)) is var order and not 0 ? order : a.CompareTo(b));
         return index;
     }
 
-    private string Name(int index)
-    {
-        if (_names[index] is { } known)
-        {
-            return known;
-        }
+    private string Name(int index) => _names[index] ??= NameText(index);
 
+    private string NameText(int index) => Encoding.UTF8.GetString(NameBytes(index));
+
+    private ReadOnlySpan<byte> NameBytes(int index)
+    {
         ReadOnlySpan<byte> rest = _strings.Span[_byAddress[index].NameOffset..];
-        string name = Encoding.UTF8.GetString(rest[..rest.IndexOf((byte)0)]);
-        _names[index] = name;
-        return name;
+        int end = rest[..Math.Min(rest.Length, LongestName)].IndexOf((byte)0);
+        return rest[..(end < 0 ? LongestName : end)];
     }
 
     private readonly record struct Entry(ulong Address, int NameOffset, byte Rank) : IComparable<Entry>

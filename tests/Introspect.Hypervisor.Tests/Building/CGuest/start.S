@@ -6,6 +6,11 @@
         .long 4, 4, 18
         .asciz "Xen"
         .long pvh_start
+#ifdef BSD_SYMTAB
+        .long 4, 4, 11
+        .asciz "Xen"
+        .asciz "yes"
+#endif
 
         .section .text.start, "ax", @progbits
         .code32
