@@ -14,7 +14,7 @@ namespace Introspect.Daemon.Configuration;
 /// Turns configuration values into a <see cref="DaemonConfiguration"/>. Every mistake is collected, so that one
 /// start shows them all; keys that nothing reads are mistakes, too, since most of them are typing errors.
 /// </summary>
-internal sealed class ConfigurationReader
+internal sealed partial class ConfigurationReader
 {
     private readonly List<string> _mistakes = [];
 
@@ -27,7 +27,7 @@ internal sealed class ConfigurationReader
     public static (DaemonConfiguration? Configuration, IReadOnlyList<string> Mistakes) Read(IConfiguration root)
     {
         var reader = new ConfigurationReader();
-        reader.RefuseOthers(root, "hypervisor", "domains", "metrics", "logging", "sinks", "timeouts");
+        reader.RefuseOthers(root, "hypervisor", "domains", "metrics", "logging", "sinks", "timeouts", "otlp");
         var timeouts = reader.Section(root, "timeouts", "shutdown", "pump_stall");
         var configuration = new DaemonConfiguration
         {
@@ -35,7 +35,10 @@ internal sealed class ConfigurationReader
             Domains = reader.ReadDomains(root.GetSection("domains")),
             Metrics = reader.ReadMetrics(reader.Section(root, "metrics", "listen")),
             Logging = reader.ReadLogging(reader.Section(root, "logging", "level", "console", "file")),
-            Sinks = reader.ReadSinks(reader.Section(root, "sinks", "capacity", "text", "json_file")),
+            Sinks = reader.ReadSinks(reader.Section(
+                root, "sinks", "capacity", "text", "json_file", "json_format", "json_max_mib", "json_keep",
+                "journald", "journald_socket", "syslog", "syslog_facility", "syslog_format")),
+            Otlp = reader.ReadOtlp(reader.Section(root, "otlp", "endpoint", "protocol", "headers", "timeout", "logs", "metrics", "metrics_interval")),
             ShutdownTimeout = reader.Duration(timeouts, "shutdown", TimeSpan.FromSeconds(10)),
             PumpStallTimeout = reader.Duration(timeouts, "pump_stall", TimeSpan.FromSeconds(5)),
         };
@@ -207,7 +210,7 @@ internal sealed class ConfigurationReader
         new(Choice(section, "level", LogLevel.Information), Flag(section, "console", true), Text(section, "file"));
 
     private SinkOptions ReadSinks(IConfigurationSection section) =>
-        new((int)Number(section, "capacity", 8192, 16, 1 << 20), Flag(section, "text", false), Text(section, "json_file"));
+        WithExports(new((int)Number(section, "capacity", 8192, 16, 1 << 20), Flag(section, "text", false), Text(section, "json_file")), section);
 
     private IConfigurationSection Section(IConfiguration root, string key, params ReadOnlySpan<string> known)
     {

@@ -1,5 +1,9 @@
 using System.Net;
 using Introspect.Daemon.Hypervisors;
+using Introspect.Daemon.Output;
+using Introspect.Daemon.Sinks;
+using Introspect.Daemon.Sinks.Otlp;
+using Introspect.Daemon.Sinks.Syslog;
 using Introspect.Daemon.Tracing;
 using Introspect.Hypervisor;
 using Microsoft.Extensions.Logging;
@@ -23,6 +27,9 @@ internal sealed record DaemonConfiguration
 
     /// <summary>Where events go.</summary>
     public required SinkOptions Sinks { get; init; }
+
+    /// <summary>A collector that events and metrics go to; null: there is none.</summary>
+    public OtlpOptions? Otlp { get; init; }
 
     /// <summary>How long stopping may take before the program gives up and says so.</summary>
     public TimeSpan ShutdownTimeout { get; init; } = TimeSpan.FromSeconds(10);
@@ -58,4 +65,20 @@ internal sealed record LoggingOptions(LogLevel Level, bool Console, string? File
 /// <param name="Capacity">Events that wait at each sink before some are dropped.</param>
 /// <param name="Text">Events as lines on stdout.</param>
 /// <param name="JsonFile">Events as NDJSON, appended to this file; <c>-</c> is stdout.</param>
-internal sealed record SinkOptions(int Capacity, bool Text, string? JsonFile);
+internal sealed record SinkOptions(int Capacity, bool Text, string? JsonFile)
+{
+    /// <summary>The shape of the NDJSON.</summary>
+    public JsonShape JsonFormat { get; init; }
+
+    /// <summary>When <see cref="JsonFile"/> is put aside; null: never by this program.</summary>
+    public FileRotation? JsonRotation { get; init; }
+
+    /// <summary>Events go into systemd's journal.</summary>
+    public bool Journald { get; init; }
+
+    /// <summary>Where the journal listens.</summary>
+    public string JournaldSocket { get; init; } = JournaldSink.DefaultSocket;
+
+    /// <summary>Events go to a syslog server; null: they do not.</summary>
+    public SyslogOptions? Syslog { get; init; }
+}

@@ -59,8 +59,8 @@ internal sealed class RunCommand(IHypervisorFactory factory, Func<string, string
         services.AddSingleton(configuration);
         services.AddSingleton(notify);
         services.AddSingleton(TimeProvider.System);
-        services.AddSingleton(provider => new SinkSet(configuration.Sinks, provider.GetRequiredService<ILogger<SinkSet>>()));
-        services.AddSingleton(provider => new ServiceMetrics(ProgramInfo.Version, provider.GetRequiredService<SinkSet>().Count));
+        services.AddSingleton(provider => new SinkSet(configuration.Sinks, provider.GetRequiredService<ILogger<SinkSet>>(), configuration.Otlp));
+        services.AddSingleton(provider => new ServiceMetrics(ProgramInfo.Version, provider.GetRequiredService<SinkSet>().Count, configuration.Otlp));
         services.AddSingleton(provider => new MonitoringService(
             configuration, factory, provider.GetRequiredService<SinkSet>().Queues, provider.GetRequiredService<ServiceMetrics>(),
             TimeProvider.System, provider.GetRequiredService<ILogger<MonitoringService>>()));
@@ -133,6 +133,11 @@ internal sealed class RunCommand(IHypervisorFactory factory, Func<string, string
         if (running.Sinks != read.Sinks)
         {
             sections.Add("sinks");
+        }
+
+        if (running.Otlp != read.Otlp)
+        {
+            sections.Add("otlp");
         }
 
         if (running.ShutdownTimeout != read.ShutdownTimeout || running.PumpStallTimeout != read.PumpStallTimeout)

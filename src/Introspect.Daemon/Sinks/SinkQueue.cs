@@ -34,11 +34,11 @@ internal sealed class SinkQueue : IAsyncDisposable
     /// <summary>The sink's name.</summary>
     public string Name => _sink.Name;
 
-    /// <summary>Records written.</summary>
+    /// <summary>Records that the sink took.</summary>
     public long Written => Volatile.Read(ref _written);
 
-    /// <summary>Records lost: the queue was full or the sink failed.</summary>
-    public long Dropped => Volatile.Read(ref _dropped);
+    /// <summary>Records lost: the queue was full, the sink failed, or its receiver refused them.</summary>
+    public long Dropped => Volatile.Read(ref _dropped) + _sink.Lost;
 
     /// <summary>Hands a record over; never blocks. Any thread.</summary>
     public void Post(in EventRecord record, DomainInfo domain)
