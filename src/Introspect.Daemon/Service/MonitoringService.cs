@@ -58,6 +58,12 @@ internal sealed class MonitoringService(
     public bool LeftSomethingBehind { get; private set; }
 
     /// <inheritdoc/>
+    public string? WhyNotReady => _stopping.IsCancellationRequested ? "the service stops"
+        : Volatile.Read(ref _lost) is { } lost ? $"hypervisor: {lost}"
+        : Volatile.Read(ref _session) is null ? "the hypervisor was not reached yet"
+        : null;
+
+    /// <inheritdoc/>
     public string Status
     {
         get

@@ -10,6 +10,8 @@ namespace Introspect.Daemon.Sinks;
 /// </summary>
 internal sealed class SinkQueue : IAsyncDisposable
 {
+    private static readonly TimeSpan FlushAgain = TimeSpan.FromSeconds(1);
+
     private readonly Channel<(EventRecord Record, DomainInfo Domain)> _queue;
     private readonly IEventSink _sink;
     private readonly Action<string, Exception> _failed;
@@ -18,6 +20,7 @@ internal sealed class SinkQueue : IAsyncDisposable
     private long _dropped;
     private int _reopen;
     private bool _failing;
+    private bool _undelivered;
 
     /// <summary>Starts a sink.</summary>
     /// <param name="sink">The sink, which the queue owns.</param>
@@ -63,7 +66,7 @@ internal sealed class SinkQueue : IAsyncDisposable
     // A thread of its own, since sinks block in writes.
     private void Run()
     {
-        while (_queue.Reader.WaitToReadAsync().AsTask().GetAwaiter().GetResult())
+        while (WaitForMore())
         {
             if (Interlocked.Exchange(ref _reopen, 0) != 0)
             {
@@ -75,8 +78,36 @@ internal sealed class SinkQueue : IAsyncDisposable
                 Write(in item.Record, item.Domain);
             }
 
-            Try(_sink.Flush);
+            Flush();
         }
+
+        if (_undelivered)
+        {
+            Flush();
+        }
+    }
+
+    // A sink that could not deliver is asked again after a while, also when nothing new comes: the last event before the
+    // receiver went must not wait for the first one after it came back.
+    private bool WaitForMore()
+    {
+        var more = _queue.Reader.WaitToReadAsync().AsTask();
+        while (_undelivered && !more.Wait(FlushAgain))
+        {
+            Flush();
+        }
+
+        return more.GetAwaiter().GetResult();
+    }
+
+    private void Flush()
+    {
+        _undelivered = true;
+        Try(() =>
+        {
+            _sink.Flush();
+            _undelivered = false;
+        });
     }
 
     private void Write(in EventRecord record, DomainInfo domain)

@@ -105,17 +105,17 @@ internal sealed class OtlpLogEncoder : IDisposable
     {
         _value.Clear();
         _value.Text(1, value);
-        Attribute(key, field);
+        Pair(field, key);
     }
 
     private void Attribute(string key, ulong value)
     {
         _value.Clear();
         _value.Integer(3, value);
-        Attribute(key, field: 6);
+        Pair(field: 6, key);
     }
 
-    private void Attribute(string key, int field)
+    private void Pair(int field, string key)
     {
         _attribute.Clear();
         _attribute.Text(1, key);
