@@ -1,5 +1,6 @@
 using System.CommandLine;
 using System.CommandLine.Parsing;
+using Introspect.Daemon.Cli.Documentation;
 using Introspect.Daemon.Configuration;
 using Introspect.Daemon.Hypervisors;
 using Introspect.Daemon.Inspection;
@@ -132,6 +133,7 @@ internal static class CommandLine
         var version = new Command("version", "Print the version of the program and of what it runs on");
         version.SetAction(_ => commands.Version());
         root.Add(version);
+        DocumentationCommands.AddTo(root);
         return root;
     }
 
