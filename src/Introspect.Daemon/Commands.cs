@@ -2,11 +2,14 @@ using System.Globalization;
 using System.Text;
 using System.Text.Json;
 using Introspect.Daemon.Cli;
+using Introspect.Daemon.Configuration;
+using Introspect.Daemon.Control;
 using Introspect.Daemon.Hypervisors;
 using Introspect.Daemon.Inspection;
 using Introspect.Daemon.Output;
 using Introspect.Daemon.Service;
 using Introspect.Daemon.Symbols;
+using Introspect.Daemon.Top;
 using Introspect.Daemon.Tracing;
 using Introspect.Hypervisor;
 
@@ -45,6 +48,44 @@ internal sealed class Commands(IHypervisorFactory factory, Stream output, bool i
     /// <inheritdoc/>
     public Task<int> RunAsync(string configurationPath, CancellationToken cancellationToken) =>
         new RunCommand(factory, variable, Environment.GetEnvironmentVariables()).RunAsync(configurationPath, cancellationToken);
+
+    /// <inheritdoc/>
+    public int CheckConfiguration(string configurationPath)
+    {
+        var read = ConfigurationLoader.Load(configurationPath, Environment.GetEnvironmentVariables());
+        _text.WriteLine($"{string.Join(", ", read.Files)}: right; policies: {read.Domains.Count}");
+        _text.Flush();
+        return ExitCode.Ok;
+    }
+
+    /// <inheritdoc/>
+    public async Task<int> ReloadAsync(string socketPath, CancellationToken cancellationToken)
+    {
+        using var client = await ControlClient.ConnectAsync(socketPath, cancellationToken).ConfigureAwait(false);
+        var response = await client.AskAsync(ControlProtocol.Reload, cancellationToken).ConfigureAwait(false);
+        if (response is not { Ok: true, Reload: { } reload })
+        {
+            throw new ReloadRefused(response.Errors);
+        }
+
+        var restart = reload.NeedRestart.Count == 0 ? "" : $"; a restart is needed for {string.Join(", ", reload.NeedRestart)}";
+        _text.WriteLine($"the configuration is in force; policies: {reload.Policies}, domains changed: {reload.ChangedDomains}{restart}");
+        await _text.FlushAsync(cancellationToken).ConfigureAwait(false);
+        return ExitCode.Ok;
+    }
+
+    /// <inheritdoc/>
+    public async Task<int> TopAsync(TopRequest request, CancellationToken cancellationToken)
+    {
+        try
+        {
+            return await new TopCommand(request, _text, isTerminal, variable).RunAsync(cancellationToken).ConfigureAwait(false);
+        }
+        catch (IOException e) when (StandardOutput.IsClosed(e))
+        {
+            return ExitCode.Ok;
+        }
+    }
 
     /// <inheritdoc/>
     public async Task<int> ServeLabAsync(string socketPath, HypervisorSpec? guest, CoreFeatures features, CancellationToken cancellationToken)

@@ -24,6 +24,18 @@ internal static partial class Log
     [LoggerMessage(5, LogLevel.Information, "Metrics at http://{Address}/metrics, health at http://{Address}/healthz")]
     public static partial void MetricsServed(ILogger logger, string address);
 
+    [LoggerMessage(6, LogLevel.Warning, "Metrics at {Address} can be read by whoever reaches this machine; there is no authentication: listen at 127.0.0.1 unless that is meant")]
+    public static partial void MetricsReachable(ILogger logger, string address);
+
+    [LoggerMessage(7, LogLevel.Information, "Control by the socket {Path}")]
+    public static partial void ControlServed(ILogger logger, string path);
+
+    [LoggerMessage(8, LogLevel.Warning, "There is no control socket at {Path}, 'introspect reload' and 'introspect top' do not work: {Why}")]
+    public static partial void ControlUnavailable(ILogger logger, string path, string why);
+
+    [LoggerMessage(9, LogLevel.Warning, "User {User} asked at the control socket and was refused")]
+    public static partial void ControlRefused(ILogger logger, uint user);
+
     [LoggerMessage(10, LogLevel.Information, "Domain {Domain} ({Id}) is watched: policy '{Match}'")]
     public static partial void DomainAttached(ILogger logger, string domain, DomainId id, string match);
 
@@ -38,6 +50,9 @@ internal static partial class Log
 
     [LoggerMessage(14, LogLevel.Error, "Domain {Domain} ({Id}) was not let go cleanly: {Why}")]
     public static partial void DetachFailed(ILogger logger, string domain, DomainId id, string why, Exception exception);
+
+    [LoggerMessage(15, LogLevel.Warning, "Domain {Domain} ({Id}) has a name that policy '{Match}' is for and stays with its old one: {Why}")]
+    public static partial void PolicyNotFollowed(ILogger logger, string domain, DomainId id, string match, string why);
 
     [LoggerMessage(20, LogLevel.Error, "The hypervisor at {Connection} is lost, next try in {Delay}: {Why}")]
     public static partial void HypervisorLost(ILogger logger, string connection, TimeSpan delay, string why);
@@ -62,6 +77,12 @@ internal static partial class Log
 
     [LoggerMessage(52, LogLevel.Warning, "Sections {Sections} of the configuration changed, which needs a restart")]
     public static partial void ReloadIncomplete(ILogger logger, string sections);
+
+    [LoggerMessage(53, LogLevel.Information, "The configuration is read anew: {By}")]
+    public static partial void Reloading(ILogger logger, string by);
+
+    [LoggerMessage(54, LogLevel.Warning, "Changes of the files in {Folder} are not seen, SIGHUP and 'introspect reload' work: {Why}")]
+    public static partial void FilesNotWatched(ILogger logger, string folder, string why);
 
     [LoggerMessage(60, LogLevel.Error, "The watchdog is not fed: {Why}")]
     public static partial void WatchdogStarved(ILogger logger, string why);

@@ -120,6 +120,9 @@ public enum DomainChangeKind
 
     /// <summary>The domain is gone, or shut down and waiting to be destroyed.</summary>
     Ended,
+
+    /// <summary>The domain has another name: it was given one after it was created, or arrived by migration.</summary>
+    Renamed,
 }
 
 /// <summary>A change in the set of domains.</summary>

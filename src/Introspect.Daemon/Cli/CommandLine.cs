@@ -2,6 +2,7 @@ using System.CommandLine;
 using System.CommandLine.Parsing;
 using Introspect.Daemon.Cli.Documentation;
 using Introspect.Daemon.Configuration;
+using Introspect.Daemon.Control;
 using Introspect.Daemon.Hypervisors;
 using Introspect.Daemon.Inspection;
 using Introspect.Daemon.Tracing;
@@ -17,6 +18,15 @@ internal interface ICommands
 
     /// <summary><c>introspect run</c>.</summary>
     Task<int> RunAsync(string configurationPath, CancellationToken cancellationToken);
+
+    /// <summary><c>introspect config check</c>.</summary>
+    int CheckConfiguration(string configurationPath);
+
+    /// <summary><c>introspect reload</c>.</summary>
+    Task<int> ReloadAsync(string socketPath, CancellationToken cancellationToken);
+
+    /// <summary><c>introspect top</c>.</summary>
+    Task<int> TopAsync(TopRequest request, CancellationToken cancellationToken);
 
     /// <summary><c>introspect lab serve</c>.</summary>
     Task<int> ServeLabAsync(string socketPath, HypervisorSpec? guest, CoreFeatures features, CancellationToken cancellationToken);
@@ -84,10 +94,18 @@ internal static class CommandLine
             case ConfigurationMistakes configuration:
                 foreach (var mistake in configuration.Mistakes)
                 {
-                    Line($"{configuration.Path}: {mistake}");
+                    Line(mistake);
                 }
 
                 return ExitCode.Usage;
+            case ReloadRefused reload:
+                foreach (var mistake in reload.Mistakes)
+                {
+                    Line(mistake);
+                }
+
+                Line("the configuration was not taken over, the old one stays in force");
+                return ExitCode.Failure;
             case HypervisorException refused:
                 Line(refused.Message);
                 Trace();
@@ -123,7 +141,10 @@ internal static class CommandLine
 
         root.Add(verbose);
         root.Add(TraceCommand.Create(commands.TraceAsync));
-        root.Add(CreateRun(commands));
+        root.Add(ServiceCommands.CreateRun(commands.RunAsync));
+        root.Add(ServiceCommands.CreateConfig(commands.CheckConfiguration));
+        root.Add(ServiceCommands.CreateReload(commands.ReloadAsync));
+        root.Add(ServiceCommands.CreateTop(commands.TopAsync));
         root.Add(CreateLab(commands));
         root.Add(CreateRecover(commands));
         root.Add(CreateList(commands));
@@ -135,19 +156,6 @@ internal static class CommandLine
         root.Add(version);
         DocumentationCommands.AddTo(root);
         return root;
-    }
-
-    private static Command CreateRun(ICommands commands)
-    {
-        var config = new Option<string>("--config")
-        {
-            Description = "Configuration file (docs/configuration.md)",
-            HelpName = "FILE",
-            DefaultValueFactory = _ => ConfigurationLoader.DefaultPath,
-        };
-        var command = new Command("run", "Watch domains as a service, as a configuration file says") { config };
-        command.SetAction((result, cancellation) => commands.RunAsync(result.GetRequiredValue(config), cancellation));
-        return command;
     }
 
     private static Command CreateLab(ICommands commands)

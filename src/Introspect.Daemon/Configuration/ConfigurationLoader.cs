@@ -1,10 +1,12 @@
 using System.Collections;
 using Introspect.Daemon.Cli;
 using Microsoft.Extensions.Configuration;
+using YamlDotNet.Core;
+using YamlDotNet.RepresentationModel;
 
 namespace Introspect.Daemon.Configuration;
 
-/// <summary>Finds and reads the configuration: one YAML file, and environment variables over it.</summary>
+/// <summary>Finds and reads the configuration: its YAML files, and environment variables over them.</summary>
 internal static class ConfigurationLoader
 {
     /// <summary>The file that is read when none is named.</summary>
@@ -13,31 +15,102 @@ internal static class ConfigurationLoader
     /// <summary>What environment variables begin with: <c>INTROSPECT_METRICS__LISTEN</c> is <c>metrics.listen</c>.</summary>
     public const string EnvironmentPrefix = "INTROSPECT_";
 
-    /// <summary>Reads the configuration, or throws with every mistake.</summary>
-    /// <exception cref="ConfigurationMistakes">The values are wrong.</exception>
-    /// <exception cref="UserError">The file is not there or is no YAML.</exception>
+    /// <summary>Reads the configuration, or throws with every mistake of all files.</summary>
+    /// <exception cref="ConfigurationMistakes">Something in the files or the environment is wrong.</exception>
+    /// <exception cref="UserError">The file is not there or cannot be read.</exception>
     public static DaemonConfiguration Load(string path, IDictionary environment)
     {
-        var root = new ConfigurationBuilder()
-            .Add(new YamlConfigurationSource(path))
-            .AddInMemoryCollection(FromEnvironment(environment))
-            .Build();
-        var (configuration, mistakes) = ConfigurationReader.Read(root);
-        return configuration ?? throw new ConfigurationMistakes(path, mistakes);
+        var files = ConfigurationFiles.Of(path);
+        var tree = new ConfigurationTree();
+        var mistakes = new List<string>();
+        foreach (var file in files)
+        {
+            if (Parse(file, isMain: file == path, mistakes) is { } root)
+            {
+                tree.Merge(file, root);
+            }
+        }
+
+        mistakes.AddRange(tree.Mistakes);
+        var variables = FromEnvironment(environment);
+        var values = new ConfigurationBuilder().AddInMemoryCollection(tree.Values).AddInMemoryCollection(variables.Select(v => KeyValuePair.Create(v.Key, v.Value.Value))).Build();
+        var (configuration, others) = ConfigurationReader.Read(values, key => VariableOf(key, variables) ?? tree.PlaceOf(key)?.ToString() ?? path, isPart: mistakes.Count != 0);
+        mistakes.AddRange(others);
+        return configuration is not null && mistakes.Count == 0 ? configuration with { Files = files } : throw new ConfigurationMistakes(path, mistakes);
+    }
+
+    private static YamlMappingNode? Parse(string file, bool isMain, List<string> mistakes)
+    {
+        var yaml = new YamlStream();
+        try
+        {
+            using var reader = new StreamReader(file);
+            yaml.Load(reader);
+        }
+        catch (YamlException e)
+        {
+            mistakes.Add($"{file}:{e.Start.Line}:{e.Start.Column}: not YAML: {UserError.OneLine(e.Message)}; mend the line");
+            return null;
+        }
+        catch (Exception e) when (e is IOException or UnauthorizedAccessException)
+        {
+            var why = e is FileNotFoundException or DirectoryNotFoundException ? "there is no such file" : "it cannot be read";
+            if (isMain)
+            {
+                throw UserError.Failure($"configuration '{file}': {why}; name one with --config FILE", e);
+            }
+
+            mistakes.Add($"{file}: {why}; let the service read it, or take it away");
+            return null;
+        }
+
+        if (yaml.Documents.Count > 1)
+        {
+            mistakes.Add($"{file}:{yaml.Documents[1].RootNode.Start.Line}: {yaml.Documents.Count} documents; keep one");
+            return null;
+        }
+
+        if (yaml.Documents.Count == 0 || yaml.Documents[0].RootNode is YamlScalarNode { Value: null or "" })
+        {
+            return null;
+        }
+
+        if (yaml.Documents[0].RootNode is YamlMappingNode root)
+        {
+            return root;
+        }
+
+        mistakes.Add($"{file}:{yaml.Documents[0].RootNode.Start.Line}: the file is no mapping; write 'section:' lines as docs/configuration.md shows");
+        return null;
+    }
+
+    private static string? VariableOf(string path, Dictionary<string, (string Name, string? Value)> variables)
+    {
+        for (var at = path; at is { Length: > 0 }; at = ConfigurationPath.GetParentPath(at))
+        {
+            if (variables.TryGetValue(at, out var variable))
+            {
+                return variable.Name;
+            }
+        }
+
+        return null;
     }
 
     // Only names with a section are ours: other INTROSPECT_ variables belong to tests and tools.
-    private static IEnumerable<KeyValuePair<string, string?>> FromEnvironment(IDictionary environment)
+    private static Dictionary<string, (string Name, string? Value)> FromEnvironment(IDictionary environment)
     {
+        var variables = new Dictionary<string, (string Name, string? Value)>(StringComparer.OrdinalIgnoreCase);
         foreach (DictionaryEntry entry in environment)
         {
             var name = (string)entry.Key;
             if (name.StartsWith(EnvironmentPrefix, StringComparison.OrdinalIgnoreCase) && name.Contains("__", StringComparison.Ordinal))
             {
-                var key = name[EnvironmentPrefix.Length..].Replace("__", ConfigurationPath.KeyDelimiter, StringComparison.Ordinal);
-                yield return new(key, (string?)entry.Value);
+                variables[name[EnvironmentPrefix.Length..].Replace("__", ConfigurationPath.KeyDelimiter, StringComparison.Ordinal)] = (name, (string?)entry.Value);
             }
         }
+
+        return variables;
     }
 }
 
@@ -45,9 +118,9 @@ internal static class ConfigurationLoader
 internal sealed class ConfigurationMistakes(string path, IReadOnlyList<string> mistakes)
     : Exception($"{path}: {mistakes.Count} mistake{(mistakes.Count == 1 ? "" : "s")}")
 {
-    /// <summary>The mistakes, each one line.</summary>
+    /// <summary>The mistakes, each one line that begins with where it is: a file and a line, or a variable.</summary>
     public IReadOnlyList<string> Mistakes { get; } = mistakes;
 
-    /// <summary>The file.</summary>
+    /// <summary>The file that was named.</summary>
     public string Path { get; } = path;
 }

@@ -1,10 +1,14 @@
 using System.Globalization;
 using System.Net;
 using Introspect.Daemon.Hypervisors;
+using Introspect.Daemon.Service;
+using Introspect.Daemon.Sinks;
 using Introspect.Daemon.Tracing;
 using Introspect.Hypervisor;
 using Introspect.Hypervisor.Abi;
 using Introspect.Hypervisor.Xen;
+using Introspect.Rules.Handlers;
+using Introspect.Rules.Pump;
 using Microsoft.Extensions.Configuration;
 using Microsoft.Extensions.Logging;
 
@@ -17,17 +21,20 @@ namespace Introspect.Daemon.Configuration;
 internal sealed partial class ConfigurationReader
 {
     private readonly List<string> _mistakes = [];
+    private readonly Func<string, string> _where;
+    private readonly bool _isPart;
 
-    private ConfigurationReader()
-    {
-    }
+    private ConfigurationReader(Func<string, string> where, bool isPart) => (_where, _isPart) = (where, isPart);
 
     /// <summary>Reads a configuration.</summary>
+    /// <param name="root">All values.</param>
+    /// <param name="where">Where the value of a path was written.</param>
+    /// <param name="isPart">Some of it could not be read: what is not there may be in that part, and is no mistake.</param>
     /// <returns>The configuration; or null and every mistake, each a line of its own.</returns>
-    public static (DaemonConfiguration? Configuration, IReadOnlyList<string> Mistakes) Read(IConfiguration root)
+    public static (DaemonConfiguration? Configuration, IReadOnlyList<string> Mistakes) Read(IConfiguration root, Func<string, string> where, bool isPart = false)
     {
-        var reader = new ConfigurationReader();
-        reader.RefuseOthers(root, "hypervisor", "domains", "metrics", "logging", "sinks", "timeouts", "otlp");
+        var reader = new ConfigurationReader(where, isPart);
+        reader.RefuseOthers(root, "hypervisor", "domains", "metrics", "logging", "sinks", "timeouts", "control", "reload", "otlp");
         var timeouts = reader.Section(root, "timeouts", "shutdown", "pump_stall");
         var configuration = new DaemonConfiguration
         {
@@ -37,8 +44,10 @@ internal sealed partial class ConfigurationReader
             Logging = reader.ReadLogging(reader.Section(root, "logging", "level", "console", "file")),
             Sinks = reader.ReadSinks(reader.Section(
                 root, "sinks", "capacity", "text", "json_file", "json_format", "json_max_mib", "json_keep",
-                "journald", "journald_socket", "syslog", "syslog_facility", "syslog_format")),
+                "journald", "journald_socket", "syslog", "syslog_facility", "syslog_format", "queue", "queues", "sample_every")),
             Otlp = reader.ReadOtlp(reader.Section(root, "otlp", "endpoint", "protocol", "headers", "timeout", "logs", "metrics", "metrics_interval")),
+            Control = reader.ReadControl(reader.Section(root, "control", "socket", "group")),
+            WatchFiles = reader.Flag(reader.Section(root, "reload", "watch"), "watch", true),
             ShutdownTimeout = reader.Duration(timeouts, "shutdown", TimeSpan.FromSeconds(10)),
             PumpStallTimeout = reader.Duration(timeouts, "pump_stall", TimeSpan.FromSeconds(5)),
         };
@@ -55,7 +64,7 @@ internal sealed partial class ConfigurationReader
         // Where nothing is said, Xen's control domain watches Xen's domains.
         var xen = Flag(section, "xen", sources == 0 && XenHypervisor.IsControlDomain);
         sources += xen ? 1 : 0;
-        if (sources != 1)
+        if (sources != 1 && !(_isPart && sources == 0))
         {
             Mistake(section.Path, null, $"{sources} of connect, xen, kernel and demo are given; give exactly one");
         }
@@ -83,22 +92,42 @@ internal sealed partial class ConfigurationReader
         var policies = new List<DomainPolicy>();
         foreach (var item in Items(section))
         {
-            RefuseOthers(item, "match", "events", "deny_protection_clears");
+            var before = _mistakes.Count;
+            RefuseOthers(item, "match", "events", "deny_protection_clears", "fail");
             var match = Text(item, "match");
             if (match is null)
             {
                 Mistake($"{item.Path}:match", null, "is missing; give a domain's number, UUID or name ('*' is every domain)");
             }
 
-            policies.Add(new(match ?? "*", ReadEvents(item.GetSection("events")), Flag(item, "deny_protection_clears", false)));
+            var policy = new DomainPolicy(match ?? "*", ReadEvents(item.GetSection("events")), Flag(item, "deny_protection_clears", false)) { Fail = Choice(item, "fail", FailPolicy.Open) };
+            if (_mistakes.Count == before)
+            {
+                Prove(item, policy);
+            }
+
+            policies.Add(policy);
         }
 
-        if (policies.Count == 0)
+        if (policies.Count == 0 && !_isPart)
         {
             Mistake(section.Path, null, "names no domain; add one with '- match: \"*\"'");
         }
 
         return policies;
+    }
+
+    // What handlers refuse on every domain is a mistake of the file, not of a domain.
+    private void Prove(IConfigurationSection item, DomainPolicy policy)
+    {
+        try
+        {
+            EventPump.Check(PolicyHandlers.Make(policy));
+        }
+        catch (ArgumentException refused)
+        {
+            Mistake(item.Path, null, Cli.UserError.OneLine(refused.Message));
+        }
     }
 
     private EventSelection ReadEvents(IConfigurationSection section)
@@ -210,7 +239,35 @@ internal sealed partial class ConfigurationReader
         new(Choice(section, "level", LogLevel.Information), Flag(section, "console", true), Text(section, "file"));
 
     private SinkOptions ReadSinks(IConfigurationSection section) =>
-        WithExports(new((int)Number(section, "capacity", 8192, 16, 1 << 20), Flag(section, "text", false), Text(section, "json_file")), section);
+        WithExports(
+            new((int)Number(section, "capacity", 8192, 16, 1 << 20), Flag(section, "text", false), Text(section, "json_file"))
+            {
+                Queue = Choice(section, "queue", QueuePolicy.DropNewest),
+                Queues = ReadQueues(section.GetSection("queues")),
+                SampleEvery = (int)Number(section, "sample_every", SinkOptions.DefaultSampleEvery, 2, 1_000_000),
+            },
+            section);
+
+    private QueuePolicies ReadQueues(IConfigurationSection section)
+    {
+        RefuseOthers(section, [.. SinkOptions.Names]);
+        return new(SinkOptions.Names.Where(name => Text(section, name) is not null).ToDictionary(name => name, name => Choice(section, name, QueuePolicy.DropNewest)));
+    }
+
+    private ControlOptions ReadControl(IConfigurationSection section)
+    {
+        var socket = Text(section, "socket");
+        if (socket is not null and not "off" && !Path.IsPathRooted(socket))
+        {
+            Mistake($"{section.Path}:socket", socket, "is no absolute path; write /run/introspect/control.sock, or off");
+        }
+        else if (socket is not null && System.Text.Encoding.UTF8.GetByteCount(socket) > ControlOptions.LongestPath)
+        {
+            Mistake($"{section.Path}:socket", socket, $"is longer than a socket's path may be; use at most {ControlOptions.LongestPath} bytes");
+        }
+
+        return new(socket == "off" ? null : socket ?? ControlOptions.DefaultSocket, Text(section, "group")) { IsDefault = socket is null };
+    }
 
     private IConfigurationSection Section(IConfiguration root, string key, params ReadOnlySpan<string> known)
     {
@@ -323,17 +380,20 @@ internal sealed partial class ConfigurationReader
         }
 
         // Enum.TryParse takes numbers, too, which mean nothing to a reader of the file.
-        if (char.IsAsciiLetter(text[0]) && Enum.TryParse<T>(text, ignoreCase: true, out var value))
+        if (char.IsAsciiLetter(text[0]) && Enum.TryParse<T>(text.Replace("_", "", StringComparison.Ordinal), ignoreCase: true, out var value))
         {
             return value;
         }
 
-        Mistake($"{section.Path}:{key}", text, $"is none of {string.Join(", ", Enum.GetNames<T>().Select(n => n.ToLowerInvariant()))}");
+        Mistake($"{section.Path}:{key}", text, $"is none of {string.Join(", ", Enum.GetNames<T>().Select(SnakeCase))}");
         return otherwise;
     }
 
     private void Mistake(string path, string? value, string what) =>
-        _mistakes.Add(value is null ? $"{Readable(path)}: {what}" : $"{Readable(path)}: '{value}' {what}");
+        _mistakes.Add(value is null ? $"{_where(path)}: {Readable(path)}: {what}" : $"{_where(path)}: {Readable(path)}: '{value}' {what}");
+
+    private static string SnakeCase(string name) =>
+        string.Concat(name.Select((c, i) => char.IsAsciiLetterUpper(c) && i != 0 ? "_" + char.ToLowerInvariant(c) : char.ToLowerInvariant(c).ToString()));
 
     private static string Readable(string path) => path.Replace(':', '.');
 }

@@ -6,6 +6,7 @@ using Introspect.Daemon.Sinks.Otlp;
 using Introspect.Daemon.Sinks.Syslog;
 using Introspect.Daemon.Tracing;
 using Introspect.Hypervisor;
+using Introspect.Rules.Handlers;
 using Microsoft.Extensions.Logging;
 
 namespace Introspect.Daemon.Configuration;
@@ -31,6 +32,15 @@ internal sealed record DaemonConfiguration
     /// <summary>A collector that events and metrics go to; null: there is none.</summary>
     public OtlpOptions? Otlp { get; init; }
 
+    /// <summary>The socket by which the service is controlled.</summary>
+    public ControlOptions Control { get; init; } = new(null, null);
+
+    /// <summary>Changes of the files are taken over without being told to.</summary>
+    public bool WatchFiles { get; init; }
+
+    /// <summary>The files that it was read from.</summary>
+    public IReadOnlyList<string> Files { get; init; } = [];
+
     /// <summary>How long stopping may take before the program gives up and says so.</summary>
     public TimeSpan ShutdownTimeout { get; init; } = TimeSpan.FromSeconds(10);
 
@@ -44,6 +54,9 @@ internal sealed record DaemonConfiguration
 /// <param name="DenyProtectionClears">Writes that clear CR4.SMEP or CR4.SMAP are denied.</param>
 internal sealed record DomainPolicy(string Match, EventSelection Selection, bool DenyProtectionClears)
 {
+    /// <summary>What stands in for a handler that fails or is too slow too often.</summary>
+    public FailPolicy Fail { get; init; }
+
     /// <summary>True when the policy is for this domain.</summary>
     public bool Matches(DomainInfo domain) =>
         Match == "*" || (DomainRef.Parse(Match) is { Name: null } reference
@@ -81,4 +94,37 @@ internal sealed record SinkOptions(int Capacity, bool Text, string? JsonFile)
 
     /// <summary>Events go to a syslog server; null: they do not.</summary>
     public SyslogOptions? Syslog { get; init; }
+
+    /// <summary>How thin a sample is when nothing is said.</summary>
+    public const int DefaultSampleEvery = 10;
+
+    /// <summary>The names of the sinks that there may be.</summary>
+    public static IReadOnlyList<string> Names { get; } = ["text", "json", "journald", "syslog", "otlp"];
+
+    /// <summary>What sinks do that do not keep up, where nothing else is said of one.</summary>
+    public QueuePolicy Queue { get; init; }
+
+    /// <summary>What single sinks do, by name.</summary>
+    public QueuePolicies Queues { get; init; } = QueuePolicies.None;
+
+    /// <summary>With <see cref="QueuePolicy.Sample"/>: one record in so many is kept.</summary>
+    public int SampleEvery { get; init; } = DefaultSampleEvery;
+
+    /// <summary>How a sink's queue is.</summary>
+    public QueueOptions QueueOf(string sink) => new(Capacity, Queues.Of(sink) ?? Queue, SampleEvery);
+}
+
+/// <summary>The socket by which the service is controlled.</summary>
+/// <param name="Socket">Its path; null: there is none.</param>
+/// <param name="Group">A group whose members may use it, beside root and the service's own user.</param>
+internal sealed record ControlOptions(string? Socket, string? Group)
+{
+    /// <summary>Where it is when nothing is said.</summary>
+    public const string DefaultSocket = "/run/introspect/control.sock";
+
+    /// <summary>Bytes of a path that fit into a socket's address.</summary>
+    public const int LongestPath = 107;
+
+    /// <summary>Nobody asked for it: the service goes on where it cannot be.</summary>
+    public bool IsDefault { get; init; }
 }

@@ -1,47 +1,63 @@
+using Introspect.Daemon.Cli;
 using Introspect.Daemon.Configuration;
 using Introspect.Daemon.Sinks;
 using Introspect.Daemon.Telemetry;
-using Introspect.Daemon.Tracing;
 using Introspect.Hypervisor;
-using Introspect.Rules.Handlers;
 using Introspect.Rules.Pump;
 using Microsoft.Extensions.Logging;
 
 namespace Introspect.Daemon.Service;
 
-/// <summary>
-/// One domain that a policy is for: attached with a pump, or waiting for the next try. Its state is changed by the
-/// service's control loop alone; the counters and the health may be read by any thread.
-/// </summary>
-internal sealed class DomainWatch : IDisposable
-{
-    private static readonly TimeSpan FirstDelay = TimeSpan.FromSeconds(1);
-    private static readonly TimeSpan LongestDelay = TimeSpan.FromSeconds(60);
+/// <summary>What all watches of a service share.</summary>
+internal sealed record WatchServices(
+    IReadOnlyList<SinkQueue> Sinks, ServiceMetrics Metrics, PumpOptions Pump, TimeProvider Time, ILogger Logger);
 
-    private readonly IReadOnlyList<SinkQueue> _sinks;
-    private readonly ServiceMetrics _metrics;
-    private readonly DomainMetrics _own;
+/// <summary>
+/// One domain that a policy is for: attached with a pump, or waiting for the next try. What is done to it is done one
+/// after the other, in a queue of its own, so that a domain that hangs holds up no other. The counters, the health and
+/// the policy may be read by any thread.
+/// </summary>
+#pragma warning disable CA1001 // Sources of a token hold nothing for long, and what was queued may still look at them.
+internal sealed class DomainWatch
+#pragma warning restore CA1001
+{
+    // The first tries follow fast: a domain that is being built can be attached a moment later, before it runs.
+    private static readonly TimeSpan FirstDelay = TimeSpan.FromMilliseconds(50);
+    private static readonly TimeSpan LongestDelay = TimeSpan.FromSeconds(60);
+    private static readonly TimeSpan DelayWorthTelling = TimeSpan.FromSeconds(1);
+
+    private readonly IHypervisor _hypervisor;
+    private readonly WatchServices _services;
+    private readonly Lock _gate = new();
+    private readonly CancellationTokenSource _ended = new();
+    private readonly CancellationTokenSource _giveUp = new();
+    private DomainMetrics _own;
+    private DomainInfo _info;
+    private string _label;
     private IDomain? _domain;
     private EventPump? _pump;
+    private DomainPolicy _policy;
+    private Task _last = Task.CompletedTask;
     private Task _delivery = Task.CompletedTask;
     private string? _trouble = "not attached yet";
+    private string? _told;
     private TimeSpan _delay = FirstDelay;
+    private ITimer? _retry;
 
-    public DomainWatch(DomainInfo info, DomainPolicy policy, IReadOnlyList<SinkQueue> sinks, ServiceMetrics metrics)
+    public DomainWatch(DomainInfo info, string label, DomainPolicy policy, IHypervisor hypervisor, WatchServices services)
     {
-        (Info, Policy, _sinks, _metrics) = (info, policy, sinks, metrics);
-        _own = new(metrics.DomainMeterName, Label, () => Volatile.Read(ref _pump)?.Statistics);
-        _metrics.Add(_own);
+        (_info, _label, _policy, _hypervisor, _services) = (info, label, policy, hypervisor, services);
+        _own = AddMetrics();
     }
 
-    /// <summary>The domain as it was when it appeared.</summary>
-    public DomainInfo Info { get; }
+    /// <summary>The domain as it was when it appeared, by the name that it has now.</summary>
+    public DomainInfo Info => Volatile.Read(ref _info);
+
+    /// <summary>The domain in logs and metrics: no other domain that is watched has the same.</summary>
+    public string Label => Volatile.Read(ref _label);
 
     /// <summary>How it is watched.</summary>
-    public DomainPolicy Policy { get; }
-
-    /// <summary>The domain in logs and metrics: its name, or its number where it has none.</summary>
-    public string Label => Info.Name.Length != 0 ? Info.Name : Info.Id.ToString();
+    public DomainPolicy Policy => Volatile.Read(ref _policy);
 
     /// <summary>Why the domain is not watched; null when it is.</summary>
     public string? Trouble => Volatile.Read(ref _trouble);
@@ -49,29 +65,137 @@ internal sealed class DomainWatch : IDisposable
     /// <summary>True while a pump runs.</summary>
     public bool IsAttached => Volatile.Read(ref _pump) is not null;
 
+    /// <summary>The pump's counters; null where there is none.</summary>
+    public PumpStatistics? Statistics => Volatile.Read(ref _pump)?.Statistics;
+
     /// <summary>Time since the pump went round its loop; zero where there is none.</summary>
-    public TimeSpan Idle => Volatile.Read(ref _pump)?.Statistics.SinceLastActivity ?? TimeSpan.Zero;
+    public TimeSpan Idle => Statistics?.SinceLastActivity ?? TimeSpan.Zero;
 
-    /// <summary>Ends with the pump; null where there is none.</summary>
-    public Task<PumpEnd>? Completion => Volatile.Read(ref _pump)?.Completion;
+    /// <summary>Could not be let go as it should.</summary>
+    public bool LeftSomethingBehind { get; private set; }
 
-    /// <summary>Attaches to the domain and starts its pump.</summary>
-    /// <exception cref="HypervisorException">The hypervisor refused.</exception>
-    /// <exception cref="PumpStartException">The hypervisor cannot send what the policy asks for.</exception>
-    public void Attach(IHypervisor hypervisor, PumpOptions options, ILogger logger)
+    /// <summary>Tries to attach, and again later where that fails, until it is let go.</summary>
+    /// <returns>Ends with the first try, whatever came of it.</returns>
+    public Task AttachAsync() => Enqueue(TryAttach);
+
+    /// <summary>The domain goes by another name from now on.</summary>
+    public void Rename(DomainInfo info, string label)
     {
-        var domain = hypervisor.Open(Info.Id);
+        Volatile.Write(ref _info, info);
+        Volatile.Write(ref _label, label);
+        _services.Metrics.Remove(_own);
+        _own = AddMetrics();
+    }
+
+    /// <summary>Finds out whether another policy could take over. Nothing changes yet.</summary>
+    /// <returns>What to put in force by <see cref="ChangeAsync"/>.</returns>
+    /// <exception cref="PumpStartException">The hypervisor cannot send what the policy asks for.</exception>
+    public async Task<WatchChange> PrepareAsync(DomainPolicy policy)
+    {
+        var handlers = PolicyHandlers.Make(policy);
+        var change = new WatchChange(policy, null, null);
+        await Enqueue(() =>
+        {
+            if (_pump is { } pump)
+            {
+                change = change with { Pump = pump, Change = pump.Prepare(handlers) };
+            }
+        }).ConfigureAwait(false);
+        return change;
+    }
+
+    /// <summary>
+    /// Puts another policy in force, between two events where the domain is watched, and for the next try where it is not.
+    /// </summary>
+    /// <exception cref="PumpStartException">The hypervisor refused; the old policy stays.</exception>
+    /// <exception cref="HypervisorException">The hypervisor refused; the old policy stays.</exception>
+    /// <exception cref="TimeoutException">The pump is busy; the old policy stays.</exception>
+    public Task ChangeAsync(WatchChange change) => Enqueue(() =>
+    {
+        if (_pump is { } pump)
+        {
+            // Attached anew since it was prepared?
+            var prepared = change.Pump == pump ? change.Change! : pump.Prepare(PolicyHandlers.Make(change.Policy));
+            try
+            {
+                pump.Apply(prepared);
+            }
+            catch (PumpStartException) when (pump.Completion.IsCompleted)
+            {
+                // The domain went. Should it come again, it is by the new policy.
+            }
+        }
+
+        Volatile.Write(ref _policy, change.Policy);
+        TryAttach();
+    });
+
+    /// <summary>Lets the domain go for good: its monitor is drained and disabled, no vCPU of it stands still for us.</summary>
+    public Task LetGoAsync(string why)
+    {
+        // At once, so that a domain that comes again under the same name has the series for itself.
+        _services.Metrics.Remove(_own);
+        _ended.Cancel();
+
+        // Sinks that lose nothing get longer for the last records than the pump gets to end, and not for ever.
+        _giveUp.CancelAfter(_services.Pump.StopTimeout * 1.5);
+        return Enqueue(() =>
+        {
+            _retry?.Dispose();
+            return DetachAsync(why);
+        });
+    }
+
+    private DomainMetrics AddMetrics()
+    {
+        var metrics = new DomainMetrics(_services.Metrics.DomainMeterName, Label, () => Statistics);
+        _services.Metrics.Add(metrics);
+        return metrics;
+    }
+
+    private void TryAttach()
+    {
+        if (_pump is not null || _ended.IsCancellationRequested)
+        {
+            return;
+        }
+
         try
         {
-            var pump = new EventPump(domain, Handlers(), options, new PumpLog(Label, logger));
+            Attach();
+            _told = null;
+            _delay = FirstDelay;
+            Log.DomainAttached(_services.Logger, Label, Info.Id, Policy.Match);
+        }
+#pragma warning disable CA1031 // Whatever it is, it is this domain's alone.
+        catch (Exception e)
+#pragma warning restore CA1031
+        {
+            Fail(e is HypervisorException { Error: Errno.EBUSY } && !e.Message.Contains("recover", StringComparison.Ordinal)
+                ? $"{e.Message}; another monitor has it, or a dead one had: 'introspect recover {Label}'"
+                : UserError.OneLine(e.Message));
+        }
+    }
+
+    private void Attach()
+    {
+        var domain = _hypervisor.Open(Info.Id);
+        try
+        {
+            if (domain.GetInfo().Uuid != Info.Uuid)
+            {
+                throw new HypervisorException(Errno.ESRCH, $"domain {Info.Id} is another one now");
+            }
+
+            var pump = new EventPump(domain, PolicyHandlers.Make(Policy), _services.Pump, new PumpLog(() => Label, _services.Logger));
             pump.Start();
             _domain = domain;
             _delivery = DeliverAsync(pump);
-            _delay = FirstDelay;
 
             // In this order: whoever sees no trouble sees a domain that is watched.
             Volatile.Write(ref _pump, pump);
             Volatile.Write(ref _trouble, null);
+            _ = pump.Completion.ContinueWith(_ => Enqueue(() => PumpEndedAsync(pump)), CancellationToken.None, TaskContinuationOptions.None, TaskScheduler.Default);
         }
         catch
         {
@@ -80,18 +204,39 @@ internal sealed class DomainWatch : IDisposable
         }
     }
 
-    /// <summary>Notes that the domain could not be attached.</summary>
-    /// <returns>When to try again.</returns>
-    public TimeSpan Fail(string why)
+    private void Fail(string why)
     {
         Volatile.Write(ref _trouble, why);
-        var delay = _delay;
+        if (why != _told || _delay >= DelayWorthTelling)
+        {
+            _told = why;
+            Log.DomainNotAttached(_services.Logger, Label, Info.Id, _delay, why);
+        }
+
+        _retry?.Dispose();
+        _retry = _services.Time.CreateTimer(_ => Enqueue(TryAttach), null, _delay, Timeout.InfiniteTimeSpan);
         _delay = _delay * 2 < LongestDelay ? _delay * 2 : LongestDelay;
-        return delay;
     }
 
-    /// <summary>Lets the domain go: its monitor is drained and disabled, no vCPU of it stands still for us.</summary>
-    public async Task DetachAsync(string why)
+    private async Task PumpEndedAsync(EventPump pump)
+    {
+        if (_pump != pump)
+        {
+            return;
+        }
+
+        var end = await pump.Completion.ConfigureAwait(false);
+        var why = end.Kind == PumpEndKind.DomainGone ? "the domain is gone" : end.Exception is { } cause ? UserError.OneLine(cause.Message) : "its pump ended";
+        await DetachAsync(why).ConfigureAwait(false);
+
+        // Most often the domain is gone, and the change that says so is on its way; else this is the next try.
+        if (!_ended.IsCancellationRequested)
+        {
+            Fail(why);
+        }
+    }
+
+    private async Task DetachAsync(string why)
     {
         if (_pump is not { } pump)
         {
@@ -100,9 +245,16 @@ internal sealed class DomainWatch : IDisposable
 
         try
         {
-            // The pump waits for handlers that run; other domains must not wait for it.
-            await Task.Run(pump.Stop).ConfigureAwait(false);
+            pump.Stop();
             await _delivery.ConfigureAwait(false);
+            Log.DomainDetached(_services.Logger, Label, Info.Id, why);
+        }
+#pragma warning disable CA1031 // Whatever it was, the service goes on, and says that something is left.
+        catch (Exception e)
+#pragma warning restore CA1031
+        {
+            LeftSomethingBehind = true;
+            Log.DetachFailed(_services.Logger, Label, Info.Id, UserError.OneLine(e.Message), e);
         }
         finally
         {
@@ -113,20 +265,6 @@ internal sealed class DomainWatch : IDisposable
         }
     }
 
-    /// <inheritdoc/>
-    public void Dispose() => _metrics.Remove(_own);
-
-    private List<HandlerRegistration> Handlers()
-    {
-        var handlers = new List<HandlerRegistration> { new(new TraceHandler(Policy.Selection, steps: 0, optional: false, demo: null), Order: 1000) };
-        if (Policy.DenyProtectionClears)
-        {
-            handlers.Add(new(new ProtectCr4Handler(), Order: 0));
-        }
-
-        return handlers;
-    }
-
     private async Task DeliverAsync(EventPump pump)
     {
         await Task.Yield();
@@ -134,11 +272,38 @@ internal sealed class DomainWatch : IDisposable
         {
             while (pump.Records.TryRead(out var record))
             {
-                foreach (var sink in _sinks)
+                foreach (var sink in _services.Sinks)
                 {
-                    sink.Post(record, Info);
+                    await sink.PostAsync(in record, Info, _giveUp.Token).ConfigureAwait(false);
                 }
             }
         }
     }
+
+    private Task Enqueue(Action work) => Enqueue(() =>
+    {
+        work();
+        return Task.CompletedTask;
+    });
+
+    // One after the other, on the pool: what is done here waits for hypercalls and handlers.
+    private Task Enqueue(Func<Task> work)
+    {
+        lock (_gate)
+        {
+            return _last = RunAsync(_last, work);
+        }
+    }
+
+    private static async Task RunAsync(Task before, Func<Task> work)
+    {
+        await before.ConfigureAwait(ConfigureAwaitOptions.SuppressThrowing | ConfigureAwaitOptions.ForceYielding);
+        await work().ConfigureAwait(false);
+    }
 }
+
+/// <summary>Another policy for a watch, found possible.</summary>
+/// <param name="Policy">The policy.</param>
+/// <param name="Pump">The pump that it was prepared for; null where there was none.</param>
+/// <param name="Change">What to apply to the pump.</param>
+internal sealed record WatchChange(DomainPolicy Policy, EventPump? Pump, PumpChange? Change);

@@ -52,6 +52,10 @@ internal sealed class MetricsServer(IPEndPoint listen, PrometheusExporter export
         var port = new Uri(_application.Urls.First()).Port;
         Address = new(listen.Address, port);
         Log.MetricsServed(logger, Address.ToString());
+        if (!IPAddress.IsLoopback(listen.Address))
+        {
+            Log.MetricsReachable(logger, Address.ToString());
+        }
     }
 
     /// <inheritdoc/>

@@ -1,5 +1,6 @@
 using System.Collections.Concurrent;
 using System.Threading.Channels;
+using Introspect.Daemon.Cli;
 using Introspect.Daemon.Configuration;
 using Introspect.Daemon.Hypervisors;
 using Introspect.Daemon.Sinks;
@@ -12,11 +13,10 @@ using Microsoft.Extensions.Logging;
 namespace Introspect.Daemon.Service;
 
 /// <summary>
-/// Watches every domain that a policy is for, from its appearance to its end, with one pump each. One control loop
-/// takes everything that happens (domains, ended pumps, retries, reloads) from one queue, so that attaching and
-/// detaching need no locks.
+/// Watches every domain that a policy is for, from its appearance to its end, with one pump each. One control loop takes
+/// what happens (domains, a lost hypervisor, reloads) from one queue; what is done to a domain is done in the domain's own.
 /// </summary>
-internal sealed class MonitoringService(
+internal sealed partial class MonitoringService(
     DaemonConfiguration configuration,
     IHypervisorFactory factory,
     IReadOnlyList<SinkQueue> sinks,
@@ -29,33 +29,34 @@ internal sealed class MonitoringService(
 
     private readonly Channel<Signal> _signals = Channel.CreateUnbounded<Signal>(new() { SingleReader = true });
     private readonly ConcurrentDictionary<DomainId, DomainWatch> _watches = new();
+    private readonly ConcurrentDictionary<DomainWatch, Task> _leaving = new();
     private readonly CancellationTokenSource _stopping = new();
-    private readonly PumpOptions _pumpOptions = new() { RecordCapacity = configuration.Sinks.Capacity, StopTimeout = configuration.ShutdownTimeout / 2 };
-    private IReadOnlyList<DomainPolicy> _policies = configuration.Domains;
+    private readonly WatchServices _services = new(sinks, metrics, PumpOptionsFor(configuration, sinks), time, logger);
+    private PolicyTable _policies = new(configuration.Domains);
     private HypervisorSession? _session;
     private string? _lost;
     private bool _builtStarted;
+    private long _busySince;
     private Task _control = Task.CompletedTask;
     private Task _watching = Task.CompletedTask;
 
     // What the control loop reacts to.
     private abstract record Signal
     {
-        public sealed record Changed(DomainChange Change) : Signal;
+        public sealed record Changed(IHypervisor Hypervisor, DomainChange Change) : Signal;
 
-        public sealed record PumpEnded(DomainWatch Watch) : Signal;
-
-        public sealed record Retry(DomainWatch Watch) : Signal;
-
-        public sealed record Lost(Exception Cause) : Signal;
+        public sealed record Lost(IHypervisor Hypervisor, Exception Cause) : Signal;
 
         public sealed record Reconnect(TimeSpan NextDelay) : Signal;
 
-        public sealed record Reload(IReadOnlyList<DomainPolicy> Policies) : Signal;
+        public sealed record Reload(IReadOnlyList<DomainPolicy> Policies, TaskCompletionSource<PolicyReload> Done) : Signal;
     }
 
-    /// <summary>Some domain could not be let go in time.</summary>
+    /// <summary>Some domain could not be let go, or not in time.</summary>
     public bool LeftSomethingBehind { get; private set; }
+
+    /// <summary>The domains that a policy is for, by number.</summary>
+    public IReadOnlyList<DomainWatch> Watches => [.. _watches.Values.OrderBy(watch => watch.Info.Id.Value)];
 
     /// <inheritdoc/>
     public string? WhyNotReady => _stopping.IsCancellationRequested ? "the service stops"
@@ -92,22 +93,13 @@ internal sealed class MonitoringService(
         // A pump that hangs while it is detached must not hold up the others.
         await Task.WhenAll(_control, _watching).WaitAsync(configuration.ShutdownTimeout, time, CancellationToken.None)
             .ConfigureAwait(ConfigureAwaitOptions.SuppressThrowing);
-        var leaving = _watches.Values.Select(watch => (Watch: watch, Task: DetachAsync(watch, "the service stops"))).ToArray();
-        try
+        foreach (var id in _watches.Keys)
         {
-            await Task.WhenAll(leaving.Select(l => l.Task)).WaitAsync(configuration.ShutdownTimeout, time, CancellationToken.None).ConfigureAwait(false);
+            _ = RemoveAsync(id, "the service stops");
         }
-        catch (TimeoutException)
-        {
-            foreach (var (watch, task) in leaving)
-            {
-                if (!task.IsCompleted)
-                {
-                    Log.StopTimedOut(logger, watch.Label, configuration.ShutdownTimeout);
-                }
-            }
 
-            LeftSomethingBehind = true;
+        if (!await HaveLeftAsync().ConfigureAwait(false))
+        {
             return;
         }
 
@@ -118,9 +110,6 @@ internal sealed class MonitoringService(
             Log.Stopped(logger);
         }
     }
-
-    /// <summary>Takes new policies over.</summary>
-    public void Reload(IReadOnlyList<DomainPolicy> policies) => _signals.Writer.TryWrite(new Signal.Reload(policies));
 
     /// <inheritdoc/>
     public HealthReport CheckHealth()
@@ -137,27 +126,37 @@ internal sealed class MonitoringService(
     }
 
     /// <inheritdoc/>
-    public IReadOnlyList<string> FindStalls() =>
-        [.. _watches.Values.Where(w => w.Idle > configuration.PumpStallTimeout)
-            .Select(w => $"domain {w.Label}: its pump has not moved for {w.Idle.TotalSeconds:0.0} s")];
-
-    /// <inheritdoc/>
-    public void Dispose()
+    public IReadOnlyList<string> FindStalls()
     {
-        foreach (var watch in _watches.Values)
+        var stalls = _watches.Values.Where(w => w.Idle > configuration.PumpStallTimeout)
+            .Select(w => $"domain {w.Label}: its pump has not moved for {w.Idle.TotalSeconds:0.0} s").ToList();
+        var busySince = Volatile.Read(ref _busySince);
+        // Letting go of everything may take as long as stopping.
+        if (busySince != 0 && time.GetElapsedTime(busySince) is var busy && busy > (configuration.ShutdownTimeout * 2) + configuration.PumpStallTimeout)
         {
-            watch.Dispose();
+            stalls.Add($"the service itself has been busy for {busy.TotalSeconds:0.0} s");
         }
 
-        _stopping.Dispose();
+        return stalls;
     }
+
+    /// <inheritdoc/>
+    public void Dispose() => _stopping.Dispose();
+
+    private static PumpOptions PumpOptionsFor(DaemonConfiguration configuration, IReadOnlyList<SinkQueue> sinks) => new()
+    {
+        RecordCapacity = configuration.Sinks.Capacity,
+        RecordPolicy = sinks.Any(sink => sink.Blocks) ? RecordPolicy.Block : RecordPolicy.DropNewest,
+        StopTimeout = configuration.ShutdownTimeout / 2,
+    };
 
     private void Open()
     {
         _session = factory.Open(configuration.Hypervisor);
         var info = _session.Hypervisor.Info;
         Log.Started(logger, ProgramInfo.Version, info.Name, info.Version, info.Connection);
-        _watching = Task.Run(() => WatchAsync(_session.Hypervisor), CancellationToken.None);
+        var hypervisor = _session.Hypervisor;
+        _watching = Task.Run(() => WatchAsync(hypervisor), CancellationToken.None);
         Volatile.Write(ref _lost, null);
     }
 
@@ -167,7 +166,7 @@ internal sealed class MonitoringService(
         {
             await foreach (var change in hypervisor.WatchAsync(_stopping.Token).ConfigureAwait(false))
             {
-                _signals.Writer.TryWrite(new Signal.Changed(change));
+                _signals.Writer.TryWrite(new Signal.Changed(hypervisor, change));
             }
         }
         catch (OperationCanceledException)
@@ -176,13 +175,13 @@ internal sealed class MonitoringService(
         }
         catch (Exception e) when (e is HypervisorException or IOException)
         {
-            _signals.Writer.TryWrite(new Signal.Lost(e));
+            _signals.Writer.TryWrite(new Signal.Lost(hypervisor, e));
             return;
         }
 
         if (!_stopping.IsCancellationRequested)
         {
-            _signals.Writer.TryWrite(new Signal.Lost(new IOException("it tells of no more domains")));
+            _signals.Writer.TryWrite(new Signal.Lost(hypervisor, new IOException("it tells of no more domains")));
         }
     }
 
@@ -192,181 +191,186 @@ internal sealed class MonitoringService(
         {
             if (_stopping.IsCancellationRequested)
             {
+                (signal as Signal.Reload)?.Done.TrySetResult(new(["the service stops"], 0));
                 continue;
             }
 
-            await (signal switch
+            Volatile.Write(ref _busySince, time.GetTimestamp());
+            try
             {
-                Signal.Changed changed => ChangeAsync(changed.Change),
-                Signal.PumpEnded ended => PumpEndedAsync(ended.Watch),
-                Signal.Retry retry => RetryAsync(retry.Watch),
-                Signal.Lost lost => LoseAsync(lost.Cause),
-                Signal.Reconnect reconnect => ReconnectAsync(reconnect.NextDelay),
-                Signal.Reload reload => ReloadAsync(reload.Policies),
-                _ => Task.CompletedTask,
-            }).ConfigureAwait(false);
+                await HandleAsync(signal).ConfigureAwait(false);
+            }
+            catch (Exception e) when (e is HypervisorException or IOException)
+            {
+                // The hypervisor went in the middle; who watches it says so, too.
+                (signal as Signal.Reload)?.Done.TrySetResult(new([UserError.OneLine(e.Message)], 0));
+            }
+
+            Volatile.Write(ref _busySince, 0);
         }
     }
 
-    private async Task ChangeAsync(DomainChange change)
+    private Task HandleAsync(Signal signal)
     {
-        if (change.Kind == DomainChangeKind.Ended)
+        switch (signal)
         {
-            await RemoveAsync(change.Domain.Id, $"the domain ended ({change.Domain.State})").ConfigureAwait(false);
-            return;
+            case Signal.Changed changed when changed.Hypervisor == _session?.Hypervisor:
+                return ChangeAsync(changed.Change);
+            case Signal.Lost lost when lost.Hypervisor == _session?.Hypervisor:
+                return LoseAsync(lost.Cause);
+            case Signal.Reconnect reconnect:
+                Reconnect(reconnect.NextDelay);
+                return Task.CompletedTask;
+            case Signal.Reload reload:
+                return ReloadAsync(reload);
+            default:
+                // Of a hypervisor that was lost since.
+                return Task.CompletedTask;
         }
+    }
 
-        await RemoveAsync(change.Domain.Id, "the number was given to another domain").ConfigureAwait(false);
-        Consider(change.Domain);
-        if (change.Domain.Id == _session?.Built && !_builtStarted)
+    private Task ChangeAsync(DomainChange change)
+    {
+        switch (change.Kind)
         {
-            // The guest that was built for us starts when it is watched, so that nothing of it is missed.
-            _builtStarted = true;
-            _session.Start();
+            case DomainChangeKind.Ended:
+                _ = RemoveAsync(change.Domain.Id, $"the domain ended ({change.Domain.State})");
+                return Task.CompletedTask;
+            case DomainChangeKind.Renamed when _watches.TryGetValue(change.Domain.Id, out var watch):
+                return RenameAsync(watch, change.Domain);
+            default:
+                _ = RemoveAsync(change.Domain.Id, "the number was given to another domain");
+                Consider(change.Domain);
+                return Task.CompletedTask;
+        }
+    }
+
+    // A domain may be seen before its toolstack has named it.
+    private async Task RenameAsync(DomainWatch watch, DomainInfo domain)
+    {
+        watch.Rename(domain, LabelFor(domain));
+        if (_policies.Find(domain) is not { } policy)
+        {
+            _ = RemoveAsync(domain.Id, "no policy is for its new name");
+        }
+        else if (!PolicyComparer.AreSame(policy, watch.Policy))
+        {
+            try
+            {
+                await watch.ChangeAsync(await watch.PrepareAsync(policy).ConfigureAwait(false)).ConfigureAwait(false);
+            }
+            catch (Exception e) when (e is PumpStartException or HypervisorException or TimeoutException or ArgumentException)
+            {
+                Log.PolicyNotFollowed(logger, watch.Label, domain.Id, policy.Match, UserError.OneLine(e.Message));
+            }
         }
     }
 
     private void Consider(DomainInfo domain)
     {
-        if (PolicyComparer.Find(_policies, domain) is not { } policy)
+        var attached = Task.CompletedTask;
+        if (_policies.Find(domain) is { } policy)
+        {
+            var watch = new DomainWatch(domain, LabelFor(domain), policy, _session!.Hypervisor, _services);
+            _watches[domain.Id] = watch;
+            attached = watch.AttachAsync();
+        }
+        else
         {
             Log.DomainIgnored(logger, domain.Name, domain.Id);
-            return;
         }
 
-        var watch = new DomainWatch(domain, policy, sinks, metrics);
-        _watches[domain.Id] = watch;
-        TryAttach(watch);
-    }
-
-    private void TryAttach(DomainWatch watch)
-    {
-        try
+        if (domain.Id == _session?.Built && !_builtStarted)
         {
-            watch.Attach(_session!.Hypervisor, _pumpOptions, logger);
-            Log.DomainAttached(logger, watch.Label, watch.Info.Id, watch.Policy.Match);
-            _ = watch.Completion!.ContinueWith(
-                _ => _signals.Writer.TryWrite(new Signal.PumpEnded(watch)),
-                CancellationToken.None, TaskContinuationOptions.ExecuteSynchronously, TaskScheduler.Default);
-        }
-        catch (Exception e) when (e is HypervisorException or PumpStartException or IOException)
-        {
-            var why = e is HypervisorException { Error: Errno.EBUSY } && !e.Message.Contains("recover", StringComparison.Ordinal)
-                ? $"{e.Message}; another monitor has it, or a dead one had: 'introspect recover {watch.Label}'"
-                : Cli.UserError.OneLine(e.Message);
-            var delay = watch.Fail(why);
-            Log.DomainNotAttached(logger, watch.Label, watch.Info.Id, delay, why);
-            After(delay, new Signal.Retry(watch));
+            // The guest that was built for us starts when it is watched, so that nothing of it is missed.
+            _builtStarted = true;
+            var session = _session;
+            _ = attached.ContinueWith(_ => session.Start(), CancellationToken.None, TaskContinuationOptions.None, TaskScheduler.Default);
         }
     }
 
-    private async Task PumpEndedAsync(DomainWatch watch)
+    // Two series with the same labels would make the whole page worthless.
+    private string LabelFor(DomainInfo domain)
     {
-        if (!IsCurrent(watch) || !watch.IsAttached)
-        {
-            return;
-        }
-
-        var end = await watch.Completion!.ConfigureAwait(false);
-        var why = end.Kind == PumpEndKind.DomainGone ? "the domain is gone" : end.Exception is { } cause ? Cli.UserError.OneLine(cause.Message) : "its pump ended";
-        await DetachAsync(watch, why).ConfigureAwait(false);
-        // Most often the domain is gone, and the change that says so is on its way; else this is the next try.
-        After(watch.Fail(why), new Signal.Retry(watch));
-    }
-
-    private Task RetryAsync(DomainWatch watch)
-    {
-        if (IsCurrent(watch) && !watch.IsAttached && _session is not null)
-        {
-            TryAttach(watch);
-        }
-
-        return Task.CompletedTask;
+        var name = domain.Name.Length != 0 ? domain.Name : domain.Id.ToString();
+        return _watches.Values.Any(watch => watch.Label == name && watch.Info.Id != domain.Id) ? $"{name} ({domain.Id})" : name;
     }
 
     private async Task LoseAsync(Exception cause)
     {
-        var why = Cli.UserError.OneLine(cause.Message);
+        var why = UserError.OneLine(cause.Message);
         Volatile.Write(ref _lost, why);
         foreach (var id in _watches.Keys)
         {
-            await RemoveAsync(id, "the hypervisor is lost").ConfigureAwait(false);
+            _ = RemoveAsync(id, "the hypervisor is lost");
         }
 
+        await HaveLeftAsync().ConfigureAwait(false);
         _session?.Dispose();
         _session = null;
         Log.HypervisorLost(logger, configuration.Hypervisor.SocketPath ?? "in-process", FirstReconnect, why);
         After(FirstReconnect, new Signal.Reconnect(FirstReconnect * 2));
     }
 
-    private Task ReconnectAsync(TimeSpan nextDelay)
+    private void Reconnect(TimeSpan nextDelay)
     {
         try
         {
             Open();
         }
-        catch (Exception e) when (e is Cli.UserError or HypervisorException or IOException)
+        catch (Exception e) when (e is UserError or HypervisorException or IOException)
         {
-            var why = Cli.UserError.OneLine(e.Message);
+            var why = UserError.OneLine(e.Message);
             Volatile.Write(ref _lost, why);
             Log.HypervisorLost(logger, configuration.Hypervisor.SocketPath ?? "in-process", nextDelay, why);
             After(nextDelay, new Signal.Reconnect(nextDelay * 2 < LongestReconnect ? nextDelay * 2 : LongestReconnect));
         }
-
-        return Task.CompletedTask;
     }
 
-    private async Task ReloadAsync(IReadOnlyList<DomainPolicy> policies)
+    private Task RemoveAsync(DomainId id, string why)
     {
-        _policies = policies;
-        var changed = 0;
-        foreach (var domain in _session?.Hypervisor.ListDomains() ?? [])
+        if (!_watches.TryRemove(id, out var watch))
         {
-            var old = _watches.GetValueOrDefault(domain.Id);
-            var policy = PolicyComparer.Find(policies, domain);
-            if (old is not null && policy is not null && PolicyComparer.AreSame(old.Policy, policy))
+            return Task.CompletedTask;
+        }
+
+        var leaves = watch.LetGoAsync(why);
+        _leaving[watch] = leaves;
+        _ = leaves.ContinueWith(
+            _ =>
             {
-                continue;
-            }
-
-            changed += old is not null || policy is not null ? 1 : 0;
-            await RemoveAsync(domain.Id, "its policy changed").ConfigureAwait(false);
-            Consider(domain);
-        }
-
-        Log.Reloaded(logger, changed, policies.Count);
+                LeftSomethingBehind |= watch.LeftSomethingBehind;
+                _leaving.TryRemove(watch, out Task? _);
+            },
+            CancellationToken.None, TaskContinuationOptions.ExecuteSynchronously, TaskScheduler.Default);
+        return leaves;
     }
 
-    private async Task RemoveAsync(DomainId id, string why)
+    // Waits until every domain that is to be let go has been.
+    private async Task<bool> HaveLeftAsync()
     {
-        if (_watches.TryRemove(id, out var watch))
-        {
-            await DetachAsync(watch, why).ConfigureAwait(false);
-            watch.Dispose();
-        }
-    }
-
-    private async Task DetachAsync(DomainWatch watch, string why)
-    {
-        if (!watch.IsAttached)
-        {
-            return;
-        }
-
+        var leaving = _leaving.ToArray();
         try
         {
-            await watch.DetachAsync(why).ConfigureAwait(false);
-            Log.DomainDetached(logger, watch.Label, watch.Info.Id, why);
+            await Task.WhenAll(leaving.Select(l => l.Value)).WaitAsync(configuration.ShutdownTimeout, time, CancellationToken.None).ConfigureAwait(false);
         }
-        catch (Exception e)
+        catch (TimeoutException)
         {
-            // Whatever it was, the other domains still have to be let go.
-            LeftSomethingBehind = true;
-            Log.DetachFailed(logger, watch.Label, watch.Info.Id, Cli.UserError.OneLine(e.Message), e);
-        }
-    }
+            foreach (var (watch, task) in leaving)
+            {
+                if (!task.IsCompleted)
+                {
+                    Log.StopTimedOut(logger, watch.Label, configuration.ShutdownTimeout);
+                }
+            }
 
-    private bool IsCurrent(DomainWatch watch) => _watches.TryGetValue(watch.Info.Id, out var current) && ReferenceEquals(current, watch);
+            LeftSomethingBehind = true;
+            return false;
+        }
+
+        LeftSomethingBehind |= leaving.Any(l => l.Key.LeftSomethingBehind);
+        return true;
+    }
 
     private void After(TimeSpan delay, Signal signal) =>
         _ = Task.Delay(delay, time, _stopping.Token).ContinueWith(

@@ -8,10 +8,7 @@ internal static class PolicyComparer
     /// <summary>True when a domain watched by one need not be attached anew for the other.</summary>
     public static bool AreSame(DomainPolicy a, DomainPolicy b) =>
         a.DenyProtectionClears == b.DenyProtectionClears
+        && a.Fail == b.Fail
         && a.Selection.Events.ToHashSet().SetEquals(b.Selection.Events)
         && a.Selection.Memory.ToHashSet().SetEquals(b.Selection.Memory);
-
-    /// <summary>The first policy for a domain.</summary>
-    public static DomainPolicy? Find(IReadOnlyList<DomainPolicy> policies, Introspect.Hypervisor.DomainInfo domain) =>
-        policies.FirstOrDefault(policy => policy.Matches(domain));
 }

@@ -4,11 +4,12 @@ using Microsoft.Extensions.Logging;
 namespace Introspect.Daemon.Service;
 
 /// <summary>What a pump tells goes into the log, as loud as it matters.</summary>
-internal sealed class PumpLog(string domain, ILogger logger) : IPumpDiagnostics
+internal sealed class PumpLog(Func<string> label, ILogger logger) : IPumpDiagnostics
 {
     /// <inheritdoc/>
     public void Report(PumpDiagnostic diagnostic)
     {
+        var domain = label();
         switch (diagnostic.Kind)
         {
             case PumpDiagnosticKind.PumpFailed:

@@ -2,6 +2,7 @@ using System.Collections;
 using System.Runtime.InteropServices;
 using Introspect.Daemon.Cli;
 using Introspect.Daemon.Configuration;
+using Introspect.Daemon.Control;
 using Introspect.Daemon.Hypervisors;
 using Introspect.Daemon.Sinks;
 using Introspect.Daemon.Systemd;
@@ -24,17 +25,18 @@ internal sealed class RunCommand(IHypervisorFactory factory, Func<string, string
     /// <returns>The exit code.</returns>
     public async Task<int> RunAsync(string path, CancellationToken cancellationToken)
     {
+        var fingerprint = ConfigurationFingerprint.Of(path);
         var configuration = ConfigurationLoader.Load(path, environment);
         using var notify = SdNotify.FromEnvironment(variable, TimeProvider.System);
         var serilog = CreateLogger(configuration.Logging);
-        var host = CreateHost(configuration, serilog, notify);
+        var host = CreateHost(path, fingerprint, configuration, serilog, notify);
         try
         {
             using var reload = PosixSignalRegistration.Create(PosixSignal.SIGHUP, signal =>
             {
                 signal.Cancel = true;
                 // Signal handlers should be short; the file is read elsewhere.
-                _ = Task.Run(() => Reload(path, configuration, host.Services), CancellationToken.None);
+                _ = Task.Run(() => host.Services.GetRequiredService<Reloader>().ReloadAsync("SIGHUP"), CancellationToken.None);
             });
             await host.StartAsync(cancellationToken).ConfigureAwait(false);
             await host.WaitForShutdownAsync(cancellationToken).ConfigureAwait(false);
@@ -47,7 +49,7 @@ internal sealed class RunCommand(IHypervisorFactory factory, Func<string, string
         }
     }
 
-    private IHost CreateHost(DaemonConfiguration configuration, Serilog.Core.Logger serilog, SdNotify notify)
+    private IHost CreateHost(string path, byte[] fingerprint, DaemonConfiguration configuration, Serilog.Core.Logger serilog, SdNotify notify)
     {
         var builder = Host.CreateEmptyApplicationBuilder(null);
         builder.Logging.AddSerilog(serilog);
@@ -65,6 +67,11 @@ internal sealed class RunCommand(IHypervisorFactory factory, Func<string, string
             configuration, factory, provider.GetRequiredService<SinkSet>().Queues, provider.GetRequiredService<ServiceMetrics>(),
             TimeProvider.System, provider.GetRequiredService<ILogger<MonitoringService>>()));
         services.AddSingleton<IHealthSource>(provider => provider.GetRequiredService<MonitoringService>());
+        services.AddSingleton(provider => new Reloader(
+            path, environment, configuration, provider.GetRequiredService<MonitoringService>(), provider.GetRequiredService<SinkSet>(),
+            provider.GetRequiredService<ServiceMetrics>(), notify, provider.GetRequiredService<ILogger<Reloader>>()));
+        services.AddSingleton<StatusSource>();
+        services.AddSingleton(configuration.Control);
 
         // Started in this order, stopped in the reverse one: nothing is ready before everything runs.
         if (configuration.Metrics.Listen is { } listen)
@@ -75,77 +82,15 @@ internal sealed class RunCommand(IHypervisorFactory factory, Func<string, string
         }
 
         services.AddHostedService(provider => provider.GetRequiredService<MonitoringService>());
+        services.AddHostedService<ControlServer>();
+        if (configuration.WatchFiles)
+        {
+            services.AddHostedService(provider => new ConfigurationWatch(
+                provider.GetRequiredService<Reloader>(), fingerprint, ConfigurationWatch.Settle, TimeProvider.System, provider.GetRequiredService<ILogger<ConfigurationWatch>>()));
+        }
+
         services.AddHostedService<NotifyService>();
         return builder.Build();
-    }
-
-    private void Reload(string path, DaemonConfiguration running, IServiceProvider services)
-    {
-        var logger = services.GetRequiredService<ILogger<RunCommand>>();
-        var notify = services.GetRequiredService<SdNotify>();
-        var metrics = services.GetRequiredService<ServiceMetrics>();
-        var monitoring = services.GetRequiredService<MonitoringService>();
-        notify.Reloading();
-        services.GetRequiredService<SinkSet>().Reopen();
-        try
-        {
-            var read = ConfigurationLoader.Load(path, environment);
-            var others = Restarts(running, read);
-            if (others.Length != 0)
-            {
-                Log.ReloadIncomplete(logger, others);
-            }
-
-            monitoring.Reload(read.Domains);
-            metrics.MarkReload(successful: true);
-        }
-        catch (Exception e) when (e is ConfigurationMistakes or UserError)
-        {
-            foreach (var mistake in (e as ConfigurationMistakes)?.Mistakes ?? [e.Message])
-            {
-                Log.ReloadFailed(logger, mistake);
-            }
-
-            metrics.MarkReload(successful: false);
-        }
-
-        notify.Ready(monitoring.Status);
-    }
-
-    private static string Restarts(DaemonConfiguration running, DaemonConfiguration read)
-    {
-        var sections = new List<string>();
-        if (running.Hypervisor with { Modules = [] } != read.Hypervisor with { Modules = [] } || !running.Hypervisor.Modules.SequenceEqual(read.Hypervisor.Modules))
-        {
-            sections.Add("hypervisor");
-        }
-
-        if (!Equals(running.Metrics, read.Metrics))
-        {
-            sections.Add("metrics");
-        }
-
-        if (running.Logging != read.Logging)
-        {
-            sections.Add("logging");
-        }
-
-        if (running.Sinks != read.Sinks)
-        {
-            sections.Add("sinks");
-        }
-
-        if (running.Otlp != read.Otlp)
-        {
-            sections.Add("otlp");
-        }
-
-        if (running.ShutdownTimeout != read.ShutdownTimeout || running.PumpStallTimeout != read.PumpStallTimeout)
-        {
-            sections.Add("timeouts");
-        }
-
-        return string.Join(", ", sections);
     }
 
     private static Serilog.Core.Logger CreateLogger(LoggingOptions options)

@@ -1,3 +1,4 @@
+using System.Buffers;
 using Introspect.Daemon.Output;
 using Introspect.Daemon.Symbols;
 using Introspect.Hypervisor;
@@ -10,6 +11,7 @@ internal sealed class JsonSink : IEventSink
 {
     private const int BufferBytes = 1 << 16;
 
+    private readonly ArrayBufferWriter<byte> _waiting = new(BufferBytes);
     private readonly IEventFormatter _formatter;
     private readonly Func<Stream> _open;
     private Stream? _stream;
@@ -28,31 +30,51 @@ internal sealed class JsonSink : IEventSink
     /// <inheritdoc/>
     public string Name => "json";
 
-    /// <summary>Opens a file to append to. Only the service and its group read what guests do.</summary>
+    /// <summary>
+    /// Opens a file to append to. Only the service and its group read what guests do. It is not buffered, so that a write
+    /// that failed half way can be made again as a whole.
+    /// </summary>
     public static Stream OpenFile(string path) => new FileStream(path, new FileStreamOptions
     {
         Mode = FileMode.Append,
         Access = FileAccess.Write,
         Share = FileShare.ReadWrite | FileShare.Delete,
-        BufferSize = BufferBytes,
+        BufferSize = 0,
         UnixCreateMode = UnixFileMode.UserRead | UnixFileMode.UserWrite | UnixFileMode.GroupRead,
     });
 
     /// <inheritdoc/>
     public void Write(in EventRecord record, DomainInfo domain)
     {
-        _stream ??= _open();
-        _stream.Write(_formatter.Event(record.Event, RecordContext.Of(record, domain)));
+        if (_waiting.WrittenCount >= BufferBytes)
+        {
+            // Before the record is taken: when this fails, the record can be given again.
+            WriteWaiting();
+        }
+
+        _waiting.Write(_formatter.Event(record.Event, RecordContext.Of(record, domain)));
     }
 
     /// <inheritdoc/>
-    public void Flush() => _stream?.Flush();
+    public void Flush()
+    {
+        WriteWaiting();
+        _stream?.Flush();
+    }
 
     /// <inheritdoc/>
     public void Reopen()
     {
-        _stream?.Dispose();
-        _stream = null;
+        try
+        {
+            WriteWaiting();
+        }
+        finally
+        {
+            _stream?.Dispose();
+            _stream = null;
+        }
+
         _stream = _open();
     }
 
@@ -61,5 +83,15 @@ internal sealed class JsonSink : IEventSink
     {
         _stream?.Dispose();
         _formatter.Dispose();
+    }
+
+    private void WriteWaiting()
+    {
+        if (_waiting.WrittenCount != 0)
+        {
+            _stream ??= _open();
+            _stream.Write(_waiting.WrittenSpan);
+            _waiting.ResetWrittenCount();
+        }
     }
 }

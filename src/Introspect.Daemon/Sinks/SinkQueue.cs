@@ -4,52 +4,93 @@ using Introspect.Rules.Pump;
 
 namespace Introspect.Daemon.Sinks;
 
+/// <summary>How a queue treats its sink's records.</summary>
+/// <param name="Capacity">Records that wait at most.</param>
+/// <param name="Policy">What happens when the sink does not keep up.</param>
+/// <param name="SampleEvery">With <see cref="QueuePolicy.Sample"/>: one in so many is kept.</param>
+internal readonly record struct QueueOptions(int Capacity, QueuePolicy Policy = QueuePolicy.DropNewest, int SampleEvery = Configuration.SinkOptions.DefaultSampleEvery);
+
 /// <summary>
-/// A sink with a bounded queue before it and a task of its own: a slow sink loses its own records and slows neither
-/// the pumps nor the other sinks.
+/// A sink with a bounded queue before it and a task of its own, so that a slow sink does not slow the other sinks; and,
+/// unless its policy is to wait, neither the pumps.
 /// </summary>
 internal sealed class SinkQueue : IAsyncDisposable
 {
+    // When a sink that could not deliver is asked again, though nothing new came.
     private static readonly TimeSpan FlushAgain = TimeSpan.FromSeconds(1);
+
+    // How long a sink that must not lose anything rests before it tries again.
+    private static readonly TimeSpan RetryDelay = TimeSpan.FromMilliseconds(200);
+
+    // How often a sink is tried again that fails while the service stops.
+    private const int LastTries = 5;
 
     private readonly Channel<(EventRecord Record, DomainInfo Domain)> _queue;
     private readonly IEventSink _sink;
+    private readonly QueueOptions _options;
     private readonly Action<string, Exception> _failed;
+    private readonly CancellationTokenSource _closing = new();
+    private readonly Action _flush;
     private readonly Task _loop;
     private long _written;
     private long _dropped;
+    private long _sampledOut;
+    private long _blocked;
+    private long _sampleCursor;
     private int _reopen;
     private bool _failing;
+    private bool _wroteSince;
     private bool _undelivered;
 
     /// <summary>Starts a sink.</summary>
     /// <param name="sink">The sink, which the queue owns.</param>
-    /// <param name="capacity">Records that wait at most.</param>
+    /// <param name="options">Size and policy.</param>
     /// <param name="failed">Told when the sink begins to fail; not again until it worked in between.</param>
-    public SinkQueue(IEventSink sink, int capacity, Action<string, Exception> failed)
+    public SinkQueue(IEventSink sink, QueueOptions options, Action<string, Exception> failed)
     {
         _sink = sink;
+        _flush = sink.Flush;
+        _options = options;
         _failed = failed;
-        _queue = Channel.CreateBounded<(EventRecord, DomainInfo)>(new BoundedChannelOptions(capacity) { SingleReader = true });
+        _queue = Channel.CreateBounded<(EventRecord, DomainInfo)>(new BoundedChannelOptions(options.Capacity) { SingleReader = true });
         _loop = Task.Factory.StartNew(Run, CancellationToken.None, TaskCreationOptions.LongRunning, TaskScheduler.Default);
     }
 
     /// <summary>The sink's name.</summary>
     public string Name => _sink.Name;
 
-    /// <summary>Records that the sink took.</summary>
-    public long Written => Volatile.Read(ref _written);
+    /// <summary>True when posting waits for room.</summary>
+    public bool Blocks => _options.Policy == QueuePolicy.Block;
 
-    /// <summary>Records lost: the queue was full, the sink failed, or its receiver refused them.</summary>
-    public long Dropped => Volatile.Read(ref _dropped) + _sink.Lost;
+    /// <summary>What was counted up to now.</summary>
+    public SinkCounts Counts => new(
+        Name, Volatile.Read(ref _written), Volatile.Read(ref _dropped) + _sink.Lost, Volatile.Read(ref _sampledOut), Volatile.Read(ref _blocked), _queue.Reader.Count);
 
-    /// <summary>Hands a record over; never blocks. Any thread.</summary>
-    public void Post(in EventRecord record, DomainInfo domain)
+    /// <summary>
+    /// Hands a record over. Waits only where that is the policy; gives up then, and counts the record as lost, when the
+    /// token is cancelled or the queue closes. Any thread.
+    /// </summary>
+    public ValueTask PostAsync(in EventRecord record, DomainInfo domain, CancellationToken giveUp)
     {
-        if (!_queue.Writer.TryWrite((record, domain)))
+        if (_options.Policy == QueuePolicy.Sample && _queue.Reader.Count * 2 > _options.Capacity && Interlocked.Increment(ref _sampleCursor) % _options.SampleEvery != 0)
+        {
+            Interlocked.Increment(ref _sampledOut);
+            return ValueTask.CompletedTask;
+        }
+
+        if (_queue.Writer.TryWrite((record, domain)))
+        {
+            return ValueTask.CompletedTask;
+        }
+
+        if (!Blocks)
         {
             Interlocked.Increment(ref _dropped);
+            return ValueTask.CompletedTask;
         }
+
+        Interlocked.Increment(ref _blocked);
+        return WaitAsync(record, domain, giveUp);
     }
 
     /// <summary>Opens the sink's files anew before the next record.</summary>
@@ -59,8 +100,30 @@ internal sealed class SinkQueue : IAsyncDisposable
     public async ValueTask DisposeAsync()
     {
         _queue.Writer.TryComplete();
+        await _closing.CancelAsync().ConfigureAwait(false);
         await _loop.ConfigureAwait(false);
         _sink.Dispose();
+        _closing.Dispose();
+    }
+
+    private async ValueTask WaitAsync(EventRecord record, DomainInfo domain, CancellationToken giveUp)
+    {
+        try
+        {
+            while (await _queue.Writer.WaitToWriteAsync(giveUp).ConfigureAwait(false))
+            {
+                if (_queue.Writer.TryWrite((record, domain)))
+                {
+                    return;
+                }
+            }
+        }
+        catch (OperationCanceledException)
+        {
+            // Counted below.
+        }
+
+        Interlocked.Increment(ref _dropped);
     }
 
     // A thread of its own, since sinks block in writes.
@@ -100,45 +163,71 @@ internal sealed class SinkQueue : IAsyncDisposable
         return more.GetAwaiter().GetResult();
     }
 
-    private void Flush()
-    {
-        _undelivered = true;
-        Try(() =>
-        {
-            _sink.Flush();
-            _undelivered = false;
-        });
-    }
-
     private void Write(in EventRecord record, DomainInfo domain)
     {
-        try
+        for (var tries = 1; ; tries++)
         {
-            _sink.Write(record, domain);
-            Volatile.Write(ref _written, _written + 1);
-            _failing = false;
-        }
-        catch (Exception e) when (e is IOException or UnauthorizedAccessException)
-        {
-            Interlocked.Increment(ref _dropped);
-            Tell(e);
+            try
+            {
+                _sink.Write(in record, domain);
+                Volatile.Write(ref _written, _written + 1);
+                _wroteSince = true;
+                return;
+            }
+            catch (Exception e) when (e is IOException or UnauthorizedAccessException)
+            {
+                Tell(e);
+            }
+
+            if (GivesUp(tries))
+            {
+                Interlocked.Increment(ref _dropped);
+                return;
+            }
         }
     }
 
-    private void Try(Action action)
+    private void Flush()
+    {
+        var again = _undelivered;
+        for (var tries = 1; (_undelivered = !Try(_flush)) && !GivesUp(tries); tries++)
+        {
+        }
+
+        // What was only buffered is no proof; what could not be delivered, and now was, is.
+        _failing &= _undelivered || !(_wroteSince || again);
+    }
+
+    // A sink that must not lose anything is tried until it works, or the service ends without it. Not at once, whether the
+    // service stops or not: what failed now fails again.
+    private bool GivesUp(int tries)
+    {
+        if (!Blocks || (_closing.IsCancellationRequested && tries >= LastTries))
+        {
+            return true;
+        }
+
+        Thread.Sleep(RetryDelay);
+        return false;
+    }
+
+    private bool Try(Action action)
     {
         try
         {
             action();
+            return true;
         }
         catch (Exception e) when (e is IOException or UnauthorizedAccessException)
         {
             Tell(e);
+            return false;
         }
     }
 
     private void Tell(Exception e)
     {
+        _wroteSince = false;
         if (!_failing)
         {
             _failing = true;
@@ -146,3 +235,12 @@ internal sealed class SinkQueue : IAsyncDisposable
         }
     }
 }
+
+/// <summary>What a sink's queue has counted.</summary>
+/// <param name="Sink">The sink's name.</param>
+/// <param name="Written">Records that the sink took.</param>
+/// <param name="Dropped">Records lost: the queue was full, the sink failed, or its receiver refused them.</param>
+/// <param name="SampledOut">Records left out of a sample.</param>
+/// <param name="Blocked">Records that had to wait for room.</param>
+/// <param name="Waiting">Records in the queue now.</param>
+internal readonly record struct SinkCounts(string Sink, long Written, long Dropped, long SampledOut, long Blocked, int Waiting);

@@ -33,14 +33,14 @@ internal sealed class SinkSet : IAsyncDisposable
         }
 
         void Add(IEventSink sink) =>
-            _queues.Add(new(sink, options.Capacity, (name, e) => Log.SinkFailed(logger, name, UserError.OneLine(e.Message))));
+            _queues.Add(new(sink, options.QueueOf(sink.Name), (name, e) => Log.SinkFailed(logger, name, UserError.OneLine(e.Message))));
     }
 
     /// <summary>The sinks' queues.</summary>
     public IReadOnlyList<SinkQueue> Queues => _queues;
 
-    /// <summary>Records written and dropped, by sink.</summary>
-    public IEnumerable<(string Sink, long Written, long Dropped)> Count() => _queues.Select(q => (q.Name, q.Written, q.Dropped));
+    /// <summary>What the sinks counted.</summary>
+    public IEnumerable<SinkCounts> Count() => _queues.Select(q => q.Counts);
 
     /// <summary>Opens files anew, after they were rotated.</summary>
     public void Reopen() => _queues.ForEach(q => q.Reopen());

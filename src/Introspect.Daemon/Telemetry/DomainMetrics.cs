@@ -37,9 +37,11 @@ internal sealed class DomainMetrics : IDisposable
         Counter("introspect.malformed_requests", "{request}", "Requests that made no sense.", s => One(s.MalformedRequests));
         Counter("introspect.failed_operations", "{operation}", "Operations that the hypervisor refused while an event was answered.", s => One(s.FailedOperations));
         Counter("introspect.injected_traps", "{trap}", "Traps injected into the guest.", s => One(s.InjectedTraps));
+        Counter("introspect.handler.changes", "{change}", "Times that other handlers came into force while the domain was watched.", s => One(s.Changes));
         Counter("introspect.batches", "{wakeup}", "Wake-ups that found requests.", s => One(s.Batches));
         Counter("introspect.records_dropped", "{record}", "Event records that were lost before any sink saw them; the events were answered.", s => One(s.DroppedRecords));
         Counter("introspect.rule.matches", "{event}", "Events that a rule or handler decided.", s => PerHandler(s, h => h.Decisions, "rule"));
+        Counter("introspect.handler.time", "s", "Time in a handler.", s => s.Handlers.Select(h => new Measurement<double>(h.Time.TotalSeconds, new KeyValuePair<string, object?>("handler", h.Name))));
         Counter("introspect.handler.failures", "{failure}", "Times that a handler threw.", s => PerHandler(s, h => h.Failures));
         Counter("introspect.handler.overruns", "{overrun}", "Times that a handler took longer than its budget.", s => PerHandler(s, h => h.Overruns));
         Gauge("introspect.handler.disabled", "1 while a handler is disabled because it failed repeatedly.", s => PerHandler(s, h => h.IsDisabled ? 1 : 0));

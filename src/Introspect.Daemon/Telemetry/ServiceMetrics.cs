@@ -1,6 +1,7 @@
 using System.Diagnostics;
 using System.Diagnostics.Metrics;
 using System.Runtime.InteropServices;
+using Introspect.Daemon.Sinks;
 using Introspect.Daemon.Sinks.Otlp;
 using OpenTelemetry;
 using OpenTelemetry.Metrics;
@@ -27,12 +28,13 @@ internal sealed class ServiceMetrics : IFamilySource, IDisposable
     private readonly Meter _meter;
     private readonly MeterProvider _provider;
     private int _lastReload = 1;
+    private long _lastSuccess = DateTimeOffset.UtcNow.ToUnixTimeMilliseconds();
 
     /// <summary>Sets the SDK up.</summary>
     /// <param name="version">The program's version.</param>
-    /// <param name="sinks">Records written and dropped, by sink.</param>
+    /// <param name="sinks">What the sinks counted.</param>
     /// <param name="otlp">A collector that the metrics go to, beside the page; null: none.</param>
-    public ServiceMetrics(string version, Func<IEnumerable<(string Sink, long Written, long Dropped)>> sinks, OtlpOptions? otlp = null)
+    public ServiceMetrics(string version, Func<IEnumerable<SinkCounts>> sinks, OtlpOptions? otlp = null)
     {
         Exporter = new(this);
         var instance = Interlocked.Increment(ref _instances);
@@ -46,12 +48,19 @@ internal sealed class ServiceMetrics : IFamilySource, IDisposable
         var build = new KeyValuePair<string, object?>[] { new("version", version), new("runtime", Environment.Version.ToString()), new("architecture", RuntimeInformation.ProcessArchitecture.ToString().ToLowerInvariant()) };
         _meter.CreateObservableGauge("introspect.build_info", () => new Measurement<long>(1, build), null, "The program's version, as labels of a constant 1.");
         _meter.CreateObservableGauge("introspect.config.last_reload_successful", () => Volatile.Read(ref _lastReload), null, "1 when the configuration in force is the one in the file, 0 when the last reload failed.");
-        _meter.CreateObservableCounter("introspect.sink.written", () => sinks().Select(s => Of(s.Written, s.Sink)), "{record}", "Event records that a sink wrote.");
-        _meter.CreateObservableCounter("introspect.sink.dropped", () => sinks().Select(s => Of(s.Dropped, s.Sink)), "{record}", "Event records that a sink lost because it was too slow or could not write.");
+        _meter.CreateObservableGauge("introspect.config.last_reload_success_timestamp", () => Volatile.Read(ref _lastSuccess) / 1000.0, "s", "When the configuration in force was read, since the epoch.");
+        Sink("introspect.sink.written", s => s.Written, "Event records that a sink wrote.");
+        Sink("introspect.sink.dropped", s => s.Dropped, "Event records that a sink lost because it was too slow or could not write.");
+        Sink("introspect.sink.sampled_out", s => s.SampledOut, "Event records that a sink left out, as its policy is to sample when it does not keep up.");
+        Sink("introspect.sink.blocked", s => s.Blocked, "Event records that waited for room before a sink, as its policy is to lose nothing.");
+        _meter.CreateObservableGauge("introspect.sink.queued", () => sinks().Select(s => Of(s.Waiting, s.Sink)), null, "Event records that wait before a sink.");
         _meter.CreateObservableCounter("process.cpu", () => Process.GetCurrentProcess().TotalProcessorTime.TotalSeconds, "s", "Processor time of the program, user and system.");
         _meter.CreateObservableGauge("process.resident_memory", () => Environment.WorkingSet, "By", "Resident memory of the program.");
         var start = new DateTimeOffset(Process.GetCurrentProcess().StartTime).ToUnixTimeMilliseconds() / 1000.0;
         _meter.CreateObservableGauge("process.start_time", () => start, "s", "When the program started, since the epoch.");
+
+        void Sink(string name, Func<SinkCounts, long> value, string help) =>
+            _meter.CreateObservableCounter(name, () => sinks().Select(s => Of(value(s), s.Sink)), "{record}", help);
 
         static Measurement<long> Of(long value, string sink) => new(value, new KeyValuePair<string, object?>("sink", sink));
     }
@@ -82,8 +91,18 @@ internal sealed class ServiceMetrics : IFamilySource, IDisposable
         domain.Dispose();
     }
 
+    /// <summary>The last reload was taken over, or there was none.</summary>
+    public bool LastReloadSuccessful => Volatile.Read(ref _lastReload) != 0;
+
     /// <summary>Tells how the last reload went.</summary>
-    public void MarkReload(bool successful) => Volatile.Write(ref _lastReload, successful ? 1 : 0);
+    public void MarkReload(bool successful)
+    {
+        Volatile.Write(ref _lastReload, successful ? 1 : 0);
+        if (successful)
+        {
+            Volatile.Write(ref _lastSuccess, DateTimeOffset.UtcNow.ToUnixTimeMilliseconds());
+        }
+    }
 
     /// <inheritdoc/>
     public void WriteTo(PrometheusText text)

@@ -118,6 +118,10 @@ public abstract class ToolstackHypervisor : IHypervisor
             {
                 changes.Add(new(DomainChangeKind.Appeared, domain));
             }
+            else if (before.Name != domain.Name && !HasEnded(domain))
+            {
+                changes.Add(new(DomainChangeKind.Renamed, domain));
+            }
 
             if (HasEnded(domain) && (before is null || !HasEnded(before)))
             {

@@ -17,11 +17,14 @@ public sealed class EventPump : IDisposable
     private readonly IDomain _domain;
     private readonly PumpOptions _options;
     private readonly PumpReporter _reporter;
-    private readonly HandlerSlot[] _slots;
     private readonly RecordPublisher _publisher;
     private readonly CancellationTokenSource _stopping = new();
     private readonly TaskCompletionSource<PumpEnd> _completion = new(TaskCreationOptions.RunContinuationsAsynchronously);
     private readonly Lock _gate = new();
+    private readonly Lock _changing = new();
+    private HandlerSlot[] _slots;
+    private MonitorCapabilities _capabilities;
+    private CpuVendor _vendor;
     private PumpSession? _session;
     private Thread? _thread;
     private bool _wasStarted;
@@ -39,7 +42,7 @@ public sealed class EventPump : IDisposable
         _domain = domain;
         _options = options ?? new();
         _options.Validate();
-        _slots = MakeSlots(handlers, _options);
+        _slots = MakeSlots(handlers, _options, []);
         _reporter = new(diagnostics, _slots.Length);
         Statistics = new(_options.Clock, Array.ConvertAll(_slots, slot => slot.Statistics));
         _publisher = new(_options, Statistics, _stopping.Token);
@@ -101,6 +104,7 @@ public sealed class EventPump : IDisposable
 
             _stopping.Cancel();
             (thread, session) = (_thread, _session);
+            session?.Wake();
         }
 
         if (thread is null || session is null || Thread.CurrentThread == thread)
@@ -120,13 +124,76 @@ public sealed class EventPump : IDisposable
         }
     }
 
+    /// <summary>
+    /// Finds out whether other handlers could take over, and asks each new one what it wants. Nothing changes yet. A
+    /// handler that is registered in the same way as before goes on with its state and counters; another one of the same
+    /// name, with the counters.
+    /// </summary>
+    /// <exception cref="ArgumentException">A handler asks for what cannot be, or two have one name.</exception>
+    /// <exception cref="PumpStartException">What the handlers want cannot be had; the text says all of it.</exception>
+    /// <exception cref="InvalidOperationException">The pump was not started.</exception>
+    public PumpChange Prepare(IEnumerable<HandlerRegistration> handlers)
+    {
+        ArgumentNullException.ThrowIfNull(handlers);
+        if (Volatile.Read(ref _session) is null)
+        {
+            throw new InvalidOperationException("a pump that does not run has nothing to change");
+        }
+
+        var slots = MakeSlots(handlers, _options, Volatile.Read(ref _slots));
+        return new(this, slots, MakePlan(slots));
+    }
+
+    /// <summary>
+    /// Puts prepared handlers in force between two events and returns then. The domain stands still meanwhile: no event is
+    /// missed, and none is judged twice. What both want stays enabled.
+    /// </summary>
+    /// <exception cref="PumpStartException">The hypervisor refused, or the pump ended; the old handlers stay.</exception>
+    /// <exception cref="HypervisorException">The domain could not be paused; the old handlers stay.</exception>
+    /// <exception cref="TimeoutException">A handler, a sink or a vCPU's step did not end in <see cref="PumpOptions.StopTimeout"/>; the old handlers stay.</exception>
+    public void Apply(PumpChange change)
+    {
+        ArgumentNullException.ThrowIfNull(change);
+        if (change.Pump != this)
+        {
+            throw new ArgumentException("the change was prepared for another pump", nameof(change));
+        }
+
+        lock (_changing)
+        {
+            _session!.Post(change);
+            if (WaitForEither(change.Done, _completion.Task) && !change.Done.IsCompleted)
+            {
+                throw new PumpStartException($"watching domain {_domain.Id} ended before its handlers were changed");
+            }
+
+            if (!change.Done.IsCompleted && change.TryWithdraw())
+            {
+                throw new TimeoutException($"the pump of domain {_domain.Id} was busy for {_options.StopTimeout.TotalSeconds:0.###} s; its handlers stay");
+            }
+
+            // Taken in the last moment: only the hypervisor is asked any more.
+            change.Done.GetAwaiter().GetResult();
+            Volatile.Write(ref _slots, change.Slots);
+            Tell(change.Plan);
+        }
+    }
+
+    /// <summary>Finds what is wrong with handlers before there is a domain for them.</summary>
+    /// <exception cref="ArgumentException">A handler asks for what cannot be, or two have one name.</exception>
+    public static void Check(IEnumerable<HandlerRegistration> handlers)
+    {
+        ArgumentNullException.ThrowIfNull(handlers);
+        MakeSlots(handlers, new(), []);
+    }
+
     /// <inheritdoc/>
     public void Dispose() => Stop();
 
     /// <summary>Waits for the thread itself, which after a take-over ends later than the pump.</summary>
     internal bool JoinThread(TimeSpan patience) => _thread?.Join(patience) ?? true;
 
-    private static HandlerSlot[] MakeSlots(IEnumerable<HandlerRegistration> handlers, PumpOptions options)
+    private static HandlerSlot[] MakeSlots(IEnumerable<HandlerRegistration> handlers, PumpOptions options, HandlerSlot[] before)
     {
         var ordered = handlers.OrderBy(registration => registration.Order).ThenBy(registration => registration.Handler.Name, StringComparer.Ordinal).ToArray();
         if (ordered.GroupBy(registration => registration.Handler.Name, StringComparer.Ordinal).FirstOrDefault(group => group.Count() > 1) is { } twins)
@@ -136,10 +203,33 @@ public sealed class EventPump : IDisposable
 
         return Array.ConvertAll(ordered, registration =>
         {
+            if (Array.Find(before, slot => slot.Registration == registration) is { } same)
+            {
+                return same;
+            }
+
             var builder = new SubscriptionBuilder(registration.Handler.Name);
             registration.Handler.Subscribe(builder);
-            return new HandlerSlot(registration, builder.Build(), options);
+            return new HandlerSlot(registration, builder.Build(), options, Array.Find(before, slot => slot.Name == registration.Handler.Name)?.Statistics);
         });
+    }
+
+    private bool WaitForEither(Task done, Task ended) => Task.WaitAny([done, ended], _options.StopTimeout) >= 0;
+
+    private SubscriptionPlan MakePlan(HandlerSlot[] slots) =>
+        SubscriptionPlan.Make([.. slots.Select(slot => (slot.Name, slot.Subscription))], _capabilities, _vendor);
+
+    private void Tell(SubscriptionPlan plan)
+    {
+        foreach (var note in plan.Notes)
+        {
+            _reporter.Tell(PumpDiagnosticKind.SubscriptionMerged, note);
+        }
+
+        foreach (var missing in plan.Missing)
+        {
+            _reporter.Tell(PumpDiagnosticKind.EventUnsupported, missing);
+        }
     }
 
     private void Attach()
@@ -152,17 +242,9 @@ public sealed class EventPump : IDisposable
             PumpSession? session = null;
             try
             {
-                var plan = SubscriptionPlan.Make([.. _slots.Select(slot => (slot.Name, slot.Subscription))], monitor.Capabilities, _domain.GetInfo().Vendor);
-                foreach (var note in plan.Notes)
-                {
-                    _reporter.Tell(PumpDiagnosticKind.SubscriptionMerged, note);
-                }
-
-                foreach (var missing in plan.Missing)
-                {
-                    _reporter.Tell(PumpDiagnosticKind.EventUnsupported, missing);
-                }
-
+                (_capabilities, _vendor) = (monitor.Capabilities, _domain.GetInfo().Vendor);
+                var plan = MakePlan(_slots);
+                Tell(plan);
                 session = new PumpSession(_domain, monitor, plan, new(_slots, Statistics, _reporter, _options), _publisher, Statistics, _reporter, _options);
                 session.Attach();
                 _thread = new Thread(Run) { IsBackground = true, Name = $"pump {_domain.Id}" };

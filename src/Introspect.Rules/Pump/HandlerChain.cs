@@ -6,17 +6,20 @@ namespace Introspect.Rules.Pump;
 /// <summary>A handler with what the pump keeps about it.</summary>
 internal sealed class HandlerSlot
 {
-    public HandlerSlot(HandlerRegistration registration, HandlerSubscription subscription, PumpOptions options)
+    public HandlerSlot(HandlerRegistration registration, HandlerSubscription subscription, PumpOptions options, HandlerStatistics? statistics = null)
     {
+        Registration = registration;
         Handler = registration.Handler;
         Name = registration.Handler.Name;
         FailPolicy = registration.FailPolicy;
         Subscription = subscription;
-        Statistics = new(Name);
+        Statistics = statistics ?? new(Name, options.Clock);
         Budget = registration.Budget ?? options.HandlerBudget;
         BudgetTicks = Ticks(Budget, options.Clock);
         Breaker = new(options.BreakerThreshold, Ticks(options.BreakerWindow, options.Clock), Ticks(options.BreakerCoolDown, options.Clock));
     }
+
+    public HandlerRegistration Registration { get; }
 
     public IEventHandler Handler { get; }
 
@@ -144,6 +147,7 @@ internal sealed class HandlerChain
         var end = _clock.GetTimestamp();
         var elapsed = end - now;
         now = end;
+        slot.Statistics.CountTime(elapsed);
         if (failure is null && elapsed <= slot.BudgetTicks)
         {
             if (slot.Breaker.Succeeded())

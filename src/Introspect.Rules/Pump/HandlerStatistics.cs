@@ -3,7 +3,9 @@ namespace Introspect.Rules.Pump;
 /// <summary>A handler's counters, written by the pump thread alone and readable by any.</summary>
 public sealed class HandlerStatistics
 {
+    private readonly TimeProvider _clock;
     private long _calls;
+    private long _ticks;
     private long _decisions;
     private long _failures;
     private long _overruns;
@@ -11,13 +13,16 @@ public sealed class HandlerStatistics
     private long _ignoredVerdicts;
     private int _disabled;
 
-    internal HandlerStatistics(string name) => Name = name;
+    internal HandlerStatistics(string name, TimeProvider clock) => (Name, _clock) = (name, clock);
 
     /// <summary>The handler's name.</summary>
     public string Name { get; }
 
     /// <summary>Events that it was asked about.</summary>
     public long Calls => Volatile.Read(ref _calls);
+
+    /// <summary>Time in the handler.</summary>
+    public TimeSpan Time => TimeSpan.FromTicks((long)((Int128)Volatile.Read(ref _ticks) * TimeSpan.TicksPerSecond / _clock.TimestampFrequency));
 
     /// <summary>Events that it decided, its fail policy included.</summary>
     public long Decisions => Volatile.Read(ref _decisions);
@@ -38,6 +43,8 @@ public sealed class HandlerStatistics
     public bool IsDisabled => Volatile.Read(ref _disabled) != 0;
 
     internal void CountCall() => Volatile.Write(ref _calls, _calls + 1);
+
+    internal void CountTime(long ticks) => Volatile.Write(ref _ticks, _ticks + ticks);
 
     internal void CountDecision() => Volatile.Write(ref _decisions, _decisions + 1);
 

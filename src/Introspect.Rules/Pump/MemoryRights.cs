@@ -65,6 +65,23 @@ internal sealed class MemoryRights
         }
     }
 
+    /// <summary>The pages that have other rights there, with those rights.</summary>
+    public IReadOnlyList<RightsRun> Differences(MemoryRights other)
+    {
+        var runs = _runs.Concat(other._runs).ToArray();
+        var bounds = runs.SelectMany(run => new[] { run.First, run.First + run.Count }).Distinct().Order().ToArray();
+        var different = new List<RightsRun>();
+        for (var i = 0; i + 1 < bounds.Length; i++)
+        {
+            if (this[bounds[i]] != other[bounds[i]])
+            {
+                Append(different, bounds[i], bounds[i + 1], other[bounds[i]]);
+            }
+        }
+
+        return different;
+    }
+
     /// <summary>
     /// The rights that make every watched access fault. A page that can be written and not read does not exist in
     /// the processors' tables, so that watching reads takes the right to write, too.

@@ -5,70 +5,28 @@ using Introspect.Rules.Responses;
 namespace Introspect.Rules.Pump;
 
 /// <summary>What a pump has enabled on a monitor: enabling it all, and taking it all back, piece by piece.</summary>
-internal sealed class PumpAttachment(IMonitor monitor, SubscriptionPlan plan, DomainId domain, MemoryAccessStepper watching)
+internal sealed partial class PumpAttachment(IMonitor monitor, SubscriptionPlan plan, DomainId domain, MemoryAccessStepper watching)
 {
     private readonly List<MonitorEvent> _enabled = [];
+    private readonly List<RightsRun> _restricted = [];
+    private SubscriptionPlan _plan = plan;
     private PumpView? _view;
-    private int _restrictedRuns;
     private bool _emulatesEachRep;
+    private bool _holdsWritesBack;
 
     /// <summary>Enables what the plan says. The caller holds the domain paused.</summary>
     /// <param name="leftOut">Is told of optional events that the hypervisor refused.</param>
     /// <exception cref="PumpStartException">The hypervisor refused; what was enabled before is for <see cref="Detach"/>.</exception>
     public void Attach(Action<string> leftOut)
     {
-        if (plan.MayDeny)
+        HoldWritesBack(_plan);
+        EmulateEachRep(_plan.EmulateEachRep);
+        foreach (var monitorEvent in _plan.Events)
         {
-            Do("holding back register writes, which denying needs (Xen 4.14 or later)", monitor.ControlRegisters);
+            Enable(monitorEvent, _plan, leftOut);
         }
 
-        if (plan.EmulateEachRep)
-        {
-            Do("emulating each iteration of REP instructions", () => monitor.EmulateEachRep(true));
-            _emulatesEachRep = true;
-        }
-
-        foreach (var monitorEvent in plan.Events)
-        {
-            try
-            {
-                monitor.Enable(monitorEvent);
-                _enabled.Add(monitorEvent);
-            }
-            catch (HypervisorException refused) when (refused.Error == Errno.EOPNOTSUPP && plan.IsOptional(monitorEvent))
-            {
-                leftOut($"{monitorEvent} is left out: {refused.Message}");
-            }
-            catch (HypervisorException refused)
-            {
-                throw Refused($"enabling {monitorEvent}", refused);
-            }
-        }
-
-        if (watching.View is { } view)
-        {
-            _view = view;
-            Do("making an altp2m view", view.Enter);
-            return;
-        }
-
-        foreach (var run in plan.Rights.Runs)
-        {
-            // Counted first: a refused call may have changed some of its pages.
-            _restrictedRuns++;
-            var (first, count, access) = run;
-            Do($"restricting {count} pages from {new Gfn(first)} to {access}", () => monitor.SetMemoryAccess(new(first), count, access));
-        }
-
-        var at = default(GuestPhysical);
-        try
-        {
-            watching.Breakpoints.InsertAll(address => at = address);
-        }
-        catch (HypervisorException refused)
-        {
-            throw Refused($"putting a breakpoint at {at}", refused);
-        }
+        Watch(_plan);
     }
 
     /// <summary>Disables everything, but single steps where asked to keep them. The caller holds the domain paused.</summary>
@@ -95,18 +53,90 @@ internal sealed class PumpAttachment(IMonitor monitor, SubscriptionPlan plan, Do
             }
         }
 
-        for (; _restrictedRuns > 0; _restrictedRuns--)
-        {
-            var run = plan.Rights.Runs[_restrictedRuns - 1];
-            var (first, count, _) = run;
-            attempt($"giving back the rights of {count} pages from {new Gfn(first)}", () => monitor.SetMemoryAccess(new(first), count, MemoryAccess.Rwx));
-        }
-
+        GiveRightsBack(attempt);
         if (_emulatesEachRep)
         {
             _emulatesEachRep = false;
             attempt("ending the emulation of each REP iteration", () => monitor.EmulateEachRep(false));
         }
+    }
+
+    private void HoldWritesBack(SubscriptionPlan plan)
+    {
+        if (plan.MayDeny && !_holdsWritesBack)
+        {
+            Do("holding back register writes, which denying needs (Xen 4.14 or later)", monitor.ControlRegisters);
+            _holdsWritesBack = true;
+        }
+    }
+
+    private void EmulateEachRep(bool wanted)
+    {
+        if (wanted != _emulatesEachRep)
+        {
+            Do("emulating each iteration of REP instructions", () => monitor.EmulateEachRep(wanted));
+            _emulatesEachRep = wanted;
+        }
+    }
+
+    // False: it was left out, as it may be.
+    private bool Enable(MonitorEvent monitorEvent, SubscriptionPlan plan, Action<string> leftOut)
+    {
+        try
+        {
+            monitor.Enable(monitorEvent);
+            _enabled.Add(monitorEvent);
+            return true;
+        }
+        catch (HypervisorException refused) when (refused.Error == Errno.EOPNOTSUPP && plan.IsOptional(monitorEvent))
+        {
+            leftOut($"{monitorEvent} is left out: {refused.Message}");
+            return false;
+        }
+        catch (HypervisorException refused)
+        {
+            throw Refused($"enabling {monitorEvent}", refused);
+        }
+    }
+
+    // Rights and breakpoints, in a view or in the host's own table.
+    private void Watch(SubscriptionPlan plan)
+    {
+        if (watching.View is { } view)
+        {
+            _view = view;
+            Do("making an altp2m view", view.Enter);
+            return;
+        }
+
+        foreach (var run in plan.Rights.Runs)
+        {
+            // Noted first: a refused call may have changed some of its pages.
+            _restricted.Add(run);
+            var (first, count, access) = run;
+            Do($"restricting {count} pages from {new Gfn(first)} to {access}", () => monitor.SetMemoryAccess(new(first), count, access));
+        }
+
+        var at = default(GuestPhysical);
+        try
+        {
+            watching.Breakpoints.InsertAll(address => at = address);
+        }
+        catch (HypervisorException refused)
+        {
+            throw Refused($"putting a breakpoint at {at}", refused);
+        }
+    }
+
+    private void GiveRightsBack(Func<string, Action, bool> attempt)
+    {
+        for (var i = _restricted.Count - 1; i >= 0; i--)
+        {
+            var (first, count, _) = _restricted[i];
+            attempt($"giving back the rights of {count} pages from {new Gfn(first)}", () => monitor.SetMemoryAccess(new(first), count, MemoryAccess.Rwx));
+        }
+
+        _restricted.Clear();
     }
 
     private void Do(string what, Action action)

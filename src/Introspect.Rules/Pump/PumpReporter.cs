@@ -11,7 +11,7 @@ internal sealed class PumpReporter(IPumpDiagnostics? listener, int handlers)
 {
     private static readonly int KindCount = Enum.GetValues<PumpDiagnosticKind>().Length;
 
-    private readonly long[] _counts = new long[KindCount * (handlers + 1)];
+    private long[] _counts = new long[KindCount * (handlers + 1)];
 
     /// <summary>An exception's text, also of one that throws when asked for it.</summary>
     public static string TextOf(Exception exception)
@@ -26,6 +26,14 @@ internal sealed class PumpReporter(IPumpDiagnostics? listener, int handlers)
         {
             return "(no text)";
         }
+    }
+
+    /// <summary>Other handlers: what is counted of them begins anew. By the thread that counts.</summary>
+    public void UseHandlers(int count)
+    {
+        var counts = new long[KindCount * (count + 1)];
+        _counts.AsSpan(0, KindCount).CopyTo(counts);
+        _counts = counts;
     }
 
     /// <summary>Tells something that is not repeated.</summary>

@@ -9,7 +9,7 @@ namespace Introspect.Rules.Pump;
 /// The pump's work on an enabled monitor: the loop, and the tear-down. One thread at a time is in it; the one that
 /// stops may take it over while another is stuck in a handler.
 /// </summary>
-internal sealed class PumpSession
+internal sealed partial class PumpSession
 {
     private const int Pumping = 0;
     private const int InHandlers = 1;
@@ -17,7 +17,6 @@ internal sealed class PumpSession
 
     private readonly IDomain _domain;
     private readonly IMonitor _monitor;
-    private readonly HandlerChain _chain;
     private readonly RecordPublisher _publisher;
     private readonly PumpStatistics _statistics;
     private readonly PumpReporter _reporter;
@@ -29,6 +28,7 @@ internal sealed class PumpSession
     private readonly EventRecord[] _batch;
     private readonly int _vcpus;
     private readonly long _started;
+    private HandlerChain _chain;
     private int _owner;
     private bool _inFlight;
     private bool _isTornDown;
@@ -58,7 +58,7 @@ internal sealed class PumpSession
         _vcpus = domain.GetInfo().VcpuCount;
         _stepper = new(domain, monitor, plan, _vcpus, OperationFailed);
         _attachment = new(monitor, plan, domain.Id, _stepper);
-        _builder = new(domain, plan, _stepper, options.MemoryAccessPolicy, statistics, OperationFailed);
+        _builder = new(domain, _stepper, options.MemoryAccessPolicy, statistics, OperationFailed);
         _batch = new EventRecord[Math.Max(1, monitor.RingSize)];
         _started = _clock.GetTimestamp();
         statistics.CountRingSize(monitor.RingSize);
@@ -81,8 +81,13 @@ internal sealed class PumpSession
     {
         while (!stopping.IsCancellationRequested)
         {
-            var signalled = _monitor.Wait(_options.IdleInterval, stopping);
+            var signalled = _monitor.Wait(_options.IdleInterval, _attention.Token);
             _statistics.MarkActivity(_clock.GetTimestamp());
+            if (!Change())
+            {
+                return;
+            }
+
             if (!signalled)
             {
                 // A ring falls silent when its domain goes: ask. One that dies cannot end while its ring is mapped.
@@ -99,10 +104,15 @@ internal sealed class PumpSession
             int waiting;
             while (!stopping.IsCancellationRequested && (waiting = _monitor.UnconsumedRequests) > 0)
             {
-                if (!RunBatch(waiting))
+                if (!RunBatch(waiting) || !Change())
                 {
                     return;
                 }
+            }
+
+            if (_attachment.HasSpareSteps)
+            {
+                _attachment.DropSpareSteps(Attempt);
             }
         }
     }
@@ -118,6 +128,7 @@ internal sealed class PumpSession
         }
 
         _isTornDown = true;
+        EndChange();
         var stepping = _stepper.AnyStepping;
         Quiesce(keepSteps: stepping);
         if (stepping && !IsDomainGone)

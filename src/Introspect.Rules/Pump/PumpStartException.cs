@@ -11,6 +11,11 @@ public sealed class PumpStartException : Exception
     internal PumpStartException(IReadOnlyList<string> problems, IReadOnlyList<string> unsupported)
         : this(problems) => Unsupported = unsupported;
 
+    internal PumpStartException(string problem)
+        : this([problem])
+    {
+    }
+
     /// <summary>Makes the exception of a refused operation.</summary>
     /// <param name="problem">One line.</param>
     /// <param name="inner">The cause.</param>

@@ -41,11 +41,13 @@ public sealed class PumpStatistics
     private long _ringFull;
     private long _ringSize;
     private long _lastActivity;
+    private long _changes;
+    private IReadOnlyList<HandlerStatistics> _handlers;
 
     internal PumpStatistics(TimeProvider clock, IReadOnlyList<HandlerStatistics> handlers)
     {
         _clock = clock;
-        Handlers = handlers;
+        _handlers = handlers;
         _boundTicks = Array.ConvertAll(Bounds, seconds => (long)(seconds * clock.TimestampFrequency));
         _lastActivity = clock.GetTimestamp();
     }
@@ -54,7 +56,10 @@ public sealed class PumpStatistics
     public static ReadOnlySpan<double> HandlingBounds => Bounds;
 
     /// <summary>Counters of each handler, in the order in which they are asked.</summary>
-    public IReadOnlyList<HandlerStatistics> Handlers { get; }
+    public IReadOnlyList<HandlerStatistics> Handlers => Volatile.Read(ref _handlers);
+
+    /// <summary>Times that other handlers came into force while the domain was watched.</summary>
+    public long Changes => Volatile.Read(ref _changes);
 
     /// <summary>Requests taken from the ring and answered.</summary>
     public long TotalEvents => Volatile.Read(ref _totalEvents);
@@ -139,6 +144,12 @@ public sealed class PumpStatistics
     public long HandlingBucket(int bucket) => Volatile.Read(ref _handling[bucket]);
 
     internal void CountRingSize(int slots) => Volatile.Write(ref _ringSize, slots);
+
+    internal void UseHandlers(IReadOnlyList<HandlerStatistics> handlers)
+    {
+        Volatile.Write(ref _handlers, handlers);
+        Add(ref _changes, 1);
+    }
 
     internal void CountBatch(int occupancy)
     {

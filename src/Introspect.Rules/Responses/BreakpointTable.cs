@@ -7,7 +7,7 @@ namespace Introspect.Rules.Responses;
 /// The breakpoints that a pump puts into a guest's code: one-byte int3 instructions, with the bytes that they stand
 /// for. Known by guest-physical address, so that they are the same in every address space that maps the page.
 /// </summary>
-internal sealed class BreakpointTable
+internal sealed partial class BreakpointTable
 {
     private const byte Int3 = 0xcc;
 

@@ -15,7 +15,7 @@ namespace Introspect.Rules.Responses;
 /// event of theirs that is already in the ring comes again afterwards. Where it cannot, a page that two vCPUs step over
 /// is restored by the last.
 /// </remarks>
-internal sealed class MemoryAccessStepper
+internal sealed partial class MemoryAccessStepper
 {
     /// <summary>
     /// Pages that one instruction may have lifted at a time: two of the fetch and four of the data of the widest
@@ -23,19 +23,23 @@ internal sealed class MemoryAccessStepper
     /// </summary>
     internal const int MaxLifted = 16;
 
+    private readonly IDomain _domain;
+    private readonly IGuestMemory _memory;
     private readonly IMonitor _monitor;
-    private readonly SubscriptionPlan _plan;
     private readonly VcpuHold _hold;
     private readonly Action<string, HypervisorException> _failed;
     private readonly VcpuSteps[] _vcpus;
+    private SubscriptionPlan _plan;
 
     public MemoryAccessStepper(IDomain domain, IMonitor monitor, SubscriptionPlan plan, int vcpus, Action<string, HypervisorException> failed)
     {
+        _domain = domain;
+        _memory = domain.Memory;
         _monitor = monitor;
         _plan = plan;
         _failed = failed;
         _hold = new(domain, vcpus, failed);
-        Breakpoints = new(domain.Memory, plan.Breakpoints);
+        Breakpoints = new(_memory, plan.Breakpoints);
         View = plan.UsesView ? new(domain, monitor, plan, Breakpoints) : null;
         _vcpus = new VcpuSteps[vcpus];
         for (var i = 0; i < vcpus; i++)
@@ -54,7 +58,7 @@ internal sealed class MemoryAccessStepper
     }
 
     /// <summary>The breakpoints that the pump puts into the guest's code.</summary>
-    public BreakpointTable Breakpoints { get; }
+    public BreakpointTable Breakpoints { get; private set; }
 
     /// <summary>The view in which the pump watches; null when it watches in the host's own table.</summary>
     public PumpView? View { get; private set; }

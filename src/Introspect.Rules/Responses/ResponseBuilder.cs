@@ -12,7 +12,6 @@ namespace Introspect.Rules.Responses;
 /// </summary>
 internal sealed class ResponseBuilder(
     IDomain domain,
-    SubscriptionPlan plan,
     MemoryAccessStepper stepper,
     MemoryAccessPolicy memoryPolicy,
     PumpStatistics statistics,
@@ -49,7 +48,7 @@ internal sealed class ResponseBuilder(
         _unused = verdict.Effects;
         _decisionUnused = verdict.Decision is Decision.Deny or Decision.Emulate;
         _registersUsed = false;
-        _canStep = mayStep && plan.CanStep && !NothingEnabled;
+        _canStep = mayStep && stepper.Plan.CanStep && !NothingEnabled;
         if (request.Reason == VmEventReason.Singlestep)
         {
             // Also for a step that nobody waits for: the rights must come back.
@@ -73,7 +72,7 @@ internal sealed class ResponseBuilder(
             context.Discard();
         }
 
-        if (plan.ArmsInterrupts && !NothingEnabled)
+        if (stepper.Plan.ArmsInterrupts && !NothingEnabled)
         {
             flags |= VmEventFlags.GetNextInterrupt;
         }
@@ -154,7 +153,7 @@ internal sealed class ResponseBuilder(
 
     private VmEventFlags Deny(Verdict verdict, bool possible)
     {
-        if (verdict.Decision != Decision.Deny || !possible || !plan.MayDeny)
+        if (verdict.Decision != Decision.Deny || !possible || !stepper.Plan.MayDeny)
         {
             return VmEventFlags.None;
         }
@@ -176,6 +175,12 @@ internal sealed class ResponseBuilder(
         if (stepper.Breakpoints.Find(in request) is var breakpoint and >= 0)
         {
             return OwnBreakpoint(in request, breakpoint, verdict, ref context);
+        }
+
+        if (stepper.IsLateBreakpoint(in request))
+        {
+            // The instruction itself is there again.
+            return VmEventFlags.None;
         }
 
         if (verdict.Decision == Decision.Deny)
@@ -205,14 +210,14 @@ internal sealed class ResponseBuilder(
 
         var hasRegisters = verdict.Has(VerdictEffects.SetRegisters) && context.Payload == ResponsePayload.Registers;
         var alone = CanStepAlone(in request, out var mayWait);
-        if ((alone || !plan.TellsUnimplemented || hasRegisters) && stepper.TryStepOver(request.VcpuId, breakpoint))
+        if ((alone || !stepper.Plan.TellsUnimplemented || hasRegisters) && stepper.TryStepOver(request.VcpuId, breakpoint))
         {
             return VmEventFlags.None;
         }
 
         Span<byte> code = stackalloc byte[InstructionLength.Longest];
         var length = GuestCode.Read(domain.Memory, in request.Registers, stepper.Breakpoints, code);
-        if (length > 0 && (plan.TellsUnimplemented || mayWait || !plan.CanStep) && !hasRegisters)
+        if (length > 0 && (stepper.Plan.TellsUnimplemented || mayWait || !stepper.Plan.CanStep) && !hasRegisters)
         {
             // Nothing in memory changes, so that no other vCPU gets past.
             context.SetEmulationInstruction(code[..length]);
@@ -237,7 +242,7 @@ internal sealed class ResponseBuilder(
     private bool CanStepAlone(ref readonly VmEvent request, out bool mayWait)
     {
         mayWait = false;
-        if (!plan.CanStep)
+        if (!stepper.Plan.CanStep)
         {
             return false;
         }
@@ -318,14 +323,14 @@ internal sealed class ResponseBuilder(
             return Emulate(in request, verdict, ref context, request.MemAccess.Gfn, Suspended.None);
         }
 
-        if (verdict.Has(VerdictEffects.SwitchView))
+        if (verdict.Has(VerdictEffects.SwitchView) || stepper.IsLateAccess(request.MemAccess.Gfn))
         {
-            // The other view is how the handler lets it happen.
+            // The other view is how the handler lets it happen; and where nothing is forbidden any more, it happens by itself.
             return VmEventFlags.None;
         }
 
         if (memoryPolicy != MemoryAccessPolicy.Emulate
-            && (CanStepAlone(in request, out _) || memoryPolicy == MemoryAccessPolicy.Step || !plan.TellsUnimplemented)
+            && (CanStepAlone(in request, out _) || memoryPolicy == MemoryAccessPolicy.Step || !stepper.Plan.TellsUnimplemented)
             && stepper.TryLift(request.VcpuId, request.MemAccess.Gfn))
         {
             return VmEventFlags.None;

@@ -210,8 +210,8 @@ public sealed class CommandLineTests
     public void mistakes_of_a_configuration_are_a_line_each_and_exit_code_2()
     {
         using var error = new StringWriter { NewLine = "\n" };
-        Assert.Equal(2, CommandLine.Report(new ConfigurationMistakes("x.yaml", ["a: is wrong", "b: is wrong"]), verbose: false, error));
-        Assert.Equal("introspect: x.yaml: a: is wrong\nintrospect: x.yaml: b: is wrong\n", error.ToString());
+        Assert.Equal(2, CommandLine.Report(new ConfigurationMistakes("x.yaml", ["x.yaml:1: a: is wrong", "x.yaml:2: b: is wrong"]), verbose: false, error));
+        Assert.Equal("introspect: x.yaml:1: a: is wrong\nintrospect: x.yaml:2: b: is wrong\n", error.ToString());
     }
 
     internal static void AssertOneLine(string error)

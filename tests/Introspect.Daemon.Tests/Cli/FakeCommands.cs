@@ -33,6 +33,30 @@ internal sealed class FakeCommands : ICommands
         return Task.FromResult(0);
     }
 
+    public string? Checked { get; private set; }
+
+    public string? Reloaded { get; private set; }
+
+    public TopRequest? Top { get; private set; }
+
+    public int CheckConfiguration(string configurationPath)
+    {
+        Checked = configurationPath;
+        return 0;
+    }
+
+    public Task<int> ReloadAsync(string socketPath, CancellationToken cancellationToken)
+    {
+        Reloaded = socketPath;
+        return Task.FromResult(0);
+    }
+
+    public Task<int> TopAsync(TopRequest request, CancellationToken cancellationToken)
+    {
+        Top = request;
+        return Task.FromResult(0);
+    }
+
     public Task<int> ServeLabAsync(string socketPath, HypervisorSpec? guest, CoreFeatures features, CancellationToken cancellationToken)
     {
         Served = (socketPath, guest);

@@ -1,6 +1,5 @@
 using System.Collections;
 using System.Net;
-using Introspect.Daemon.Cli;
 using Introspect.Daemon.Configuration;
 using Introspect.Daemon.Hypervisors;
 using Introspect.Daemon.Tracing;
@@ -21,9 +20,11 @@ public sealed class ConfigurationTests : IDisposable
 
         """;
 
-    private readonly string _path = Path.Combine(Path.GetTempPath(), $"introspect-{Guid.NewGuid():N}.yaml");
+    private readonly string _folder = Directory.CreateTempSubdirectory("introspect-config-").FullName;
 
-    public void Dispose() => File.Delete(_path);
+    private string FilePath => Path.Combine(_folder, "introspect.yaml");
+
+    public void Dispose() => Directory.Delete(_folder, recursive: true);
 
     [Fact]
     public void the_least_configuration_has_the_defaults_that_are_documented()
@@ -127,7 +128,7 @@ public sealed class ConfigurationTests : IDisposable
             """);
         Assert.Equal(
             [
-                "sink: is not known; known here: hypervisor, domains, metrics, logging, sinks, timeouts, otlp",
+                "sink: is not known; known here: hypervisor, domains, metrics, logging, sinks, timeouts, control, reload, otlp",
                 "hypervisor: 2 of connect, xen, kernel and demo are given; give exactly one",
                 "hypervisor.memory_mib: '1' is no number from 4 to 1048576",
                 "hypervisor.vendor: 'via' is none of vmx, svm",
@@ -144,7 +145,10 @@ public sealed class ConfigurationTests : IDisposable
                 "sinks.capacity: '1' is no number from 16 to 1048576",
                 "timeouts.shutdown: 'never' is no time; write seconds, or a number with ms, s, m or h (30s)",
             ],
-            mistakes);
+            mistakes.Select(m => m[(m.IndexOf(": ", StringComparison.Ordinal) + 2)..]));
+        Assert.Equal(
+            [13, 1, 4, 5, 7, 7, 7, 7, 7, 7, 7, 8, 9, 10, 11, 12],
+            mistakes.Select(m => int.Parse(m[(FilePath.Length + 1)..m.IndexOf(": ", StringComparison.Ordinal)], System.Globalization.CultureInfo.InvariantCulture)));
     }
 
     [Theory]
@@ -159,17 +163,15 @@ public sealed class ConfigurationTests : IDisposable
     }
 
     [Theory]
-    [InlineData("- a\n- b", 2, "the file is no mapping")]
-    [InlineData("a: 1\n---\nb: 2", 2, "2 documents; keep one")]
+    [InlineData("- a\n- b", 1, "the file is no mapping")]
+    [InlineData("a: 1\n---\nb: 2", 3, "2 documents; keep one")]
     [InlineData("a: [", 2, "not YAML")]
-    [InlineData("a: &x [*x]", 2, "beyond reason|not YAML")]
-    public void a_file_that_is_no_mapping_is_refused(string yaml, int exitCode, string says)
+    [InlineData("a: &x [*x]", 1, "beyond reason|not YAML")]
+    public void a_file_that_is_no_mapping_is_refused(string yaml, int line, string says)
     {
-        File.WriteAllText(_path, yaml);
-        var error = Assert.Throws<UserError>(() => ConfigurationLoader.Load(_path, new Hashtable()));
-        Assert.Equal(exitCode, error.ExitCode);
-        Assert.Contains(says.Split('|'), part => error.Message.Contains(part, StringComparison.Ordinal));
-        Assert.StartsWith(_path, error.Message, StringComparison.Ordinal);
+        var mistake = Mistakes(yaml)[0];
+        Assert.Contains(says.Split('|'), part => mistake.Contains(part, StringComparison.Ordinal));
+        Assert.StartsWith($"{FilePath}:{line}:", mistake, StringComparison.Ordinal);
     }
 
     [Theory]
@@ -206,13 +208,13 @@ public sealed class ConfigurationTests : IDisposable
 
     private DaemonConfiguration Load(string yaml, Hashtable? environment = null)
     {
-        File.WriteAllText(_path, yaml);
-        return ConfigurationLoader.Load(_path, environment ?? []);
+        File.WriteAllText(FilePath, yaml);
+        return ConfigurationLoader.Load(FilePath, environment ?? []);
     }
 
     private IReadOnlyList<string> Mistakes(string yaml)
     {
-        File.WriteAllText(_path, yaml);
-        return Assert.Throws<ConfigurationMistakes>(() => ConfigurationLoader.Load(_path, new Hashtable())).Mistakes;
+        File.WriteAllText(FilePath, yaml);
+        return Assert.Throws<ConfigurationMistakes>(() => ConfigurationLoader.Load(FilePath, new Hashtable())).Mistakes;
     }
 }

@@ -69,6 +69,8 @@ public sealed partial class SystemdTests : IDisposable
         var one = template[(template.IndexOf('\n', StringComparison.Ordinal) + 1)..]
             .Replace(" (%i)", "", StringComparison.Ordinal)
             .Replace("/etc/introspect/%i.yaml", "/etc/introspect/introspect.yaml", StringComparison.Ordinal)
+            .Replace("Environment=INTROSPECT_CONTROL__SOCKET=/run/introspect/%i/control.sock\n", "", StringComparison.Ordinal)
+            .Replace(" --socket /run/introspect/%i/control.sock", "", StringComparison.Ordinal)
             .Replace("introspect/%i", "introspect", StringComparison.Ordinal);
         Assert.Equal(Unit("introspect.service"), one);
     }

@@ -22,6 +22,9 @@ internal sealed class FakeDomain(DomainId id, string name, CpuVendor vendor) : I
     /// <summary>What <see cref="EnableMonitor"/> is refused with.</summary>
     public Errno Refuse { get; set; }
 
+    /// <summary>Called when the monitor is enabled.</summary>
+    public Action OnEnable { get; set; } = () => { };
+
     /// <summary>What <see cref="Recover"/> finds.</summary>
     public RecoveryReport Recovery { get; set; } = new(false, 0, 0, 0);
 
@@ -52,6 +55,7 @@ internal sealed class FakeDomain(DomainId id, string name, CpuVendor vendor) : I
             throw new HypervisorException(Refuse, $"enabling the monitor of domain {id} was refused");
         }
 
+        OnEnable();
         Enables++;
         return Monitor = new(Capabilities);
     }

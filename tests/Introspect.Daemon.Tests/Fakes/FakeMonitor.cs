@@ -40,7 +40,14 @@ internal sealed class FakeMonitor(MonitorCapabilities capabilities) : IMonitor
 
     public bool TryTake(out VmEvent request) => _requests.TryDequeue(out request);
 
-    public void Respond(in VmEvent response) => Responses.Enqueue(response);
+    /// <summary>Called when an event is answered, by the pump's thread.</summary>
+    public Action OnRespond { get; set; } = () => { };
+
+    public void Respond(in VmEvent response)
+    {
+        OnRespond();
+        Responses.Enqueue(response);
+    }
 
     public void Notify()
     {
@@ -68,7 +75,18 @@ internal sealed class FakeMonitor(MonitorCapabilities capabilities) : IMonitor
         }
     }
 
-    public void Enable(MonitorEvent monitorEvent) => Enabled.Add(monitorEvent);
+    /// <summary>Events that are refused though they are offered.</summary>
+    public Func<MonitorEvent, bool> Refuse { get; set; } = _ => false;
+
+    public void Enable(MonitorEvent monitorEvent)
+    {
+        if (Refuse(monitorEvent))
+        {
+            throw new HypervisorException(Errno.ENOMEM, $"enabling {monitorEvent} was refused");
+        }
+
+        Enabled.Add(monitorEvent);
+    }
 
     public void Disable(MonitorEvent monitorEvent) => Enabled.RemoveAll(e => e.GetType() == monitorEvent.GetType());
 

@@ -107,7 +107,7 @@ public sealed class MetricsServerTests
     {
         await using var harness = new ServiceHarness();
         var domain = harness.Hypervisor.Add(1, "web");
-        harness.Sinks.Add(new(new CountingSink(), 16, (_, _) => { }));
+        harness.Sinks.Add(new(new CountingSink(), new(16), (_, _) => { }));
         await harness.StartAsync();
         await ServiceHarness.Until(() => domain.Enables == 1 && harness.Service.CheckHealth().IsHealthy);
         var served = Regex.Matches(MonitoringServiceTests.Scrape(harness), "^# TYPE ([a-z_]+) ", RegexOptions.Multiline).Select(m => m.Groups[1].Value).Order();

@@ -17,10 +17,10 @@ public sealed class OtlpSinkTests
         await using var collector = await Collector.StartAsync(grpc);
         var queue = Queue(collector);
         Post(queue, 1, 300);
-        queue.Post(SampleRecords.Denied(VmEventReason.WriteCtrlreg, sequence: 301), SampleRecords.Web);
+        Assert.True(queue.PostAsync(SampleRecords.Denied(VmEventReason.WriteCtrlreg, sequence: 301), SampleRecords.Web, CancellationToken.None).IsCompletedSuccessfully);
         await queue.DisposeAsync();
 
-        Assert.Equal((301, 0), (queue.Written, queue.Dropped));
+        Assert.Equal((301, 0), (queue.Counts.Written, queue.Counts.Dropped));
         var request = collector.Requests.First();
         Assert.Equal(grpc ? "/opentelemetry.proto.collector.logs.v1.LogsService/Export" : "/v1/logs", request.Path);
         Assert.Equal("secret", request.Key);
@@ -55,7 +55,7 @@ public sealed class OtlpSinkTests
         await ServiceHarness.Until(() => collector.LogRecords.Any());
         await queue.DisposeAsync();
         Assert.Single(collector.LogRecords);
-        Assert.Equal((1, 0, 1), (queue.Written, queue.Dropped, told));
+        Assert.Equal((1, 0, 1), (queue.Counts.Written, queue.Counts.Dropped, told));
     }
 
     [Theory]
@@ -67,11 +67,11 @@ public sealed class OtlpSinkTests
         collector.Answers.Enqueue(status);
         var queue = Queue(collector, (_, _) => { });
         Post(queue, 1, 1);
-        await ServiceHarness.Until(() => queue.Dropped == 1);
+        await ServiceHarness.Until(() => queue.Counts.Dropped == 1);
         Post(queue, 2, 1);
         await queue.DisposeAsync();
         Assert.Equal("2", Assert.Single(collector.LogRecords).Attributes(6)["introspect.sequence"]);
-        Assert.Equal(1, queue.Dropped);
+        Assert.Equal(1, queue.Counts.Dropped);
     }
 
     [Theory]
@@ -85,7 +85,7 @@ public sealed class OtlpSinkTests
         var queue = Queue(collector, (_, e) => told = e.Message);
         Post(queue, 1, 1);
         await queue.DisposeAsync();
-        Assert.Equal(1, queue.Dropped);
+        Assert.Equal(1, queue.Counts.Dropped);
         Assert.Contains("rejected 1 records", told, StringComparison.Ordinal);
     }
 
@@ -116,7 +116,7 @@ public sealed class OtlpSinkTests
     {
         await using var collector = await Collector.StartAsync(grpc);
         var options = Options(collector.Endpoint, grpc) with { Metrics = true };
-        using (var metrics = new ServiceMetrics("1.2.3", () => [("otlp", 5, 2)], options))
+        using (var metrics = new ServiceMetrics("1.2.3", () => [new SinkCounts("otlp", 5, 2, 0, 0, 0)], options))
         {
             metrics.Add(new DomainMetrics(metrics.DomainMeterName, "web", () => null));
         }
@@ -160,13 +160,13 @@ public sealed class OtlpSinkTests
         endpoint, grpc ? OtlpProtocol.Grpc : OtlpProtocol.Http, "x-key=secret", TimeSpan.FromSeconds(30), Logs: true, Metrics: false, TimeSpan.FromHours(1));
 
     private static SinkQueue Queue(Collector collector, Action<string, Exception>? failed = null) =>
-        new(new OtlpSink(Options(collector.Endpoint, collector.IsGrpc), TimeProvider.System), 4096, failed ?? ((_, e) => Assert.Fail(e.Message)));
+        new(new OtlpSink(Options(collector.Endpoint, collector.IsGrpc), TimeProvider.System), new(4096), failed ?? ((_, e) => Assert.Fail(e.Message)));
 
     private static void Post(SinkQueue queue, int from, int count)
     {
         for (var i = from; i < from + count; i++)
         {
-            queue.Post(SampleRecords.Allowed(VmEventReason.Cpuid, (ulong)i), SampleRecords.Web);
+            Assert.True(queue.PostAsync(SampleRecords.Allowed(VmEventReason.Cpuid, (ulong)i), SampleRecords.Web, CancellationToken.None).IsCompletedSuccessfully);
         }
     }
 }

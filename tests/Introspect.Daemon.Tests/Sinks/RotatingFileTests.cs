@@ -72,16 +72,17 @@ public sealed class RotatingFileTests : IDisposable
     public async Task a_sink_loses_no_line_and_tears_none_when_its_files_rotate()
     {
         var path = Path.Combine(_folder, "events.ndjson");
-        var queue = new SinkQueue(new JsonSink(() => new RotatingFile(path, new(MaxBytes: 4096, Keep: 100)), null, JsonShape.Introspect), 1024, (_, e) => Assert.Fail(e.Message));
-        for (var i = 1; i <= 200; i++)
+        var queue = new SinkQueue(new JsonSink(() => new RotatingFile(path, new(MaxBytes: 1 << 17, Keep: 100)), null, JsonShape.Introspect), new(4096), (_, e) => Assert.Fail(e.Message));
+        for (var i = 1; i <= 2000; i++)
         {
-            queue.Post(SampleRecords.Allowed(VmEventReason.Cpuid, (ulong)i), SampleRecords.Web);
+            Assert.True(queue.PostAsync(SampleRecords.Allowed(VmEventReason.Cpuid, (ulong)i), SampleRecords.Web, CancellationToken.None).IsCompletedSuccessfully);
         }
 
         await queue.DisposeAsync();
         var files = Directory.GetFiles(_folder);
         Assert.True(files.Length > 5);
+        Assert.All(files, file => Assert.InRange(new FileInfo(file).Length, 1, 1 << 17));
         var numbers = files.SelectMany(File.ReadLines).Select(line => System.Text.Json.JsonDocument.Parse(line).RootElement.GetProperty("sequence").GetInt32()).Order();
-        Assert.Equal(Enumerable.Range(1, 200), numbers);
+        Assert.Equal(Enumerable.Range(1, 2000), numbers);
     }
 }

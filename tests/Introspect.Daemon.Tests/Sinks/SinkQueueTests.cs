@@ -15,21 +15,83 @@ public sealed class SinkQueueTests
     public async Task a_slow_sink_loses_its_own_records_and_blocks_nobody()
     {
         var sink = new CountingSink();
-        var queue = new SinkQueue(sink, 16, (_, _) => { });
+        var queue = new SinkQueue(sink, new(16), (_, _) => { });
         sink.Hold();
         for (var i = 0; i < 100; i++)
         {
-            queue.Post(new EventRecord(), Domain);
+            Assert.True(Post(queue).AsTask().IsCompletedSuccessfully);
         }
 
         // 16 wait; one more may be in the sink's hands.
-        Assert.InRange(queue.Dropped, 83, 84);
-        var dropped = queue.Dropped;
+        var dropped = queue.Counts.Dropped;
+        Assert.InRange(dropped, 83, 84);
         sink.Release();
         await queue.DisposeAsync();
-        Assert.Equal(100 - dropped, queue.Written);
+        Assert.Equal(100 - dropped, queue.Counts.Written);
         Assert.Equal(100 - dropped, sink.Writes);
         Assert.True(sink.IsDisposed);
+    }
+
+    [Fact]
+    public async Task a_sink_whose_policy_is_to_wait_loses_nothing_and_who_posts_waits()
+    {
+        var sink = new CountingSink();
+        var queue = new SinkQueue(sink, new(16, QueuePolicy.Block), (_, _) => { });
+        await HoldOne(sink, queue);
+        var posted = Task.Run(async () =>
+        {
+            for (var i = 1; i < 1000; i++)
+            {
+                await Post(queue);
+            }
+        });
+        await ServiceHarness.Until(() => queue.Counts.Blocked == 1);
+        Assert.False(posted.IsCompleted);
+        Assert.Equal(16, queue.Counts.Waiting);
+        sink.Release();
+        await posted;
+        await queue.DisposeAsync();
+        Assert.Equal((1000, 1000, 0), (queue.Counts.Written, sink.Writes, queue.Counts.Dropped));
+    }
+
+    [Fact]
+    public async Task a_wait_for_room_ends_when_the_service_gives_up_and_the_record_counts_as_lost()
+    {
+        var sink = new CountingSink();
+        var queue = new SinkQueue(sink, new(16, QueuePolicy.Block), (_, _) => { });
+        await HoldOne(sink, queue);
+        for (var i = 0; i < 16; i++)
+        {
+            await Post(queue);
+        }
+
+        using var giveUp = new CancellationTokenSource();
+        var waits = queue.PostAsync(new EventRecord(), Domain, giveUp.Token).AsTask();
+        await giveUp.CancelAsync();
+        await waits;
+        Assert.Equal(1, queue.Counts.Dropped);
+        sink.Release();
+        await queue.DisposeAsync();
+    }
+
+    [Fact]
+    public async Task a_sink_whose_policy_is_to_sample_keeps_one_in_so_many_while_more_than_half_waits()
+    {
+        var sink = new CountingSink();
+        var queue = new SinkQueue(sink, new(100, QueuePolicy.Sample, SampleEvery: 10), (_, _) => { });
+        sink.Hold();
+        for (var i = 0; i < 250; i++)
+        {
+            Assert.True(Post(queue).AsTask().IsCompletedSuccessfully);
+        }
+
+        // 51 or 52 fill half of the queue, and of the others one in ten is kept.
+        var counts = queue.Counts;
+        Assert.InRange(counts.SampledOut, 177, 180);
+        Assert.Equal(0, counts.Dropped);
+        sink.Release();
+        await queue.DisposeAsync();
+        Assert.Equal(250 - counts.SampledOut, queue.Counts.Written);
     }
 
     [Fact]
@@ -37,23 +99,45 @@ public sealed class SinkQueueTests
     {
         var told = 0;
         var sink = new CountingSink { Fail = new IOException("disk full") };
-        var queue = new SinkQueue(sink, 64, (name, e) =>
+        var queue = new SinkQueue(sink, new(64), (name, e) =>
         {
             Assert.Equal(("counting", "disk full"), (name, e.Message));
             Interlocked.Increment(ref told);
         });
         for (var i = 0; i < 10; i++)
         {
-            queue.Post(new EventRecord(), Domain);
+            await Post(queue);
         }
 
-        await ServiceHarness.Until(() => queue.Dropped == 10);
+        await ServiceHarness.Until(() => queue.Counts.Dropped == 10);
         Assert.Equal(1, told);
         sink.Fail = null;
-        queue.Post(new EventRecord(), Domain);
-        await ServiceHarness.Until(() => queue.Written == 1);
+        await Post(queue);
+        await ServiceHarness.Until(() => queue.Counts.Written == 1);
         await queue.DisposeAsync();
-        Assert.Equal((10, 1), (queue.Dropped, queue.Written));
+        Assert.Equal((10, 1), (queue.Counts.Dropped, queue.Counts.Written));
+    }
+
+    [Fact]
+    public async Task a_full_disk_loses_nothing_of_a_sink_whose_policy_is_to_wait()
+    {
+        using var disk = new SmallDisk(room: 70_000);
+        var queue = new SinkQueue(new JsonSink(() => disk, null), new(16, QueuePolicy.Block), (_, _) => disk.Failures++);
+        var posted = Task.Run(async () =>
+        {
+            for (var i = 1ul; i <= 500; i++)
+            {
+                await Post(queue, i);
+            }
+        });
+        await ServiceHarness.Until(() => queue.Counts.Blocked > 0 && disk.Failures == 1);
+        Assert.False(posted.IsCompleted);
+        disk.Room = long.MaxValue;
+        await posted;
+        await queue.DisposeAsync();
+        Assert.Equal(Enumerable.Range(1, 500), disk.Text.Split('\n', StringSplitOptions.RemoveEmptyEntries)
+            .Select(line => System.Text.Json.JsonDocument.Parse(line).RootElement.GetProperty("sequence").GetInt32()));
+        Assert.Equal(1, disk.Failures);
     }
 
     [Fact]
@@ -63,12 +147,12 @@ public sealed class SinkQueueTests
         var path = Path.Combine(folder, "events.ndjson");
         try
         {
-            var queue = new SinkQueue(new JsonSink(() => JsonSink.OpenFile(path), null), 64, (_, e) => Assert.Fail(e.Message));
-            Post(queue, 1);
+            var queue = new SinkQueue(new JsonSink(() => JsonSink.OpenFile(path), null), new(64), (_, e) => Assert.Fail(e.Message));
+            await Post(queue, 1);
             await ServiceHarness.Until(() => File.ReadAllText(path).Contains("\"sequence\":1,", StringComparison.Ordinal));
             File.Move(path, path + ".1");
             queue.Reopen();
-            Post(queue, 2);
+            await Post(queue, 2);
             await queue.DisposeAsync();
             Assert.Contains("\"sequence\":1,", await File.ReadAllTextAsync(path + ".1"), StringComparison.Ordinal);
             Assert.Contains("\"sequence\":2,", await File.ReadAllTextAsync(path), StringComparison.Ordinal);
@@ -80,6 +164,34 @@ public sealed class SinkQueueTests
         }
     }
 
-    private static void Post(SinkQueue queue, ulong sequence) =>
-        queue.Post(new EventRecord { Sequence = sequence, Event = SampleEvents.Of(VmEventReason.Cpuid), Time = DateTime.UnixEpoch, Domain = new(1) }, Domain);
+    // From here on the queue alone takes records.
+    private static async Task HoldOne(CountingSink sink, SinkQueue queue)
+    {
+        sink.Hold();
+        await Post(queue);
+        await ServiceHarness.Until(() => queue.Counts.Waiting == 0);
+    }
+
+    private static ValueTask Post(SinkQueue queue, ulong sequence = 0) => queue.PostAsync(
+        new EventRecord { Sequence = sequence, Event = SampleEvents.Of(VmEventReason.Cpuid), Time = DateTime.UnixEpoch, Domain = new(1) }, Domain, CancellationToken.None);
+
+    /// <summary>A file on a disk that is full: what does not fit as a whole is refused.</summary>
+    private sealed class SmallDisk(long room) : MemoryStream
+    {
+        public long Room { get; set; } = room;
+
+        public int Failures { get; set; }
+
+        public string Text => System.Text.Encoding.UTF8.GetString(ToArray());
+
+        public override void Write(ReadOnlySpan<byte> buffer)
+        {
+            if (Length + buffer.Length > Room)
+            {
+                throw new IOException("no space left on device");
+            }
+
+            base.Write(buffer);
+        }
+    }
 }

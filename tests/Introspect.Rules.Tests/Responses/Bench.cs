@@ -28,7 +28,7 @@ internal sealed class Bench
         Attachment = new(Domain.Monitor, Plan, Domain.Id, Stepper);
         Attachment.Attach(_ => { });
         Statistics = new(TimeProvider.System, []);
-        Builder = new(Domain, Plan, Stepper, policy, Statistics, Failed);
+        Builder = new(Domain, Stepper, policy, Statistics, Failed);
         MayStep = wishes.MayStep;
     }
 
