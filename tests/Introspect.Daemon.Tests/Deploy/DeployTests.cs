@@ -1,4 +1,6 @@
+using System.Collections;
 using System.Text.RegularExpressions;
+using Introspect.Daemon.Configuration;
 
 namespace Introspect.Daemon.Tests.Deploy;
 
@@ -11,6 +13,37 @@ public sealed class DeployTests
         Assert.True(exitCode == 0, output + error);
         (exitCode, output, error) = Repository.Run("promtool", ["check", "rules", Repository.PathOf("deploy", "prometheus", "alerts.yml")]);
         Assert.True(exitCode == 0, output + error);
+    }
+
+    [Theory]
+    [InlineData("config")]
+    [InlineData("debian")]
+    public void the_configuration_that_is_shipped_is_right(string folder)
+    {
+        // The package's has no hypervisor: Xen, which the tests do not run on.
+        var text = File.ReadAllText(Repository.PathOf("deploy", folder, "introspect.yaml"));
+        var path = Path.GetTempFileName();
+        try
+        {
+            File.WriteAllText(path, Regex.IsMatch(text, "^hypervisor:", RegexOptions.Multiline) ? text : text + "hypervisor: { demo: true }\n");
+            var read = ConfigurationLoader.Load(path, new Hashtable());
+            Assert.Equal("127.0.0.1:9660", read.Metrics.Listen!.ToString());
+            Assert.NotNull(read.Sinks.JsonFile);
+        }
+        finally
+        {
+            File.Delete(path);
+        }
+    }
+
+    [Fact]
+    public void the_package_names_what_its_program_is_made_of()
+    {
+        var copyright = Regex.Replace(File.ReadAllText(Repository.PathOf("deploy", "debian", "copyright")), @"\s+", " ");
+        var project = File.ReadAllText(Repository.PathOf("src", "Introspect.Daemon", "Introspect.Daemon.csproj")) + File.ReadAllText(Repository.PathOf("src", "Introspect.Hypervisor", "Introspect.Hypervisor.csproj"));
+        var packages = Regex.Matches(project, "PackageReference Include=\"([A-Za-z]+)").Select(m => m.Groups[1].Value).Where(p => p != "System").Distinct().ToList();
+        Assert.True(packages.Count > 3);
+        Assert.All(packages, package => Assert.Contains(package, copyright, StringComparison.Ordinal));
     }
 
     [NeedsToolFact("promtool")]
