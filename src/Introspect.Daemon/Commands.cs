@@ -116,7 +116,14 @@ internal sealed class Commands(IHypervisorFactory factory, Stream output, bool i
     public int RecoverLeft(string folder)
     {
         var failed = new List<string>();
-        foreach (var left in AttachedDomains.Read(folder))
+        var all = AttachedDomains.Read(folder);
+        if (all.Count == 0)
+        {
+            _text.WriteLine($"nothing was left: {folder} has no notes");
+            _text.Flush();
+        }
+
+        foreach (var left in all)
         {
             try
             {

@@ -84,7 +84,7 @@ internal static partial class Log
     [LoggerMessage(54, LogLevel.Warning, "Changes of the files in {Folder} are not seen, SIGHUP and 'introspect reload' work: {Why}")]
     public static partial void FilesNotWatched(ILogger logger, string folder, string why);
 
-    [LoggerMessage(15, LogLevel.Warning, "It cannot be noted in {Folder} which domains are attached, 'introspect recover --state' will not know them: {Why}")]
+    [LoggerMessage(70, LogLevel.Warning, "It cannot be noted in {Folder} which domains are attached, 'introspect recover --state' will not know them: {Why}")]
     public static partial void NotNoted(ILogger logger, string folder, string why);
 
     [LoggerMessage(60, LogLevel.Error, "The watchdog is not fed: {Why}")]

@@ -119,7 +119,7 @@ internal sealed class OcsfFormatter : MappedFormatter
     private static string Target(in VmEvent e) => e.Reason switch
     {
         VmEventReason.WriteCtrlreg => EventDetail.Register(e.WriteCtrlreg.Index).ToLowerInvariant(),
-        VmEventReason.MovToMsr => Tracing.MsrNames.TryGetName(e.MovToMsr.Msr, out var name) ? name : Hex(e.MovToMsr.Msr),
+        VmEventReason.MovToMsr => MsrNames.TryGetName(e.MovToMsr.Msr, out var name) ? name : Hex(e.MovToMsr.Msr),
         VmEventReason.DescriptorAccess => EventDetail.Descriptor(e.DescAccess.Descriptor),
         _ => ReasonNames.Of(e.Reason),
     };

@@ -47,6 +47,12 @@ internal sealed class PrometheusServer : IDisposable
         using var form = new FormUrlEncodedContent([new("query", expression)]);
         using var answer = await _client.PostAsync(new Uri("/api/v1/query", UriKind.Relative), form);
         var text = await answer.Content.ReadAsStringAsync();
+        if (answer.StatusCode == HttpStatusCode.ServiceUnavailable)
+        {
+            // It listens, and has not read its storage yet.
+            throw new HttpRequestException(text);
+        }
+
         Assert.True(answer.IsSuccessStatusCode, $"{expression}: {text}");
         return [.. JsonDocument.Parse(text).RootElement.GetProperty("data").GetProperty("result").EnumerateArray()];
     }
