@@ -20,6 +20,6 @@ internal static class Dashboard
 
     /// <summary>A query as Grafana asks it, with everything selected.</summary>
     public static string Fill(string query) => query
-        .Replace("$__rate_interval", "10s", StringComparison.Ordinal)
+        .Replace("$__rate_interval", "1m", StringComparison.Ordinal)
         .Replace("$domain", Variables["domain"].GetProperty("allValue").GetString(), StringComparison.Ordinal);
 }

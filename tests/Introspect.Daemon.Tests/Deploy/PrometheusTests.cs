@@ -30,8 +30,8 @@ public sealed class PrometheusTests : IDisposable
 
         Assert.Single(await prometheus.AwaitAsync("up{job=\"introspect\"} == 1"));
         // Two scrapes, for a rate.
-        await prometheus.AwaitAsync("rate(introspect_events_total{domain=\"demo\",reason=\"cpuid\"}[10s]) > 0");
-        await prometheus.AwaitAsync("rate(introspect_sink_written_total{sink=\"json\"}[10s]) > 0");
+        await prometheus.AwaitAsync("rate(introspect_events_total{domain=\"demo\",reason=\"cpuid\"}[1m]) > 0");
+        await prometheus.AwaitAsync("rate(introspect_sink_written_total{sink=\"json\"}[1m]) > 0");
 
         var empty = new List<string>();
         foreach (var (panel, query) in Dashboard.Queries)
