@@ -12,7 +12,6 @@ using Introspect.Daemon.Symbols;
 using Introspect.Daemon.Top;
 using Introspect.Daemon.Tracing;
 using Introspect.Hypervisor;
-using Introspect.Hypervisor.Abi;
 
 namespace Introspect.Daemon;
 

@@ -2,7 +2,6 @@ using Introspect.Daemon.Service;
 using Introspect.Daemon.Sinks;
 using Introspect.Daemon.Telemetry;
 using Introspect.Hypervisor.Abi;
-using Introspect.Rules.Names;
 using Introspect.Rules.Pump;
 
 namespace Introspect.Daemon.Control;
