@@ -73,6 +73,9 @@ public readonly record struct Verdict
 {
     private Verdict(Decision decision, VerdictEffects effects, ushort view) => (Decision, Effects, View) = (decision, effects, view);
 
+    /// <summary>A verdict that was written down.</summary>
+    internal static Verdict FromParts(Decision decision, VerdictEffects effects, ushort view) => new(decision, effects, view);
+
     /// <summary>No opinion.</summary>
     public static Verdict Pass => default;
 
