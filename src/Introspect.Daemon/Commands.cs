@@ -204,6 +204,49 @@ internal sealed class Commands(IHypervisorFactory factory, Stream output, bool i
     {
         using var session = factory.Open(hypervisor);
         using var opened = session.OpenDomain(domain);
+        Recover(opened);
+        return ExitCode.Ok;
+    }
+
+    /// <inheritdoc/>
+    public int RecoverLeft(string folder)
+    {
+        var failed = new List<string>();
+        var all = AttachedDomains.Read(folder);
+        if (all.Count == 0)
+        {
+            _text.WriteLine($"nothing was left: {folder} has no notes");
+            _text.Flush();
+        }
+
+        foreach (var left in all)
+        {
+            try
+            {
+                using var session = factory.Open(left.Hypervisor);
+                using var domain = session.Hypervisor.Open(left.Uuid == Guid.Empty ? new DomainId(left.Domain) : DomainRef.Parse(left.Uuid.ToString()));
+                Recover(domain);
+            }
+            catch (HypervisorException e) when (e.Error == Errno.ESRCH)
+            {
+                // It went since, and what was left went with it.
+                _text.WriteLine(string.Create(CultureInfo.InvariantCulture, $"domain {left.Domain}: it is gone"));
+                _text.Flush();
+            }
+            catch (Exception e) when (e is HypervisorException or UserError)
+            {
+                failed.Add(string.Create(CultureInfo.InvariantCulture, $"domain {left.Domain}: {UserError.OneLine(e.Message)}"));
+                continue;
+            }
+
+            AttachedDomains.Forget(folder, left.Domain);
+        }
+
+        return failed.Count == 0 ? ExitCode.Ok : throw UserError.Failure(string.Join("; ", failed));
+    }
+
+    private void Recover(IDomain opened)
+    {
         var report = opened.Recover();
         _text.WriteLine(!report.TellsHeldVcpus
             ? string.Create(CultureInfo.InvariantCulture, $"domain {opened.Id}: {(report.WasEnabled ? "monitoring is off" : "no monitor was left")}; vCPUs told to go on: {report.ReleasedVcpus} (which of them were held is not told), pauses undone: {report.UndonePauses}")
@@ -211,7 +254,6 @@ internal sealed class Commands(IHypervisorFactory factory, Stream output, bool i
             ? string.Create(CultureInfo.InvariantCulture, $"domain {opened.Id}: monitoring is off; vCPUs let go: {report.ReleasedVcpus}, unanswered requests: {report.UnansweredRequests}, pauses undone: {report.UndonePauses}")
             : string.Create(CultureInfo.InvariantCulture, $"domain {opened.Id}: no monitor was left; pauses undone: {report.UndonePauses}"));
         _text.Flush();
-        return ExitCode.Ok;
     }
 
     /// <inheritdoc/>

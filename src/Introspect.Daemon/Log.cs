@@ -93,6 +93,9 @@ internal static partial class Log
     [LoggerMessage(72, LogLevel.Warning, "Domain {Domain}: {Message}")]
     public static partial void RulesNotThrottled(ILogger logger, string domain, string message);
 
+    [LoggerMessage(73, LogLevel.Warning, "It cannot be noted in {Folder} which domains are attached, 'introspect recover --state' will not know them: {Why}")]
+    public static partial void NotNoted(ILogger logger, string folder, string why);
+
     [LoggerMessage(60, LogLevel.Error, "The watchdog is not fed: {Why}")]
     public static partial void WatchdogStarved(ILogger logger, string why);
 }

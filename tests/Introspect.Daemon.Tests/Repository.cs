@@ -58,3 +58,16 @@ internal sealed class NeedsToolFactAttribute : FactAttribute
         }
     }
 }
+
+/// <summary>A theory that needs a program of the machine; skipped, and shown as such, where that is missing.</summary>
+[AttributeUsage(AttributeTargets.Method)]
+internal sealed class NeedsToolTheoryAttribute : TheoryAttribute
+{
+    public NeedsToolTheoryAttribute(string tool)
+    {
+        if (!Repository.HasTool(tool))
+        {
+            Skip = $"{tool} is not installed";
+        }
+    }
+}

@@ -1,6 +1,7 @@
 using System.CommandLine;
 using System.CommandLine.Parsing;
 using Introspect.Daemon.Capturing;
+using Introspect.Daemon.Cli.Documentation;
 using Introspect.Daemon.Configuration;
 using Introspect.Daemon.Control;
 using Introspect.Daemon.Hypervisors;
@@ -42,6 +43,9 @@ internal interface ICommands
 
     /// <summary><c>introspect recover</c>.</summary>
     int Recover(HypervisorSpec hypervisor, DomainRef domain);
+
+    /// <summary><c>introspect recover --state</c>.</summary>
+    int RecoverLeft(string folder);
 
     /// <summary><c>introspect list</c>.</summary>
     int List(HypervisorSpec hypervisor, bool json);
@@ -167,7 +171,7 @@ internal static class CommandLine
         root.Add(ServiceCommands.CreateReload(commands.ReloadAsync));
         root.Add(ServiceCommands.CreateTop(commands.TopAsync));
         root.Add(CreateLab(commands));
-        root.Add(CreateRecover(commands));
+        root.Add(RecoverCommand.Create(commands.Recover, commands.RecoverLeft));
         root.Add(CreateList(commands));
         root.Add(InspectionCommands.CreateRegisters(commands));
         root.Add(InspectionCommands.CreateMemory(commands));
@@ -176,6 +180,7 @@ internal static class CommandLine
         var version = new Command("version", "Print the version of the program and of what it runs on");
         version.SetAction(_ => commands.Version());
         root.Add(version);
+        DocumentationCommands.AddTo(root);
         return root;
     }
 
@@ -205,16 +210,6 @@ internal static class CommandLine
             return commands.ServeLabAsync(result.GetRequiredValue(socket), spec is null ? null : spec with { DemoForever = goesOn }, features, cancellation);
         });
         return new Command("lab", "A hypervisor to try things on, without hardware") { serve };
-    }
-
-    private static Command CreateRecover(ICommands commands)
-    {
-        var domain = new Argument<string>("DOMAIN") { Description = "Number, UUID or name" };
-        var guest = new GuestOptions();
-        var command = new Command("recover", "Free a domain from what a dead monitor left: answer, disable, unpause") { domain };
-        guest.AddHypervisorTo(command);
-        command.SetAction(result => commands.Recover(guest.ReadConnected(result, "recover"), ParseDomain(result.GetRequiredValue(domain), result)));
-        return command;
     }
 
     private static Command CreateList(ICommands commands)

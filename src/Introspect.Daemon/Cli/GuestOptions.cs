@@ -16,7 +16,7 @@ internal sealed class GuestOptions
     private readonly Option<string[]> _modules = new("--module") { Description = "Module to load with the kernel (an initrd first); may be repeated", HelpName = "FILE" };
     private readonly Option<string?> _memory = new("--memory") { Description = $"Memory of the guest, MiB (default {HypervisorSpec.DefaultMemoryMiB})", HelpName = "MiB" };
     private readonly Option<string?> _vcpus = new("--vcpus") { Description = "vCPUs of the guest (default 1)", HelpName = "N" };
-    private readonly Option<string?> _vendor = new("--vendor") { Description = "Virtualisation that the core plays: vmx (default) or svm", HelpName = "VENDOR" };
+    private readonly Option<string?> _vendor = new("--vendor") { Description = "Virtualisation that the core plays: vmx (default) or svm", HelpName = "VENDOR", CompletionSources = { "vmx", "svm" } };
 
     private readonly Option<string?> _core = new("--core")
     {
@@ -27,7 +27,7 @@ internal sealed class GuestOptions
     /// <summary>Connects to a hypervisor that listens on a socket.</summary>
     public Option<string?> Connect { get; } = new("--connect") { Description = "Socket of a hypervisor ('introspect lab serve')", HelpName = "SOCKET" };
 
-    private Option<string?> Kind { get; } = new("--hypervisor") { Description = "auto (default: Xen in its dom0), xen, or core (with --connect, --kernel or --demo)", HelpName = "KIND" };
+    private Option<string?> Kind { get; } = new("--hypervisor") { Description = "auto (default: Xen in its dom0), xen, or core (with --connect, --kernel or --demo)", HelpName = "KIND", CompletionSources = { "auto", "xen", "core" } };
 
     /// <summary>Adds the options that say which hypervisor is asked.</summary>
     public void AddHypervisorTo(Command command)

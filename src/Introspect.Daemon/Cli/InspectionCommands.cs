@@ -38,7 +38,7 @@ internal sealed class InspectionCommands
         var address = new Argument<string>("ADDRESS") { Description = "Number or SYMBOL[+OFFSET]" };
         var length = new Argument<string?>("LENGTH") { Description = $"Bytes (default {DefaultLength})", Arity = ArgumentArity.ZeroOrOne };
         var physical = new Option<bool>("--physical") { Description = "The address is guest-physical" };
-        var format = new Option<string?>("--format") { Description = "hex (default), raw (the bytes themselves) or u64", HelpName = "FORMAT" };
+        var format = new Option<string?>("--format") { Description = "hex (default), raw (the bytes themselves) or u64", HelpName = "FORMAT", CompletionSources = { "hex", "raw", "u64" } };
         var command = new Command("mem", "Show memory of a domain") { shared._domain, address, length };
         command.Add(physical);
         shared.AddTo(command);

@@ -20,7 +20,7 @@ namespace Introspect.Daemon.Configuration;
 /// Turns configuration values into a <see cref="DaemonConfiguration"/>. Every mistake is collected, so that one
 /// start shows them all; keys that nothing reads are mistakes, too, since most of them are typing errors.
 /// </summary>
-internal sealed class ConfigurationReader
+internal sealed partial class ConfigurationReader
 {
     private readonly List<string> _mistakes = [];
     private readonly List<string> _warnings = [];
@@ -39,7 +39,7 @@ internal sealed class ConfigurationReader
     public static (DaemonConfiguration? Configuration, IReadOnlyList<string> Mistakes) Read(IConfiguration root, Func<string, string> where, Func<string, string> folderOf, bool isPart = false)
     {
         var reader = new ConfigurationReader(where, folderOf, isPart);
-        reader.RefuseOthers(root, "hypervisor", "domains", "metrics", "logging", "sinks", "timeouts", "control", "reload");
+        reader.RefuseOthers(root, "hypervisor", "domains", "metrics", "logging", "sinks", "timeouts", "control", "reload", "otlp");
         var timeouts = reader.Section(root, "timeouts", "shutdown", "pump_stall");
         var configuration = new DaemonConfiguration
         {
@@ -47,7 +47,10 @@ internal sealed class ConfigurationReader
             Domains = reader.ReadDomains(root.GetSection("domains")),
             Metrics = reader.ReadMetrics(reader.Section(root, "metrics", "listen")),
             Logging = reader.ReadLogging(reader.Section(root, "logging", "level", "console", "file")),
-            Sinks = reader.ReadSinks(reader.Section(root, "sinks", "capacity", "text", "json_file", "queue", "queues", "sample_every")),
+            Sinks = reader.ReadSinks(reader.Section(
+                root, "sinks", "capacity", "text", "json_file", "json_format", "json_max_mib", "json_keep",
+                "journald", "journald_socket", "syslog", "syslog_facility", "syslog_format", "queue", "queues", "sample_every")),
+            Otlp = reader.ReadOtlp(reader.Section(root, "otlp", "endpoint", "protocol", "headers", "timeout", "logs", "metrics", "metrics_interval")),
             Control = reader.ReadControl(reader.Section(root, "control", "socket", "group")),
             WatchFiles = reader.Flag(reader.Section(root, "reload", "watch"), "watch", true),
             ShutdownTimeout = reader.Duration(timeouts, "shutdown", TimeSpan.FromSeconds(10)),
@@ -271,12 +274,14 @@ internal sealed class ConfigurationReader
         new(Choice(section, "level", LogLevel.Information), Flag(section, "console", true), Text(section, "file"));
 
     private SinkOptions ReadSinks(IConfigurationSection section) =>
-        new((int)Number(section, "capacity", 8192, 16, 1 << 20), Flag(section, "text", false), Text(section, "json_file"))
-        {
-            Queue = Choice(section, "queue", QueuePolicy.DropNewest),
-            Queues = ReadQueues(section.GetSection("queues")),
-            SampleEvery = (int)Number(section, "sample_every", SinkOptions.DefaultSampleEvery, 2, 1_000_000),
-        };
+        WithExports(
+            new((int)Number(section, "capacity", 8192, 16, 1 << 20), Flag(section, "text", false), Text(section, "json_file"))
+            {
+                Queue = Choice(section, "queue", QueuePolicy.DropNewest),
+                Queues = ReadQueues(section.GetSection("queues")),
+                SampleEvery = (int)Number(section, "sample_every", SinkOptions.DefaultSampleEvery, 2, 1_000_000),
+            },
+            section);
 
     private QueuePolicies ReadQueues(IConfigurationSection section)
     {

@@ -1,6 +1,9 @@
 using System.Net;
 using Introspect.Daemon.Hypervisors;
+using Introspect.Daemon.Output;
 using Introspect.Daemon.Sinks;
+using Introspect.Daemon.Sinks.Otlp;
+using Introspect.Daemon.Sinks.Syslog;
 using Introspect.Daemon.Tracing;
 using Introspect.Hypervisor;
 using Introspect.Rules.Files;
@@ -26,6 +29,9 @@ internal sealed record DaemonConfiguration
 
     /// <summary>Where events go.</summary>
     public required SinkOptions Sinks { get; init; }
+
+    /// <summary>A collector that events and metrics go to; null: there is none.</summary>
+    public OtlpOptions? Otlp { get; init; }
 
     /// <summary>The socket by which the service is controlled.</summary>
     public ControlOptions Control { get; init; } = new(null, null);
@@ -81,11 +87,26 @@ internal sealed record LoggingOptions(LogLevel Level, bool Console, string? File
 /// <param name="JsonFile">Events as NDJSON, appended to this file; <c>-</c> is stdout.</param>
 internal sealed record SinkOptions(int Capacity, bool Text, string? JsonFile)
 {
+    /// <summary>The shape of the NDJSON.</summary>
+    public JsonShape JsonFormat { get; init; }
+
+    /// <summary>When <see cref="JsonFile"/> is put aside; null: never by this program.</summary>
+    public FileRotation? JsonRotation { get; init; }
+
+    /// <summary>Events go into systemd's journal.</summary>
+    public bool Journald { get; init; }
+
+    /// <summary>Where the journal listens.</summary>
+    public string JournaldSocket { get; init; } = JournaldSink.DefaultSocket;
+
+    /// <summary>Events go to a syslog server; null: they do not.</summary>
+    public SyslogOptions? Syslog { get; init; }
+
     /// <summary>How thin a sample is when nothing is said.</summary>
     public const int DefaultSampleEvery = 10;
 
     /// <summary>The names of the sinks that there may be.</summary>
-    public static IReadOnlyList<string> Names { get; } = ["text", "json"];
+    public static IReadOnlyList<string> Names { get; } = ["text", "json", "journald", "syslog", "otlp"];
 
     /// <summary>What sinks do that do not keep up, where nothing else is said of one.</summary>
     public QueuePolicy Queue { get; init; }

@@ -25,4 +25,7 @@ internal readonly record struct EventContext(
 {
     /// <summary>The verdict of an event in which nobody intervened.</summary>
     public const string Allow = "allow";
+
+    /// <summary>The domain's UUID; empty where nobody asked.</summary>
+    public Guid DomainUuid { get; init; }
 }

@@ -14,7 +14,7 @@ namespace Introspect.Daemon.Output;
 /// Events as NDJSON: one object a line, by the schema in docs/events.schema.json. Names and meanings only grow;
 /// numbers of 64 bits are hexadecimal strings, since readers in other languages round large numbers.
 /// </summary>
-internal sealed class JsonFormatter : IDisposable
+internal sealed class JsonFormatter : IEventFormatter
 {
     private readonly ArrayBufferWriter<byte> _bytes = new(1024);
     private readonly Utf8JsonWriter _json;
@@ -31,7 +31,7 @@ internal sealed class JsonFormatter : IDisposable
     /// <summary>Every event has all its registers.</summary>
     public bool Registers { get; init; }
 
-    /// <summary>Formats an event, with its line end. The result is valid until the next call.</summary>
+    /// <inheritdoc/>
     public ReadOnlySpan<byte> Event(in VmEvent e, in EventContext context)
     {
         Begin("event");
@@ -67,7 +67,7 @@ internal sealed class JsonFormatter : IDisposable
     }
 
     /// <summary>Formats an alert, with its line end. The result is valid until the next call.</summary>
-    public ReadOnlySpan<byte> Alert(AlertRecord alert, CpuVendor vendor)
+    public ReadOnlySpan<byte> Alert(AlertRecord alert, DomainInfo domain)
     {
         Begin("alert");
         _json.WriteString("time", Timestamp(new DateTimeOffset(DateTime.SpecifyKind(alert.Time, DateTimeKind.Utc))));
@@ -99,7 +99,7 @@ internal sealed class JsonFormatter : IDisposable
             _json.WriteBoolean("sync", (e.Flags & VmEventFlags.VcpuPaused) != 0);
             Hex("rip", e.Registers.Rip);
             Hex("cr3", e.Registers.Cr3);
-            WriteDetail(e, vendor);
+            WriteDetail(e, domain.Vendor);
         }
 
         return End();

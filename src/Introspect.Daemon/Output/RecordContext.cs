@@ -18,7 +18,10 @@ internal static class RecordContext
         domain.Vendor,
         record.Verdict.IsPass ? EventContext.Allow : record.Verdict.ToString(),
         record.Handler,
-        record.HandlingTime);
+        record.HandlingTime)
+    {
+        DomainUuid = domain.Uuid,
+    };
 
     /// <summary>True when somebody changed what the guest does: the trace's own stepping is no intervention.</summary>
     public static bool IsIntervention(in EventContext context) =>

@@ -12,7 +12,11 @@ namespace Introspect.Daemon.Service;
 
 /// <summary>What all watches of a service share.</summary>
 internal sealed record WatchServices(
-    IReadOnlyList<SinkQueue> Sinks, ServiceMetrics Metrics, PumpOptions Pump, TimeProvider Time, ILogger Logger);
+    IReadOnlyList<SinkQueue> Sinks, ServiceMetrics Metrics, PumpOptions Pump, TimeProvider Time, ILogger Logger)
+{
+    /// <summary>Where it is noted which domains are attached.</summary>
+    public AttachedDomains Attached { get; init; } = AttachedDomains.Unknown;
+}
 
 /// <summary>
 /// One domain that a policy is for: attached with a pump, or waiting for the next try. What is done to it is done one
@@ -244,6 +248,7 @@ internal sealed class DomainWatch
 
             var rules = RulesOf(Policy, domain);
             var pump = new EventPump(domain, PolicyHandlers.Make(Policy, rules), _services.Pump, new PumpLog(() => Label, _services.Logger));
+            _services.Attached.Add(Info);
             pump.Start();
             _domain = domain;
             Volatile.Write(ref _rules, rules);
@@ -257,6 +262,7 @@ internal sealed class DomainWatch
         }
         catch
         {
+            _services.Attached.Remove(Info);
             domain.Dispose();
             throw;
         }
@@ -305,6 +311,7 @@ internal sealed class DomainWatch
         {
             await UnguardAsync().ConfigureAwait(false);
             pump.Stop();
+            _services.Attached.Remove(Info);
             await _delivery.ConfigureAwait(false);
             Log.DomainDetached(_services.Logger, Label, Info.Id, why);
         }

@@ -20,6 +20,9 @@ internal interface IHealthSource
     /// <summary>Pumps that hang; empty when the watchdog may be fed. A domain that cannot be attached is no reason to be restarted.</summary>
     IReadOnlyList<string> FindStalls();
 
+    /// <summary>Why domains cannot be watched now; null when they can.</summary>
+    string? WhyNotReady { get; }
+
     /// <summary>One line on what is being done, for <c>systemctl status</c>.</summary>
     string Status { get; }
 }

@@ -11,7 +11,7 @@ using Microsoft.Extensions.Logging;
 
 namespace Introspect.Daemon.Service;
 
-/// <summary>Serves <c>/metrics</c> and <c>/healthz</c> by Kestrel, and nothing else.</summary>
+/// <summary>Serves <c>/metrics</c>, <c>/healthz</c> and <c>/readyz</c> by Kestrel, and nothing else.</summary>
 internal sealed class MetricsServer(IPEndPoint listen, PrometheusExporter exporter, IHealthSource health, ILogger<MetricsServer> logger) : IHostedService, IAsyncDisposable
 {
     private const int MaxConnections = 64;
@@ -95,10 +95,14 @@ internal sealed class MetricsServer(IPEndPoint listen, PrometheusExporter export
             case "/healthz":
                 var report = health.CheckHealth();
                 return TextAsync(context, report.IsHealthy ? StatusCodes.Status200OK : StatusCodes.Status503ServiceUnavailable, report.ToText());
+            case "/readyz":
+                return health.WhyNotReady is { } why
+                    ? TextAsync(context, StatusCodes.Status503ServiceUnavailable, why + "\n")
+                    : TextAsync(context, StatusCodes.Status200OK, "ready\n");
             case "/":
-                return TextAsync(context, StatusCodes.Status200OK, "introspect: /metrics /healthz\n");
+                return TextAsync(context, StatusCodes.Status200OK, "introspect: /metrics /healthz /readyz\n");
             default:
-                return TextAsync(context, StatusCodes.Status404NotFound, "not found: /metrics and /healthz are here\n");
+                return TextAsync(context, StatusCodes.Status404NotFound, "not found: /metrics, /healthz and /readyz are here\n");
         }
     }
 

@@ -22,7 +22,8 @@ internal sealed partial class MonitoringService(
     IReadOnlyList<SinkQueue> sinks,
     ServiceMetrics metrics,
     TimeProvider time,
-    ILogger<MonitoringService> logger) : IHostedService, IHealthSource, IDisposable
+    ILogger<MonitoringService> logger,
+    AttachedDomains? attached = null) : IHostedService, IHealthSource, IDisposable
 {
     private static readonly TimeSpan FirstReconnect = TimeSpan.FromSeconds(1);
     private static readonly TimeSpan LongestReconnect = TimeSpan.FromSeconds(30);
@@ -31,7 +32,7 @@ internal sealed partial class MonitoringService(
     private readonly ConcurrentDictionary<DomainId, DomainWatch> _watches = new();
     private readonly ConcurrentDictionary<DomainWatch, Task> _leaving = new();
     private readonly CancellationTokenSource _stopping = new();
-    private readonly WatchServices _services = new(sinks, metrics, PumpOptionsFor(configuration, sinks), time, logger);
+    private readonly WatchServices _services = new(sinks, metrics, PumpOptionsFor(configuration, sinks), time, logger) { Attached = attached ?? AttachedDomains.Unknown };
     private PolicyTable _policies = new(configuration.Domains);
     private HypervisorSession? _session;
     private string? _lost;
@@ -57,6 +58,12 @@ internal sealed partial class MonitoringService(
 
     /// <summary>The domains that a policy is for, by number.</summary>
     public IReadOnlyList<DomainWatch> Watches => [.. _watches.Values.OrderBy(watch => watch.Info.Id.Value)];
+
+    /// <inheritdoc/>
+    public string? WhyNotReady => _stopping.IsCancellationRequested ? "the service stops"
+        : Volatile.Read(ref _lost) is { } lost ? $"hypervisor: {lost}"
+        : Volatile.Read(ref _session) is null ? "the hypervisor was not reached yet"
+        : null;
 
     /// <inheritdoc/>
     public string Status

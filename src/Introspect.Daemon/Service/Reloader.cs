@@ -115,6 +115,7 @@ internal sealed class Reloader(
         AddWhen("metrics", !Equals(started.Metrics, read.Metrics));
         AddWhen("logging", started.Logging != read.Logging);
         AddWhen("sinks", started.Sinks != read.Sinks);
+        AddWhen("otlp", started.Otlp != read.Otlp);
         AddWhen("timeouts", started.ShutdownTimeout != read.ShutdownTimeout || started.PumpStallTimeout != read.PumpStallTimeout);
         AddWhen("control", started.Control != read.Control);
         AddWhen("reload", started.WatchFiles != read.WatchFiles);

@@ -61,11 +61,12 @@ internal sealed class RunCommand(IHypervisorFactory factory, Func<string, string
         services.AddSingleton(configuration);
         services.AddSingleton(notify);
         services.AddSingleton(TimeProvider.System);
-        services.AddSingleton(provider => new SinkSet(configuration.Sinks, provider.GetRequiredService<ILogger<SinkSet>>()));
-        services.AddSingleton(provider => new ServiceMetrics(ProgramInfo.Version, provider.GetRequiredService<SinkSet>().Count));
+        services.AddSingleton(provider => new SinkSet(configuration.Sinks, provider.GetRequiredService<ILogger<SinkSet>>(), configuration.Otlp));
+        services.AddSingleton(provider => new ServiceMetrics(ProgramInfo.Version, provider.GetRequiredService<SinkSet>().Count, configuration.Otlp));
         services.AddSingleton(provider => new MonitoringService(
             configuration, factory, provider.GetRequiredService<SinkSet>().Queues, provider.GetRequiredService<ServiceMetrics>(),
-            TimeProvider.System, provider.GetRequiredService<ILogger<MonitoringService>>()));
+            TimeProvider.System, provider.GetRequiredService<ILogger<MonitoringService>>(),
+            AttachedDomains.FromEnvironment(variable, configuration.Hypervisor, (folder, why) => Log.NotNoted(provider.GetRequiredService<ILogger<MonitoringService>>(), folder, why))));
         services.AddSingleton<IHealthSource>(provider => provider.GetRequiredService<MonitoringService>());
         services.AddSingleton(provider => new Reloader(
             path, environment, configuration, provider.GetRequiredService<MonitoringService>(), provider.GetRequiredService<SinkSet>(),

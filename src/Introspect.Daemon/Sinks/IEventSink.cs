@@ -22,6 +22,9 @@ internal interface IEventSink : IDisposable
     /// <exception cref="IOException">It could not be written.</exception>
     void Flush();
 
+    /// <summary>Records that were taken and are lost all the same, as their receiver refused them. Any thread.</summary>
+    long Lost => 0;
+
     /// <summary>Opens files anew, after they were rotated.</summary>
     void Reopen();
 }

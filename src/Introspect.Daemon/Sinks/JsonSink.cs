@@ -13,17 +13,18 @@ internal sealed class JsonSink : IEventSink
     private const int BufferBytes = 1 << 16;
 
     private readonly ArrayBufferWriter<byte> _waiting = new(BufferBytes);
-    private readonly JsonFormatter _formatter;
+    private readonly IEventFormatter _formatter;
     private readonly Func<Stream> _open;
     private Stream? _stream;
 
     /// <summary>Makes a sink.</summary>
     /// <param name="open">Opens the stream; again after a rotation.</param>
-    /// <param name="symbols">Names for addresses.</param>
-    public JsonSink(Func<Stream> open, ISymbolSource? symbols)
+    /// <param name="symbols">Names for addresses, in the program's own shape.</param>
+    /// <param name="shape">The shape of the lines.</param>
+    public JsonSink(Func<Stream> open, ISymbolSource? symbols, JsonShape shape = JsonShape.Introspect)
     {
         _open = open;
-        _formatter = new(symbols);
+        _formatter = shape == JsonShape.Introspect ? new JsonFormatter(symbols) : MappedFormatter.For(shape);
         _stream = open();
     }
 
@@ -54,7 +55,7 @@ internal sealed class JsonSink : IEventSink
     public void Write(AlertRecord alert, DomainInfo domain)
     {
         MakeRoom();
-        _waiting.Write(_formatter.Alert(alert, domain.Vendor));
+        _waiting.Write(_formatter.Alert(alert, domain));
     }
 
     /// <inheritdoc/>

@@ -17,6 +17,9 @@ internal readonly record struct QueueOptions(int Capacity, QueuePolicy Policy = 
 /// </summary>
 internal sealed class SinkQueue : IAsyncDisposable
 {
+    // When a sink that could not deliver is asked again, though nothing new came.
+    private static readonly TimeSpan FlushAgain = TimeSpan.FromSeconds(1);
+
     // How long a sink that must not lose anything rests before it tries again.
     private static readonly TimeSpan RetryDelay = TimeSpan.FromMilliseconds(200);
 
@@ -38,6 +41,7 @@ internal sealed class SinkQueue : IAsyncDisposable
     private int _reopen;
     private bool _failing;
     private bool _wroteSince;
+    private bool _undelivered;
 
     /// <summary>Starts a sink.</summary>
     /// <param name="sink">The sink, which the queue owns.</param>
@@ -61,7 +65,7 @@ internal sealed class SinkQueue : IAsyncDisposable
 
     /// <summary>What was counted up to now.</summary>
     public SinkCounts Counts => new(
-        Name, Volatile.Read(ref _written), Volatile.Read(ref _dropped), Volatile.Read(ref _sampledOut), Volatile.Read(ref _blocked), _queue.Reader.Count);
+        Name, Volatile.Read(ref _written), Volatile.Read(ref _dropped) + _sink.Lost, Volatile.Read(ref _sampledOut), Volatile.Read(ref _blocked), _queue.Reader.Count);
 
     /// <summary>
     /// Hands a record over. Waits only where that is the policy; gives up then, and counts the record as lost, when the
@@ -134,7 +138,7 @@ internal sealed class SinkQueue : IAsyncDisposable
     // A thread of its own, since sinks block in writes.
     private void Run()
     {
-        while (_queue.Reader.WaitToReadAsync().AsTask().GetAwaiter().GetResult())
+        while (WaitForMore())
         {
             if (Interlocked.Exchange(ref _reopen, 0) != 0)
             {
@@ -148,6 +152,24 @@ internal sealed class SinkQueue : IAsyncDisposable
 
             Flush();
         }
+
+        if (_undelivered)
+        {
+            Flush();
+        }
+    }
+
+    // A sink that could not deliver is asked again after a while, also when nothing new comes: the last event before the
+    // receiver went must not wait for the first one after it came back.
+    private bool WaitForMore()
+    {
+        var more = _queue.Reader.WaitToReadAsync().AsTask();
+        while (_undelivered && !more.Wait(FlushAgain))
+        {
+            Flush();
+        }
+
+        return more.GetAwaiter().GetResult();
     }
 
     private void Write(in SinkItem item)
@@ -184,12 +206,13 @@ internal sealed class SinkQueue : IAsyncDisposable
 
     private void Flush()
     {
-        for (var tries = 1; !Try(_flush) && !GivesUp(tries); tries++)
+        var again = _undelivered;
+        for (var tries = 1; (_undelivered = !Try(_flush)) && !GivesUp(tries); tries++)
         {
         }
 
-        // What was only buffered is no proof.
-        _failing &= !_wroteSince;
+        // What was only buffered is no proof; what could not be delivered, and now was, is.
+        _failing &= _undelivered || !(_wroteSince || again);
     }
 
     // A sink that must not lose anything is tried until it works, or the service ends without it. Not at once, whether the
@@ -245,8 +268,8 @@ internal readonly struct SinkItem(in EventRecord record, AlertRecord? alert, Dom
 
 /// <summary>What a sink's queue has counted.</summary>
 /// <param name="Sink">The sink's name.</param>
-/// <param name="Written">Records written.</param>
-/// <param name="Dropped">Records lost: the queue was full, or the sink failed.</param>
+/// <param name="Written">Records that the sink took.</param>
+/// <param name="Dropped">Records lost: the queue was full, the sink failed, or its receiver refused them.</param>
 /// <param name="SampledOut">Records left out of a sample.</param>
 /// <param name="Blocked">Records that had to wait for room.</param>
 /// <param name="Waiting">Records in the queue now.</param>

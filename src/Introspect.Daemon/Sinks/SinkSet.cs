@@ -2,6 +2,7 @@ using System.Text;
 using Introspect.Daemon.Cli;
 using Introspect.Daemon.Configuration;
 using Introspect.Daemon.Output;
+using Introspect.Daemon.Sinks.Otlp;
 using Microsoft.Extensions.Logging;
 
 namespace Introspect.Daemon.Sinks;
@@ -13,7 +14,7 @@ internal sealed class SinkSet : IAsyncDisposable
 
     /// <summary>Opens the sinks.</summary>
     /// <exception cref="UserError">A file cannot be opened.</exception>
-    public SinkSet(SinkOptions options, ILogger logger)
+    public SinkSet(SinkOptions options, ILogger logger, OtlpOptions? otlp = null)
     {
         if (options.Text)
         {
@@ -23,7 +24,12 @@ internal sealed class SinkSet : IAsyncDisposable
 
         if (options.JsonFile is { } file)
         {
-            Add(OpenJson(file));
+            Add(SinkFactory.Json(options, file));
+        }
+
+        foreach (var sink in SinkFactory.Exports(options, otlp))
+        {
+            Add(sink);
         }
 
         void Add(IEventSink sink) =>
@@ -45,18 +51,6 @@ internal sealed class SinkSet : IAsyncDisposable
         foreach (var queue in _queues)
         {
             await queue.DisposeAsync().ConfigureAwait(false);
-        }
-    }
-
-    private static JsonSink OpenJson(string file)
-    {
-        try
-        {
-            return new(file == "-" ? Console.OpenStandardOutput : () => JsonSink.OpenFile(file), symbols: null);
-        }
-        catch (Exception e) when (e is IOException or UnauthorizedAccessException)
-        {
-            throw UserError.Failure($"sinks.json_file '{file}': {e.Message}; name a file in a directory that the service may write", e);
         }
     }
 }

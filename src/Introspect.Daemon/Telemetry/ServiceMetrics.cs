@@ -2,6 +2,7 @@ using System.Diagnostics;
 using System.Diagnostics.Metrics;
 using System.Runtime.InteropServices;
 using Introspect.Daemon.Sinks;
+using Introspect.Daemon.Sinks.Otlp;
 using OpenTelemetry;
 using OpenTelemetry.Metrics;
 
@@ -32,17 +33,18 @@ internal sealed class ServiceMetrics : IFamilySource, IDisposable
     /// <summary>Sets the SDK up.</summary>
     /// <param name="version">The program's version.</param>
     /// <param name="sinks">What the sinks counted.</param>
-    public ServiceMetrics(string version, Func<IEnumerable<SinkCounts>> sinks)
+    /// <param name="otlp">A collector that the metrics go to, beside the page; null: none.</param>
+    public ServiceMetrics(string version, Func<IEnumerable<SinkCounts>> sinks, OtlpOptions? otlp = null)
     {
         Exporter = new(this);
         var instance = Interlocked.Increment(ref _instances);
         _meterName = instance == 1 ? "Introspect" : $"Introspect.{instance}";
         _meter = new(_meterName);
-        _provider = Sdk.CreateMeterProviderBuilder()
+        var builder = Sdk.CreateMeterProviderBuilder()
             .AddMeter(_meterName, DomainMeterName)
             .SetMaxMetricStreams(MaxStreams)
-            .AddReader(new BaseExportingMetricReader(Exporter))
-            .Build();
+            .AddReader(new BaseExportingMetricReader(Exporter));
+        _provider = (otlp is { Metrics: true } ? OtlpMetrics.AddTo(builder, otlp) : builder).Build();
         var build = new KeyValuePair<string, object?>[] { new("version", version), new("runtime", Environment.Version.ToString()), new("architecture", RuntimeInformation.ProcessArchitecture.ToString().ToLowerInvariant()) };
         _meter.CreateObservableGauge("introspect.build_info", () => new Measurement<long>(1, build), null, "The program's version, as labels of a constant 1.");
         _meter.CreateObservableGauge("introspect.config.last_reload_successful", () => Volatile.Read(ref _lastReload), null, "1 when the configuration in force is the one in the file, 0 when the last reload failed.");

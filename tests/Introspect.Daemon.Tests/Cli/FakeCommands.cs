@@ -112,6 +112,14 @@ internal sealed class FakeCommands : ICommands
         return Task.FromResult(0);
     }
 
+    public string? RecoveredState { get; private set; }
+
+    public int RecoverLeft(string folder)
+    {
+        RecoveredState = folder;
+        return 0;
+    }
+
     public int Recover(HypervisorSpec hypervisor, DomainRef domain)
     {
         Recovered = (hypervisor, domain);

@@ -148,6 +148,7 @@ public sealed class DocumentedCommandTests(DocumentedCommandTests.Machine machin
             "config" => output.Contains(": right; policies: 1", StringComparison.Ordinal),
             "reload" => output.Contains("the configuration is in force", StringComparison.Ordinal),
             "top" => output.Contains("watching 1 of 1 domains", StringComparison.Ordinal),
+            "recover" when words.Contains("--state") => output.Contains("nothing was left", StringComparison.Ordinal),
             "recover" => output.Contains("domain 1", StringComparison.Ordinal),
             "regs" => output.Contains("r15", StringComparison.Ordinal),
             "mem" => output.Length > 50,

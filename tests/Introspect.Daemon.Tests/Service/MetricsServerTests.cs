@@ -53,6 +53,27 @@ public sealed class MetricsServerTests
     }
 
     [Fact]
+    public async Task ready_is_who_can_watch_domains_also_when_one_of_them_resists()
+    {
+        await using var harness = new ServiceHarness();
+        harness.Hypervisor.Add(1, "busy").Refuse = Errno.EBUSY;
+        await using var server = await ServeAsync(harness);
+        using var client = new HttpClient { BaseAddress = new($"http://{server.Address}") };
+        Assert.Equal((HttpStatusCode.ServiceUnavailable, "the hypervisor was not reached yet\n"), await GetAsync());
+        await harness.StartAsync();
+        await ServiceHarness.Until(() => !harness.Service.CheckHealth().IsHealthy);
+        Assert.Equal((HttpStatusCode.OK, "ready\n"), await GetAsync());
+        await harness.StopAsync();
+        Assert.Equal((HttpStatusCode.ServiceUnavailable, "the service stops\n"), await GetAsync());
+
+        async Task<(HttpStatusCode, string)> GetAsync()
+        {
+            using var answer = await client.GetAsync(new Uri("/readyz", UriKind.Relative));
+            return (answer.StatusCode, await answer.Content.ReadAsStringAsync());
+        }
+    }
+
+    [Fact]
     public async Task a_port_in_use_is_the_users_to_know()
     {
         await using var harness = new ServiceHarness();

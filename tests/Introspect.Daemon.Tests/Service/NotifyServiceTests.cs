@@ -54,6 +54,8 @@ public sealed class NotifyServiceTests
 
         public string Status => Volatile.Read(ref _stall) is null ? "watching 1 of 1 domains" : "hanging";
 
+        public string? WhyNotReady => null;
+
         public HealthReport CheckHealth() => new([]);
 
         public IReadOnlyList<string> FindStalls()
