@@ -1,8 +1,9 @@
 # The program and the lab's own tool, as they go into dom0.
 
-# A project as one file with its runtime in it. The artifacts are the lab's: the tree's own build stays as it is.
+# A project as one file with its runtime in it, compiled ahead: a dom0 has little time for a compiler, and an emulated one
+# less. The artifacts are the lab's: the tree's own build stays as it is.
 publish_one() {
-  nice dotnet publish "$repository/$1" -c Release -r linux-x64 --self-contained -p:PublishSingleFile=true \
+  nice dotnet publish "$repository/$1" -c Release -r linux-x64 --self-contained -p:PublishSingleFile=true -p:PublishReadyToRun=true \
     --artifacts-path "$cache/artifacts" -o "$work/$2" -nodeReuse:false -v q --nologo ||
     die "cannot publish $1"
 }
