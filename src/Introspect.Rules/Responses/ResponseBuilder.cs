@@ -72,7 +72,8 @@ internal sealed class ResponseBuilder(
             context.Discard();
         }
 
-        if (stepper.Plan.ArmsInterrupts && !NothingEnabled)
+        // Not in the answer to an interrupt: it still waits to be delivered, and Xen would tell of it again, without end.
+        if (stepper.Plan.ArmsInterrupts && !NothingEnabled && request.Reason != VmEventReason.Interrupt)
         {
             flags |= VmEventFlags.GetNextInterrupt;
         }
