@@ -22,7 +22,7 @@ internal sealed class TextFormatter(Palette palette, ISymbolSource? symbols)
     {
         _line.Clear();
         palette.BeginFaint(_line);
-        _line.Append(CultureInfo.InvariantCulture, $"{context.SinceStart.TotalSeconds,12:0.000000}");
+        AppendSeconds(context.SinceStart);
         palette.End(_line);
         _line.Append(CultureInfo.InvariantCulture, $"  d{context.Domain} v{e.VcpuId}  ");
         palette.Begin(_line, e.Reason);
@@ -82,6 +82,13 @@ internal sealed class TextFormatter(Palette palette, ISymbolSource? symbols)
         _line.Append("console | ");
         palette.End(_line);
         return _line.Append(text);
+    }
+
+    // Twelve columns, six of them behind the point; a line's other numbers are integers, too.
+    private void AppendSeconds(TimeSpan time)
+    {
+        var microseconds = (time.Ticks + (TimeSpan.TicksPerMicrosecond / 2)) / TimeSpan.TicksPerMicrosecond;
+        _line.Append(CultureInfo.InvariantCulture, $"{microseconds / 1_000_000,5}.{microseconds % 1_000_000:D6}");
     }
 
     private void AppendPlace(ulong rip)

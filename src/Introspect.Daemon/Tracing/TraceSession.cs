@@ -30,7 +30,7 @@ internal sealed class TraceSession(TraceRequest request, HypervisorSession hyper
     // The console has no place in the order of events; looking often enough keeps its lines near what they are about.
     private const int RecordsBetweenConsole = 16;
 
-    private static readonly TimeSpan PollInterval = TimeSpan.FromMilliseconds(20);
+    private static readonly TimeSpan PollInterval = TimeSpan.FromMilliseconds(50);
 
     private DomainInfo _info = null!;
     private ReasonCounter _counter = null!;
@@ -167,10 +167,10 @@ internal sealed class TraceSession(TraceRequest request, HypervisorSession hyper
     // Shows what comes until the trace ends by itself; null when it was cancelled.
     private async Task<string?> ShowAsync(EventPump pump, IDomain domain, CancellationToken cancellationToken)
     {
-        var more = pump.Records.WaitToReadAsync(CancellationToken.None).AsTask();
         while (true)
         {
-            await Task.WhenAny(more, Task.Delay(PollInterval, time, cancellationToken)).ConfigureAwait(false);
+            // Not woken by each event: with one processor for both, that would cost more than the event itself.
+            await Task.Delay(PollInterval, time, cancellationToken).ConfigureAwait(ConfigureAwaitOptions.SuppressThrowing);
             var end = FindEnd(domain);
             ShowRecords(pump);
             ShowConsole(toEnd: false);
@@ -194,11 +194,6 @@ internal sealed class TraceSession(TraceRequest request, HypervisorSession hyper
             if (cancellationToken.IsCancellationRequested)
             {
                 return null;
-            }
-
-            if (more.IsCompleted)
-            {
-                more = pump.Records.WaitToReadAsync(CancellationToken.None).AsTask();
             }
         }
     }

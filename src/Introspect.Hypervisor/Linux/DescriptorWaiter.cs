@@ -32,7 +32,12 @@ internal sealed class DescriptorWaiter : IDisposable
             result = Sleep(descriptor, lifeline, cancelled, timeout, cancellationToken);
         }
 
-        cancelled.TryConsume();
+        if (cancellationToken.IsCancellationRequested)
+        {
+            // Else nobody can have signalled, and the system call would be one for each event.
+            cancelled.TryConsume();
+        }
+
         return result;
     }
 

@@ -34,6 +34,9 @@ internal sealed partial class PumpSession
     private bool _isTornDown;
     private long _malformedSeen;
     private ulong _sequence;
+    private long _now;
+    private long _wallReadAt;
+    private DateTime _wall;
     private VmEvent _request;
     private VmEvent _response;
 
@@ -85,7 +88,8 @@ internal sealed partial class PumpSession
         while (!stopping.IsCancellationRequested)
         {
             var signalled = _monitor.Wait(_options.IdleInterval, _attention.Token);
-            _statistics.MarkActivity(_clock.GetTimestamp());
+            _now = _clock.GetTimestamp();
+            _statistics.MarkActivity(_now);
             if (!Change())
             {
                 return;
@@ -226,8 +230,9 @@ internal sealed partial class PumpSession
 
     private bool RunBatch(int waiting)
     {
-        var start = _clock.GetTimestamp();
-        var wall = _clock.GetUtcNow().UtcDateTime;
+        // The clock is read once for each thing that is told apart, and no more: it may be a system call.
+        var start = _now;
+        var wall = WallClock(start);
         _statistics.CountBatch(waiting);
         int taken = 0, recorded = 0, paused = 0;
         long pausedSince = 0;
@@ -263,7 +268,7 @@ internal sealed partial class PumpSession
             _monitor.Notify();
         }
 
-        var end = _clock.GetTimestamp();
+        var end = _now = _clock.GetTimestamp();
         _statistics.CountPaused((paused * end) - pausedSince);
         _statistics.MarkActivity(end);
         CountSkipped();
@@ -275,6 +280,20 @@ internal sealed partial class PumpSession
         }
 
         return true;
+    }
+
+    // By the steady clock, set by the wall clock once a second.
+    private DateTime WallClock(long timestamp)
+    {
+        var since = _clock.GetElapsedTime(_wallReadAt, timestamp);
+        if (_wall == default || since < TimeSpan.Zero || since > TimeSpan.FromSeconds(1))
+        {
+            _wall = _clock.GetUtcNow().UtcDateTime;
+            _wallReadAt = timestamp;
+            return _wall;
+        }
+
+        return _wall + since;
     }
 
     // Returns false when another thread took over; the request is then answered there.

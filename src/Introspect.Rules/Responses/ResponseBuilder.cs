@@ -72,7 +72,8 @@ internal sealed class ResponseBuilder(
             context.Discard();
         }
 
-        if (stepper.Plan.ArmsInterrupts && !NothingEnabled)
+        // Not in the answer to an interrupt: it still waits to be delivered, and Xen would tell of it again, without end.
+        if (stepper.Plan.ArmsInterrupts && !NothingEnabled && request.Reason != VmEventReason.Interrupt)
         {
             flags |= VmEventFlags.GetNextInterrupt;
         }
@@ -285,7 +286,7 @@ internal sealed class ResponseBuilder(
         {
             var insnLength = type == HardwareException ? (byte)0 : (byte)length;
 
-            // For #DB the place of CR2 carries the pending debug exceptions, which the guest finds in DR6.
+            // For #DB the place of CR2 carries the pending debug exceptions. Xen sends none, and DR6 has them already.
             Inject(request.VcpuId, context.HasTrap ? context.Trap : new(DebugVector, type, insnLength, TrapInjection.NoErrorCode, request.Debug.PendingDbg));
         }
 
@@ -532,12 +533,25 @@ internal sealed class ResponseBuilder(
         return length != 0;
     }
 
-    private static bool IsInstructionBreakpoint(ref readonly VmEvent request)
+    // An event tells neither what a #DB is about nor DR6, and DR7 may be an old one: the vCPU has them.
+    private bool IsInstructionBreakpoint(ref readonly VmEvent request)
     {
-        for (var i = 0; i < 4; i++)
+        VcpuState state;
+        try
         {
-            var condition = (request.Registers.Dr7 >> (16 + (4 * i))) & 3;
-            if ((request.Debug.PendingDbg & (1UL << i)) != 0 && condition == 0)
+            state = domain.ReadVcpu(new(request.VcpuId));
+        }
+        catch (HypervisorException refused)
+        {
+            failed("reading what a debug exception is about", refused);
+            return false;
+        }
+
+        ReadOnlySpan<ulong> addresses = [state.Dr0, state.Dr1, state.Dr2, state.Dr3];
+        for (var i = 0; i < addresses.Length; i++)
+        {
+            var condition = (state.Dr7 >> (16 + (4 * i))) & 3;
+            if ((state.Dr6 & (1UL << i)) != 0 && condition == 0 && addresses[i] == request.Registers.CsBase + request.Registers.Rip)
             {
                 return true;
             }

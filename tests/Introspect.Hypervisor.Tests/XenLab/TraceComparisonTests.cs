@@ -22,14 +22,24 @@ public sealed class TraceComparisonTests
     public void A_difference_is_named_by_event_and_member()
     {
         var other = Cpuid.Replace("\"rsi\":\"0x2\"", "\"rsi\":\"0x3\"", StringComparison.Ordinal);
-        Assert.Equal(["event 2 (cpuid at 0x1): registers.rsi is \"0x2\" and \"0x3\""], TraceComparison.Of([Cpuid, Cpuid], [Cpuid, other]).Differences);
+        Assert.Equal(["event 2 (cpuid): registers.rsi is \"0x2\" and \"0x3\""], TraceComparison.Of([Cpuid, Cpuid], [Cpuid, other]).Differences);
+    }
+
+    [Fact]
+    public void A_member_that_differs_in_many_events_is_told_once_and_the_others_all_the_same()
+    {
+        var other = Cpuid.Replace("\"rsi\":\"0x2\"", "\"rsi\":\"0x3\"", StringComparison.Ordinal);
+        var third = other.Replace("\"leaf\":\"0x0\"", "\"leaf\":\"0x1\"", StringComparison.Ordinal);
+        Assert.Equal(
+            ["event 1 (cpuid): registers.rsi is \"0x2\" and \"0x3\", as in 2 more", "event 3 (cpuid): cpuid.leaf is \"0x0\" and \"0x1\""],
+            TraceComparison.Of([Cpuid, Cpuid, Cpuid], [other, other, third]).Differences);
     }
 
     [Fact]
     public void A_member_on_one_side_only_is_a_difference()
     {
         var other = Cpuid.Replace("\"rsi\":\"0x2\",", "", StringComparison.Ordinal);
-        Assert.Equal(["event 1 (cpuid at 0x1): registers.rsi is absent and \"0x2\""], TraceComparison.Of([other], [Cpuid]).Differences);
+        Assert.Equal(["event 1 (cpuid): registers.rsi is absent and \"0x2\""], TraceComparison.Of([other], [Cpuid]).Differences);
     }
 
     [Fact]

@@ -106,10 +106,13 @@ public sealed class MockDomain : IDomain
         Frames.Remove(gfn);
     }
 
+    /// <summary>What reading a vCPU gives.</summary>
+    public VcpuState VcpuState { get; set; }
+
     public VcpuState ReadVcpu(VcpuId vcpu)
     {
         Log.Called("ReadVcpu", vcpu.ToString());
-        return default;
+        return VcpuState;
     }
 
     public void WriteVcpu(VcpuId vcpu, in VcpuState state) => Log.Called("WriteVcpu", vcpu.ToString());

@@ -328,14 +328,37 @@ public class ResponseBuilderTests
     [Fact]
     public void A_denied_instruction_breakpoint_goes_on_with_the_resume_flag()
     {
-        var request = Requests.DebugException(pending: 0x2);
-        request.Registers.Dr7 = 0x408;
+        // As Xen tells it: the event has neither the condition nor the debug registers, and the vCPU has both.
+        var bench = new Bench();
+        bench.Domain.VcpuState = new() { Dr1 = Requests.Rip, Dr6 = 0xffff_0ff2, Dr7 = 0x408 };
 
-        var response = new Bench().Answer(request, Verdict.Deny);
+        var response = bench.Answer(Requests.DebugException(pending: 0), Verdict.Deny);
 
         Assert.Equal(Paused | VmEventFlags.SetRegisters, response.Flags);
         Assert.Equal(0x10202ul, response.Registers.Rflags);
         Assert.Equal(Requests.Rip, response.Registers.Rip);
+    }
+
+    [Theory]
+    [InlineData(Requests.Rip, 0xffff_0ff2ul, 0x10_0408ul)]
+    [InlineData(Requests.Rip, 0xffff_0ff1ul, 0x408ul)]
+    [InlineData(Requests.Rip + 1, 0xffff_0ff2ul, 0x408ul)]
+    public void A_denied_debug_exception_of_another_kind_needs_no_resume_flag(ulong dr1, ulong dr6, ulong dr7)
+    {
+        var bench = new Bench();
+        bench.Domain.VcpuState = new() { Dr1 = dr1, Dr6 = dr6, Dr7 = dr7 };
+
+        Assert.Equal(Paused, bench.Answer(Requests.DebugException(pending: 0), Verdict.Deny).Flags);
+    }
+
+    [Fact]
+    public void A_denied_debug_exception_of_a_vcpu_that_cannot_be_read_goes_on()
+    {
+        var bench = new Bench();
+        bench.Domain.Log.Fail("ReadVcpu", Errno.ESRCH);
+
+        Assert.Equal(Paused, bench.Answer(Requests.DebugException(pending: 0), Verdict.Deny).Flags);
+        Assert.Equal(("reading what a debug exception is about", Errno.ESRCH), Assert.Single(bench.Failures));
     }
 
     [Fact]

@@ -9,8 +9,6 @@ namespace Introspect.XenLab.Compare;
 /// </summary>
 internal sealed class TraceComparison
 {
-    private const int MostDifferences = 20;
-
     // Which domain it was and when, how long it took; what the table of guest memory and the trace buffer are.
     private static readonly HashSet<string> Ignored = new(StringComparer.Ordinal)
     {
@@ -24,6 +22,7 @@ internal sealed class TraceComparison
     };
 
     private readonly List<string> _differences = [];
+    private readonly Dictionary<(string Reason, string Member), (string First, int More)> _differing = [];
     private readonly SortedDictionary<string, int> _equal = new(StringComparer.Ordinal);
     private int _members;
 
@@ -31,8 +30,9 @@ internal sealed class TraceComparison
     {
     }
 
-    /// <summary>What differs, a line each.</summary>
-    public IReadOnlyList<string> Differences => _differences;
+    /// <summary>What differs, a line each; a member that does so in many events of a reason is told once.</summary>
+    public IReadOnlyList<string> Differences =>
+        [.. _differences, .. _differing.Values.Select(static d => d.More == 0 ? d.First : $"{d.First}, as in {d.More} more")];
 
     /// <summary>Members compared in all events.</summary>
     public int Members => _members;
@@ -65,9 +65,8 @@ internal sealed class TraceComparison
             _differences.Add($"{first.Count} events and {second.Count}");
         }
 
-        for (var i = 0; i < Math.Min(first.Count, second.Count) && _differences.Count < MostDifferences; i++)
+        for (var i = 0; i < Math.Min(first.Count, second.Count); i++)
         {
-            var before = _differences.Count;
             var reason = (string?)first[i]["reason"] ?? "";
             var there = (string?)second[i]["reason"] ?? "";
             if (reason != there)
@@ -77,8 +76,7 @@ internal sealed class TraceComparison
                 return;
             }
 
-            CompareMembers($"event {i + 1} ({Name(first[i])})", "", first[i], second[i], reason == "cpuid");
-            if (_differences.Count == before)
+            if (CompareMembers(i + 1, reason, "", first[i], second[i]))
             {
                 _equal[reason] = _equal.GetValueOrDefault(reason) + 1;
             }
@@ -87,12 +85,13 @@ internal sealed class TraceComparison
 
     private static string Name(JsonObject e) => $"{(string?)e["reason"]} at {(string?)e["rip"]}";
 
-    private void CompareMembers(string where, string path, JsonObject first, JsonObject second, bool cpuid)
+    private bool CompareMembers(int number, string reason, string path, JsonObject first, JsonObject second)
     {
+        var equal = true;
         foreach (var name in first.Select(static m => m.Key).Union(second.Select(static m => m.Key)))
         {
             var full = path + name;
-            if (Ignored.Contains(full) || (cpuid && IgnoredOfCpuid.Contains(full)))
+            if (Ignored.Contains(full) || (reason == "cpuid" && IgnoredOfCpuid.Contains(full)))
             {
                 continue;
             }
@@ -101,15 +100,21 @@ internal sealed class TraceComparison
             second.TryGetPropertyValue(name, out var other);
             if (one is JsonObject inOne && other is JsonObject inOther)
             {
-                CompareMembers(where, full + ".", inOne, inOther, cpuid);
+                equal &= CompareMembers(number, reason, full + ".", inOne, inOther);
                 continue;
             }
 
             _members++;
-            if (!JsonNode.DeepEquals(one, other))
+            if (JsonNode.DeepEquals(one, other))
             {
-                _differences.Add($"{where}: {full} is {one?.ToJsonString() ?? "absent"} and {other?.ToJsonString() ?? "absent"}");
+                continue;
             }
+
+            equal = false;
+            _differing[(reason, full)] = _differing.TryGetValue((reason, full), out var before) ? (before.First, before.More + 1)
+                : ($"event {number} ({reason}): {full} is {one?.ToJsonString() ?? "absent"} and {other?.ToJsonString() ?? "absent"}", 0);
         }
+
+        return equal;
     }
 }

@@ -6,7 +6,7 @@ namespace Introspect.XenLab.Contract;
 internal static class Check
 {
     /// <summary>How long a guest may take for what it does at once; generous, since machines are emulated.</summary>
-    public static readonly TimeSpan Patience = TimeSpan.FromSeconds(60);
+    public static readonly TimeSpan Patience = TimeSpan.FromSeconds(240);
 
     public static void Equal<T>(T expected, T actual, string what)
     {

@@ -93,7 +93,7 @@ internal sealed class GuestUnderTest : IDisposable
             case VmEventReason.DescriptorAccess:
                 response.Flags |= VmEventFlags.Emulate;
                 break;
-            case VmEventReason.SoftwareBreakpoint or VmEventReason.DebugException:
+            case VmEventReason.SoftwareBreakpoint or VmEventReason.DebugException when response.Flags.HasFlag(VmEventFlags.VcpuPaused):
                 var vector = response.Reason == VmEventReason.SoftwareBreakpoint ? (byte)3 : (byte)1;
                 Domain.InjectTrap(new(response.VcpuId), new(vector, response.Debug.Type, (byte)response.Debug.InsnLength, TrapInjection.NoErrorCode, response.Debug.PendingDbg));
                 break;

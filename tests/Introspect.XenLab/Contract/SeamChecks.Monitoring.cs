@@ -163,6 +163,29 @@ internal static partial class SeamChecks
         Check.Equal(DomainState.PowerOff, guest.Domain.GetInfo().State, "how the guest ended");
     }
 
+    private static void The_next_interrupt_is_told_once(IContractLab lab)
+    {
+        using var guest = new GuestUnderTest(lab, OneRound);
+        using var monitor = guest.Domain.EnableMonitor();
+        monitor.Enable(new MonitorEvent.DebugException());
+        var armed = false;
+        var events = guest.Watch(monitor, intervene: (in VmEvent request, ref VmEvent response) =>
+        {
+            // The exception that is given back is what comes next.
+            if (request.Reason == VmEventReason.DebugException && !armed)
+            {
+                armed = true;
+                response.Flags |= VmEventFlags.GetNextInterrupt;
+            }
+        });
+        Check.Sequence(
+            [VmEventReason.DebugException, VmEventReason.Interrupt, VmEventReason.DebugException, VmEventReason.DebugException, VmEventReason.DebugException],
+            [.. events.Select(static e => e.Reason)],
+            "event");
+        Check.Equal((DebugVector, 3), ((int)events[1].Interrupt.Vector, (int)events[1].Interrupt.Type), "its vector and type");
+        Check.Equal(4UL, guest.Exceptions(DebugVector), "debug exceptions that the guest took");
+    }
+
     private static void Guest_requests_are_told(IContractLab lab)
     {
         foreach (var sync in new[] { true, false })

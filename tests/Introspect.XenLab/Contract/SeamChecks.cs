@@ -24,6 +24,7 @@ internal static partial class SeamChecks
         (nameof(Cpuid_is_told_and_passed_over), Cpuid_is_told_and_passed_over),
         (nameof(Descriptor_accesses_are_told_and_emulated), Descriptor_accesses_are_told_and_emulated),
         (nameof(Debug_exceptions_are_told_and_reinjected), Debug_exceptions_are_told_and_reinjected),
+        (nameof(The_next_interrupt_is_told_once), The_next_interrupt_is_told_once),
         (nameof(Guest_requests_are_told), Guest_requests_are_told),
         (nameof(A_denied_write_does_not_happen), A_denied_write_does_not_happen),
         (nameof(A_response_changes_registers), A_response_changes_registers),

@@ -42,6 +42,7 @@ internal sealed class XlLab(IHypervisor hypervisor, CpuVendor vendor) : IContrac
             memory = 16
             maxmem = 16
             vcpus = 1
+            cpus = "1"
             tsc_mode = "native"
             cpuid = "host,xsave=0"
             on_poweroff = "preserve"

@@ -12,7 +12,7 @@ run_machine() {
     -serial "file:$out/console.log" -serial "file:$out/lab.log" \
     -drive "file=$out/disk.img,format=raw,if=virtio,readonly=on" -drive "file=$out/results.tar,format=raw,if=virtio" \
     -kernel "$boot/xen.elf" \
-    -append "console=com1 com1=115200,8n1 loglvl=all guest_loglvl=all dom0_mem=${dom0_memory}M,,max:${dom0_memory}M dom0_max_vcpus=1 spec-ctrl=no xpti=no" \
+    -append "console=com1 com1=115200,8n1 loglvl=all guest_loglvl=all dom0_mem=${dom0_memory}M,,max:${dom0_memory}M dom0_max_vcpus=1 dom0_vcpus_pin spec-ctrl=no xpti=no" \
     -initrd "$boot/vmlinux console=hvc0 earlyprintk=xen loglevel=5 mitigations=off nopti panic=5 rdinit=/init random.trust_cpu=on nokaslr,$boot/initramfs.cpio" \
     < /dev/null > "$out/qemu.log" 2>&1 &
   pid=$!

@@ -1,8 +1,10 @@
 # The program and the lab's own tool, as they go into dom0.
 
-# A project as one file with its runtime in it. The artifacts are the lab's: the tree's own build stays as it is.
+# A project as one file with its runtime in it, compiled ahead. The artifacts are the lab's: the tree's own build stays as
+# it is.
 publish_one() {
   nice dotnet publish "$repository/$1" -c Release -r linux-x64 --self-contained -p:PublishSingleFile=true \
+    -p:PublishReadyToRun=true -p:PublishReadyToRunComposite=false \
     --artifacts-path "$cache/artifacts" -o "$work/$2" -nodeReuse:false -v q --nologo ||
     die "cannot publish $1"
 }
@@ -10,6 +12,7 @@ publish_one() {
 publish() {
   say "publishing"
   mkdir -p "$work"
+  # Compiled ahead: a dom0 has little time for a compiler, and an emulated one less. The runtime is so already.
   publish_one src/Introspect.Daemon introspect
   publish_one tests/Introspect.XenLab xenlab
 }
@@ -21,7 +24,7 @@ fill_disk() {
   mkdir -p "$disk"/{steps,guests,introspect,xenlab}
   cp "$work/introspect/introspect" "$disk/introspect/"
   cp "$work/xenlab/xenlab" "$disk/xenlab/"
-  cp "$lab/dom0/main" "$lab/dom0/step" "$disk/"
+  cp "$lab/dom0/main" "$lab/dom0/step" "$repository/docs/xen.md" "$disk/"
   for guest in $("$work/xenlab/xenlab" guests); do
     "$work/xenlab/xenlab" guest "$guest" "$disk/guests/$guest.elf"
   done

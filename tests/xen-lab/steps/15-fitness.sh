@@ -1,4 +1,4 @@
-# limit: 120
+# limit: 300
 # The program in a dom0 of 512 MiB: its size on disk, how long it takes to start, and the memory that it needs.
 fact size "$(stat -c %s "$LAB/introspect/introspect" | awk '{ printf "%.1f MiB on disk, the runtime in it", $1 / 1048576 }')"
 fact libraries "$(LD_TRACE_LOADED_OBJECTS=1 "$LAB/introspect/introspect" | awk '{ sub("/.*/", "", $1); printf "%s ", $1 }')"
@@ -14,10 +14,17 @@ done > starts
 fact start "first $(head -1 starts) s, then $(sed 1d starts | sort -n | sed -n 2p) s"
 
 # The service without a domain to watch.
-introspect lab serve --socket "$PWD/socket" > served 2>&1 &
+cat > introspect.yaml << END
+domains:
+  - match: nobody
+    events:
+      cpuid: true
+END
+started=$(now)
+introspect run --config introspect.yaml 2> service.log &
 pid=$!
-until_true 20 test -S socket
-sleep 1
+until_true 120 wget -q -O metrics http://127.0.0.1:9660/metrics
+fact service "$(since "$started") s until /metrics answers"
 fact memory "$(awk '/^VmHWM/ { peak = $2 } /^VmRSS/ { now = $2 } /^RssAnon/ { own = $2 } END { printf "%.1f MiB resident, %.1f of them not of files; at most %.1f", now / 1024, own / 1024, peak / 1024 }' "/proc/$pid/status")"
 fact dom0 "$(awk '/^MemTotal/ { total = $2 } /^MemAvailable/ { free = $2 } END { printf "%d of %d MiB available then", free / 1024, total / 1024 }' /proc/meminfo)"
 kill "$pid"

@@ -1,4 +1,4 @@
-# limit: 200
+# limit: 600
 # What every implementation of the seam keeps, checked on Xen with guests of ours.
 code=0
 xenlab contract > contract.txt || code=$?

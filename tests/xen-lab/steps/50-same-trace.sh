@@ -1,4 +1,4 @@
-# limit: 120
+# limit: 300
 # The same guest with the same options on Xen and on the core: two traces, equal event by event.
 needs_xen
 # int3 and XCR0 are what the lab's emulator does not deliver; EFER kills a guest on SVM.

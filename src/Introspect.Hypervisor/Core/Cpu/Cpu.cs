@@ -94,7 +94,7 @@ internal sealed unsafe partial class Cpu : IDisposable
         s->Pat = 0x0007040600070406;
         s->Dr0 = s->Dr1 = s->Dr2 = s->Dr3 = 0;
         s->Dr6 = 0xFFFF0FF0;
-        s->Dr7 = 0x400;
+        s->Dr7 = s->SavedDr7 = 0x400;
         for (var n = SegmentIndex.Es; n <= SegmentIndex.Gs; n++)
         {
             *s->Seg(n) = new Segment { Limit = 0xFFFF, Attributes = n == SegmentIndex.Cs ? 0x9Bu : 0x93 };

@@ -34,8 +34,9 @@ internal static unsafe class CpuRecords
             registers.R15 = cpu->Gpr[15];
             registers.Rip = cpu->Rip;
             registers.Rflags = rflags;
-            registers.Dr6 = cpu->Dr6;
-            registers.Dr7 = cpu->Dr7;
+            // No release fills DR6 from 4.12 on, in which it came, to this day: it takes it from a record in which nobody put it.
+            registers.Dr6 = 0;
+            registers.Dr7 = cpu->SavedDr7;
             registers.Cr0 = cpu->Cr0;
             registers.Cr2 = cpu->Cr2;
             registers.Cr3 = cpu->Cr3;
@@ -141,7 +142,7 @@ internal static unsafe class CpuRecords
             cpu->Rip = r->Rip;
             (cpu->Cr0, cpu->Cr2, cpu->Cr3, cpu->Cr4) = (r->Cr0, r->Cr2, r->Cr3, r->Cr4);
             (cpu->Dr0, cpu->Dr1, cpu->Dr2, cpu->Dr3) = (r->Dr0, r->Dr1, r->Dr2, r->Dr3);
-            (cpu->Dr6, cpu->Dr7) = (r->Dr6, r->Dr7);
+            (cpu->Dr6, cpu->Dr7, cpu->SavedDr7) = (r->Dr6, r->Dr7, r->Dr7);
             (cpu->SysenterCs, cpu->SysenterEsp, cpu->SysenterEip) = (r->SysenterCs, r->SysenterEsp, r->SysenterEip);
             (cpu->KernelGsBase, cpu->Lstar, cpu->Star, cpu->Cstar) = (r->ShadowGs, r->MsrLstar, r->MsrStar, r->MsrCstar);
             (cpu->SyscallMask, cpu->Efer, cpu->TscAux) = (r->MsrSyscallMask, r->MsrEfer, r->MsrTscAux);

@@ -133,6 +133,12 @@ internal unsafe struct CpuState
     public ulong Cr0, Cr2, Cr3, Cr4, Cr8;
     public ulong Xcr0;
     public ulong Dr0, Dr1, Dr2, Dr3, Dr6, Dr7;
+
+    /// <summary>
+    /// DR7 as it was when somebody outside last stopped the vCPU and waited until it stood: Xen keeps a guest's debug
+    /// registers in the processor until then, and its events tell of the copy.
+    /// </summary>
+    public ulong SavedDr7;
     public ulong Efer, Star, Lstar, Cstar, SyscallMask, KernelGsBase, TscAux;
     public ulong SysenterCs, SysenterEsp, SysenterEip;
     public ulong Pat;

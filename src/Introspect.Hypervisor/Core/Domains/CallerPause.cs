@@ -44,7 +44,7 @@ internal sealed class CallerPause(Domain domain)
             {
                 if (!ReferenceEquals(vcpu, current))
                 {
-                    vcpu.WaitUntilStopped();
+                    vcpu.WaitUntilSaved();
                 }
             }
 

@@ -162,7 +162,7 @@ internal sealed partial class Domain
         PauseNoSync();
         foreach (var vcpu in _vcpus)
         {
-            vcpu.WaitUntilStopped();
+            vcpu.WaitUntilSaved();
         }
     }
 

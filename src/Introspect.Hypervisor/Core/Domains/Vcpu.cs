@@ -181,7 +181,7 @@ internal sealed class Vcpu : IDisposable
     public void Pause()
     {
         PauseNoSync();
-        WaitUntilStopped();
+        WaitUntilSaved();
     }
 
     /// <summary>Undoes one pause.</summary>
@@ -307,6 +307,16 @@ internal sealed class Vcpu : IDisposable
         }
 
         _interleaver?.Wake();
+    }
+
+    /// <summary>As <see cref="WaitUntilStopped"/>; what Xen leaves in the processor is in the saved state then (<c>vcpu_sleep_sync</c>).</summary>
+    public void WaitUntilSaved()
+    {
+        WaitUntilStopped();
+        if (!IsOwnThread)
+        {
+            Runner.State.SavedDr7 = Runner.State.Dr7;
+        }
     }
 
     /// <summary>Returns when the vCPU is out of the guest, or at once on its own thread. Something must keep it out.</summary>

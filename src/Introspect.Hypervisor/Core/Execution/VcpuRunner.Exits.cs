@@ -214,8 +214,8 @@ internal sealed partial class VcpuRunner
 
         var reported = vector switch
         {
-            Vector.Breakpoint => MonitorDebug(MonitorDebugKind.SoftwareBreakpoint, exit.Operand, exit.InsnLength, 0),
-            Vector.Debug => MonitorDebug(MonitorDebugKind.DebugException, exit.Operand, exit.InsnLength, exit.Value),
+            Vector.Breakpoint => MonitorDebug(MonitorDebugKind.SoftwareBreakpoint, exit.Operand, exit.InsnLength),
+            Vector.Debug => MonitorDebug(MonitorDebugKind.DebugException, exit.Operand, exit.InsnLength),
             _ => false,
         };
         if (reported)
@@ -251,7 +251,7 @@ internal sealed partial class VcpuRunner
         _cpu.Registers.MonitorTrap = false;
         if (_singleStep && !TryEndFastStep())
         {
-            MonitorDebug(MonitorDebugKind.Singlestep, 0, 0, 0);
+            MonitorDebug(MonitorDebugKind.Singlestep, 0, 0);
         }
     }
 

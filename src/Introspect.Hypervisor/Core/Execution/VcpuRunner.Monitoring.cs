@@ -77,7 +77,7 @@ internal sealed partial class VcpuRunner
     }
 
     /// <summary>A breakpoint, a step or #DB. True: the vCPU waits, and nothing is delivered to the guest.</summary>
-    private bool MonitorDebug(MonitorDebugKind kind, byte type, byte length, ulong pending)
+    private bool MonitorDebug(MonitorDebugKind kind, byte type, byte length)
     {
         var monitor = _domain.Monitor;
         var (wanted, sync, reason) = kind switch
@@ -95,9 +95,9 @@ internal sealed partial class VcpuRunner
         request.Debug = new VmEventDebug { Gfn = _cpu.GfnOfRip() };
         if (kind != MonitorDebugKind.Singlestep)
         {
+            // The pending conditions stay 0, as in every release; DR6 has them by now.
             request.Debug.Type = type;
             request.Debug.InsnLength = length;
-            request.Debug.PendingDbg = pending;
         }
 
         return MonitorTraps.Send(_vcpu, sync, ref request) > 0;

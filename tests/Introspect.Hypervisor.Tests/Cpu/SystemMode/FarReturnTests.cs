@@ -95,6 +95,19 @@ public sealed unsafe class FarReturnTests
         Assert.NotEqual(0u, s->Seg(SegmentIndex.Es)->Attributes & Segment.Unusable);
     }
 
+    [Theory]
+    [InlineData(CpuVendor.Vmx, 0u, 0u, 0u)]
+    [InlineData(CpuVendor.Svm, 0x1000u, 0xffff_ffffu, 0xc13u)]
+    public void What_is_taken_away_is_kept_as_not_present_by_AMD_only(CpuVendor vendor, uint address, uint limit, uint rights)
+    {
+        using var m = M.Protected(0, vendor);
+        var ds = m.State->Seg(SegmentIndex.Ds);
+        *ds = new Segment { Selector = M.Data0, Base = 0x1000, Limit = 0xffff_ffff, Attributes = 0xc093 };
+        Push(m, 4, 0x100, M.Code3, 0x8000, M.Data3);
+        m.Succeeds(c => FarReturns.Return(c, 4, 0));
+        Assert.Equal((0, address, limit, rights), (ds->Selector, (uint)ds->Base, ds->Limit, CpuRecords.PackRights(ds->Attributes)));
+    }
+
     [Fact]
     public void A_base_set_by_its_msr_survives_a_return_with_a_null_selector()
     {

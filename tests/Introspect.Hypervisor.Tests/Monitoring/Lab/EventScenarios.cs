@@ -163,7 +163,7 @@ internal static class EventScenarios
             },
             Bare = BareOutcome.GoesOn,
             Errors = static _ => { },
-            Fields = static (e, _) => Assert.Equal((LabMemory.Code >> 12, 1UL, 0u, (byte)3), (e.Debug.Gfn, e.Debug.PendingDbg, e.Debug.InsnLength, e.Debug.Type)),
+            Fields = static (e, _) => Assert.Equal((LabMemory.Code >> 12, 0UL, 0u, (byte)3), (e.Debug.Gfn, e.Debug.PendingDbg, e.Debug.InsnLength, e.Debug.Type)),
             Effect = static (lab, _) => Assert.Equal((1UL, 0UL), (lab.Read(LabMemory.Data), lab.Taken(1))),
         },
         new()

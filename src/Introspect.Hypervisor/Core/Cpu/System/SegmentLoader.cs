@@ -152,6 +152,7 @@ internal static unsafe class SegmentLoader
 
     /// <summary>
     /// Takes a data segment away that an outer level may not use: data and non-conforming code with a DPL below it.
+    /// AMD's processors keep what they had loaded, as not present.
     /// </summary>
     public static void DropInnerSegments(CpuState* s, int cpl)
     {
@@ -171,7 +172,17 @@ internal static unsafe class SegmentLoader
             }
 
             var conforming = (segment->Attributes & 0xC) == 0xC;
-            if (!conforming && segment->Dpl < cpl)
+            if (conforming || segment->Dpl >= cpl)
+            {
+                continue;
+            }
+
+            if (Cpu.Of(s).Vendor == CpuVendor.Svm)
+            {
+                segment->Selector = 0;
+                segment->Attributes = (segment->Attributes & ~Segment.Present) | Segment.Unusable;
+            }
+            else
             {
                 LoadNull(s, index, 0);
             }

@@ -1,0 +1,95 @@
+using System.Diagnostics;
+using System.Globalization;
+using Introspect.Hypervisor;
+using Introspect.XenLab.Contract;
+
+namespace Introspect.XenLab.Measure;
+
+/// <summary>What a program did in the time that was measured.</summary>
+/// <param name="Events">Events that the guest caused; it waits for each.</param>
+/// <param name="Seconds">The time.</param>
+/// <param name="CpuSeconds">Processor time of the program, the kernel's for it included.</param>
+internal sealed record Measured(ulong Events, double Seconds, double CpuSeconds)
+{
+    public double EventsPerSecond => Events / Seconds;
+
+    public double CpuPerEvent => CpuSeconds / Events;
+
+    public override string ToString() =>
+        string.Create(CultureInfo.InvariantCulture, $"{EventsPerSecond:0} events/s, {CpuPerEvent * 1e6:0} us of CPU an event");
+}
+
+/// <summary>
+/// A program that watches a guest which does nothing but cause events, one a round, and writes a line for each into a
+/// file. The guest counts the rounds itself, so that both programs are measured by the same clock and the same count.
+/// </summary>
+internal sealed class ProgramRun(IDomain domain, string command, string output, string lineHas)
+{
+    // Until the program's code is warm; both programs have the same. The emulator makes a compiler slow.
+    private const ulong WarmUp = 3000;
+    private static readonly TimeSpan WarmTime = TimeSpan.FromSeconds(20);
+
+    // What is kept in a buffer for good: a program's stdout.
+    private const ulong Buffered = 200;
+
+    private static readonly TimeSpan Window = TimeSpan.FromSeconds(5);
+
+    // Paused, the guest causes no events, and the program finishes what it has to do.
+    private static readonly TimeSpan Settle = TimeSpan.FromMilliseconds(300);
+
+    /// <summary>Runs the program, measures it, and ends it as Ctrl-C does.</summary>
+    /// <exception cref="ContractException">It ended early, saw too little, or wrote too little.</exception>
+    public Measured Measure()
+    {
+        var first = GuestCounter.Read(domain);
+        using var process = Process.Start(new ProcessStartInfo("sh", ["-c", $"exec {command} > {output} 2> {output}.err"]))!;
+        try
+        {
+            Check.Eventually(() => process.HasExited || new FileInfo(output) is { Exists: true, Length: > 0 }, $"'{command}' writes something");
+            first = Math.Max(first, GuestCounter.Read(domain));
+            Check.Eventually(() => process.HasExited || GuestCounter.Read(domain) > first + WarmUp, $"'{command}' gets warm");
+            Thread.Sleep(WarmTime);
+            Check.True(!process.HasExited, $"'{command}' runs; it said: {Said()}");
+            domain.Pause();
+            Thread.Sleep(Settle);
+            var (events, cpu, started) = (GuestCounter.Read(domain), CpuSeconds(process.Id), Stopwatch.GetTimestamp());
+            domain.Unpause();
+            Thread.Sleep(Window);
+            domain.Pause();
+            var seconds = Stopwatch.GetElapsedTime(started).TotalSeconds;
+            Thread.Sleep(Settle);
+            var measured = new Measured(GuestCounter.Read(domain) - events, seconds, CpuSeconds(process.Id) - cpu);
+            domain.Unpause();
+            Check.True(!process.HasExited, $"'{command}' runs to the end; it said: {Said()}");
+            End(process);
+            var lines = (ulong)File.ReadLines(output).Count(line => line.Contains(lineHas, StringComparison.OrdinalIgnoreCase));
+            Check.True(lines + Buffered > WarmUp + measured.Events, $"'{command}' wrote a line for each of {WarmUp + measured.Events} events; there are {lines}");
+            return measured;
+        }
+        finally
+        {
+            if (!process.HasExited)
+            {
+                process.Kill();
+            }
+
+            File.Delete(output);
+        }
+    }
+
+    private static void End(Process process)
+    {
+        using var kill = Process.Start("kill", ["-INT", process.Id.ToString(CultureInfo.InvariantCulture)]);
+        kill.WaitForExit();
+        Check.True(process.WaitForExit(Check.Patience), "the program ends when it is interrupted");
+    }
+
+    private string Said() => string.Join(" | ", File.ReadLines(output + ".err").Concat(File.ReadLines(output)).Take(5));
+
+    // utime and stime, in ticks of 10 ms, behind the name in parentheses.
+    private static double CpuSeconds(int process)
+    {
+        var fields = File.ReadAllText($"/proc/{process}/stat").Split(')')[^1].Split(' ', StringSplitOptions.RemoveEmptyEntries);
+        return (long.Parse(fields[11], CultureInfo.InvariantCulture) + long.Parse(fields[12], CultureInfo.InvariantCulture)) / 100.0;
+    }
+}
