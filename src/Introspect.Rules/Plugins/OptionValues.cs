@@ -39,12 +39,12 @@ internal static class OptionValues
 
         if (type == typeof(double))
         {
-            return Done(double.TryParse(text, NumberStyles.Float, CultureInfo.InvariantCulture, out var number) && double.IsFinite(number) ? number : null, "is no number", out value, out what);
+            return Done<double>(double.TryParse(text, NumberStyles.Float, CultureInfo.InvariantCulture, out var number) && double.IsFinite(number) ? number : null, "is no number", out value, out what);
         }
 
         if (type == typeof(Guid))
         {
-            return Done(Guid.TryParse(text, out var uuid) ? uuid : null, "is no UUID", out value, out what);
+            return Done<Guid>(Guid.TryParse(text, out var uuid) ? uuid : null, "is no UUID", out value, out what);
         }
 
         return type.IsEnum ? Choice(type, text, out value, out what) : Integer(type, text, out value, out what);

@@ -23,7 +23,7 @@ internal abstract class PluginInstance : IDisposable
     /// <exception cref="PluginException">It cannot be loaded.</exception>
     /// <exception cref="PluginOptionsException">Its settings do not fit.</exception>
     public static PluginInstance Start(PluginEntry entry, PluginHostCommand host, Action<PluginLogLevel, string> log) =>
-        entry.Isolation == PluginIsolation.None ? new InProcessPlugin(entry, log) : IsolatedPlugin.Start(entry, host, log);
+        entry.Isolation == PluginIsolation.None ? new InProcessPlugin(entry, log) : IsolatedPlugin.StartProcess(entry, host, log);
 
     /// <summary>Makes the handler of a domain. Dispose it when the domain is watched no more.</summary>
     /// <exception cref="PluginException">The plugin refuses or fails.</exception>

@@ -1,6 +1,5 @@
 using System.Text.Json.Serialization;
 using Introspect.Hypervisor;
-using Introspect.Rules.Handlers;
 
 namespace Introspect.Rules.Plugins.Isolation;
 

@@ -1,5 +1,4 @@
 using Introspect.Hypervisor;
-using Introspect.Hypervisor.Abi;
 using Introspect.Hypervisor.Linux;
 using Introspect.Hypervisor.Ring;
 using Introspect.Rules.Handlers;

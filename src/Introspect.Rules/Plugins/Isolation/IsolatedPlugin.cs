@@ -1,7 +1,6 @@
 using System.Diagnostics;
 using Introspect.Hypervisor;
 using Introspect.Hypervisor.Ring;
-using Introspect.Rules.Handlers;
 
 namespace Introspect.Rules.Plugins.Isolation;
 
@@ -48,7 +47,7 @@ internal sealed class IsolatedPlugin : PluginInstance
     /// <summary>Starts the process and has it load the plugin.</summary>
     /// <exception cref="PluginException">It cannot be loaded.</exception>
     /// <exception cref="PluginOptionsException">Its settings do not fit.</exception>
-    public static IsolatedPlugin Start(PluginEntry entry, PluginHostCommand command, Action<PluginLogLevel, string> log)
+    public static IsolatedPlugin StartProcess(PluginEntry entry, PluginHostCommand command, Action<PluginLogLevel, string> log)
     {
         var plugin = new IsolatedPlugin(entry, command, log);
         lock (plugin._gate)
@@ -179,9 +178,6 @@ internal sealed class IsolatedPlugin : PluginInstance
             _log(PluginLogLevel.Error, FormattableString.Invariant($"its process {process.Id} {process.End}; its events are answered by its fail policy, and it is started anew in {_delay.TotalSeconds:0.#} s"));
             Later();
         }
-
-        // It has ended: nothing is waited for.
-        process.Dispose();
     }
 
     private void Later()

@@ -27,14 +27,15 @@ internal sealed class PluginHostProcess : IDisposable
     private readonly Action<PluginHostProcess> _ended;
     private readonly ConcurrentDictionary<long, TaskCompletionSource<ControlMessage>> _calls = new();
     private readonly Thread _reader;
+    private readonly TaskCompletionSource _gone = new(TaskCreationOptions.RunContinuationsAsynchronously);
     private long _nextCall;
     private long _linesSince;
     private int _lines;
-    private bool _isGone;
 
     private PluginHostProcess(PluginEntry entry, Process process, ControlConnection connection, Action<PluginLogLevel, string> log, Action<PluginHostProcess> ended)
     {
         (_entry, _process, _connection, _log, _ended) = (entry, process, connection, log, ended);
+        Id = process.Id;
         _reader = new Thread(Read) { IsBackground = true, Name = $"plugin {entry.Name}" };
     }
 
@@ -42,7 +43,7 @@ internal sealed class PluginHostProcess : IDisposable
     public SafeHandle Lifeline => _connection.Lifeline;
 
     /// <summary>The process.</summary>
-    public int Id => _process.Id;
+    public int Id { get; }
 
     /// <summary>Why it was killed, where it was.</summary>
     public string? KilledFor { get; private set; }
@@ -108,10 +109,15 @@ internal sealed class PluginHostProcess : IDisposable
         try
         {
             _connection.Send(With(message, call), descriptors);
-            if (Volatile.Read(ref _isGone) || !done.Task.Wait(CallPatience))
+            if (Task.WaitAny([done.Task, _gone.Task], CallPatience) < 0)
             {
                 Kill("it did not do what it was told");
-                throw new PluginException($"the process of plugin {_entry.Name} {(_isGone ? End : "hangs")} in {message.Kind}");
+                throw new PluginException($"the process of plugin {_entry.Name} did not do what it was told ({message.Kind}) in {CallPatience.TotalSeconds:0} s, and is killed");
+            }
+
+            if (!done.Task.IsCompleted)
+            {
+                throw new PluginException($"the process of plugin {_entry.Name} {End}");
             }
         }
         catch (Exception e) when (e is HypervisorException or ObjectDisposedException)
@@ -139,7 +145,7 @@ internal sealed class PluginHostProcess : IDisposable
         Kill(_process);
     }
 
-    /// <summary>Has the process end, which lets its plugin put things in order; not for long.</summary>
+    /// <summary>Has the process end, which lets its plugin put things in order; not for long. The thread that reads cleans up.</summary>
     public void Dispose()
     {
         try
@@ -151,19 +157,11 @@ internal sealed class PluginHostProcess : IDisposable
             // It is gone, or does not listen.
         }
 
-        if (!_process.WaitForExit(StopPatience))
+        if (!_gone.Task.Wait(StopPatience))
         {
             Kill(_process);
+            _gone.Task.Wait(StopPatience);
         }
-
-        _connection.Shutdown();
-        if (Thread.CurrentThread != _reader)
-        {
-            _reader.Join();
-        }
-
-        _connection.Dispose();
-        _process.Dispose();
     }
 
     private static ControlMessage With(ControlMessage message, long call) => new()
@@ -280,14 +278,12 @@ internal sealed class PluginHostProcess : IDisposable
             _process.WaitForExit();
         }
 
+        // Calls that wait are told before whoever may hold a lock for them.
         End = KilledFor is { } why ? $"was killed: {why}" : Describe(_process);
-        Volatile.Write(ref _isGone, true);
-        foreach (var call in _calls.Values)
-        {
-            call.TrySetResult(new() { Kind = ControlKind.Failed, Text = $"the process of plugin {_entry.Name} {End}" });
-        }
-
+        _gone.TrySetResult();
         _ended(this);
+        _connection.Dispose();
+        _process.Dispose();
     }
 
     // A plugin that writes without end must not fill the log.
