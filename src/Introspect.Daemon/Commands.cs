@@ -88,9 +88,9 @@ internal sealed class Commands(IHypervisorFactory factory, Stream output, bool i
     }
 
     /// <inheritdoc/>
-    public async Task<int> ServeLabAsync(string socketPath, HypervisorSpec? guest, CancellationToken cancellationToken)
+    public async Task<int> ServeLabAsync(string socketPath, HypervisorSpec? guest, CoreFeatures features, CancellationToken cancellationToken)
     {
-        using var lab = factory.Serve(socketPath, guest, Tell);
+        using var lab = factory.Serve(socketPath, guest, features, Tell);
         Tell(lab.Built is { } built ? $"listening at {socketPath}, domain {built} runs" : $"listening at {socketPath}, no domain yet");
         await Task.Delay(Timeout.Infinite, cancellationToken).ConfigureAwait(ConfigureAwaitOptions.SuppressThrowing);
         return ExitCode.Ok;

@@ -21,6 +21,9 @@ public sealed class DocsTests
     [Theory]
     [InlineData("trace")]
     [InlineData("run")]
+    [InlineData("config check")]
+    [InlineData("reload")]
+    [InlineData("top")]
     [InlineData("lab serve")]
     [InlineData("recover")]
     [InlineData("list")]
@@ -39,7 +42,7 @@ public sealed class DocsTests
     [Fact]
     public void commands_in_the_documents_are_ones_that_the_program_takes()
     {
-        string[][] documents = [["docs", "cli.md"], ["README.md"], ["docs", "configuration.md"], ["docs", "events-json.md"], ["docs", "vm-event.md"], ["docs", "testing.md"]];
+        string[][] documents = [["docs", "cli.md"], ["README.md"], ["docs", "configuration.md"], ["docs", "service.md"], ["docs", "events-json.md"], ["docs", "vm-event.md"], ["docs", "testing.md"]];
         var commands = documents.SelectMany(document => DocumentedCommand.In(document)).ToList();
         Assert.True(commands.Count > 20);
         Assert.All(commands, command =>

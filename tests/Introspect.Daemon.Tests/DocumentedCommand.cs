@@ -23,7 +23,10 @@ internal static partial class DocumentedCommand
     /// <param name="words">Its words.</param>
     /// <param name="enough">Ends it, the way Ctrl-C does, when it is true of the output.</param>
     /// <param name="done">Ends it when this is done.</param>
-    public static async Task<(int ExitCode, string Output, string Error)> RunAsync(string[] words, Func<string, bool> enough, Task done)
+    /// <param name="isTerminal">Somebody looks at it on a terminal.</param>
+    /// <param name="variable">The environment.</param>
+    public static async Task<(int ExitCode, string Output, string Error)> RunAsync(
+        string[] words, Func<string, bool> enough, Task done, bool isTerminal = false, Func<string, string?>? variable = null)
     {
         using var stop = new CancellationTokenSource();
         _ = done.ContinueWith(_ => stop.Cancel(), CancellationToken.None, TaskContinuationOptions.OnlyOnRanToCompletion, TaskScheduler.Default);
@@ -36,7 +39,7 @@ internal static partial class DocumentedCommand
         });
         using var text = new StringWriter { NewLine = "\n" };
         using var error = new StringWriter { NewLine = "\n" };
-        using var commands = new Commands(new HypervisorFactory(), output, isTerminal: false, _ => null);
+        using var commands = new Commands(new HypervisorFactory(), output, isTerminal, variable ?? (_ => null));
         var exitCode = await CommandLine.InvokeAsync(words, commands, text, error, stop.Token);
         return (exitCode, output.Text + text, error.ToString());
     }

@@ -28,7 +28,7 @@ internal interface ICommands
     Task<int> TopAsync(TopRequest request, CancellationToken cancellationToken);
 
     /// <summary><c>introspect lab serve</c>.</summary>
-    Task<int> ServeLabAsync(string socketPath, HypervisorSpec? guest, CancellationToken cancellationToken);
+    Task<int> ServeLabAsync(string socketPath, HypervisorSpec? guest, CoreFeatures features, CancellationToken cancellationToken);
 
     /// <summary><c>introspect recover</c>.</summary>
     int Recover(HypervisorSpec hypervisor, DomainRef domain);
@@ -166,14 +166,20 @@ internal static class CommandLine
         serve.Add(forever);
         serve.SetAction((result, cancellation) =>
         {
-            var spec = guest.ReadBuilt(result);
+            var spec = guest.ReadBuilt(result, needsGuest: false);
+            var features = guest.ReadCore(result);
             var goesOn = result.GetValue(forever);
             if (goesOn && spec?.Source != HypervisorSource.Demo)
             {
                 throw UserError.Usage("--forever belongs to the demo guest; give --demo, too");
             }
 
-            return commands.ServeLabAsync(result.GetRequiredValue(socket), spec is null ? null : spec with { DemoForever = goesOn }, cancellation);
+            if (spec is null && features.HasFlag(CoreFeatures.Interleaved))
+            {
+                throw UserError.Usage("--core interleaved belongs to a guest that is built; give --demo or --kernel FILE, too");
+            }
+
+            return commands.ServeLabAsync(result.GetRequiredValue(socket), spec is null ? null : spec with { DemoForever = goesOn }, features, cancellation);
         });
         return new Command("lab", "A hypervisor to try things on, without hardware") { serve };
     }

@@ -18,6 +18,12 @@ internal sealed class GuestOptions
     private readonly Option<string?> _vcpus = new("--vcpus") { Description = "vCPUs of the guest (default 1)", HelpName = "N" };
     private readonly Option<string?> _vendor = new("--vendor") { Description = "Virtualisation that the core plays: vmx (default) or svm", HelpName = "VENDOR" };
 
+    private readonly Option<string?> _core = new("--core")
+    {
+        Description = "What of the core is to be otherwise than on Xen 4.17: report-unchanged, io, r_pw, interleaved (docs/vm-event.md)",
+        HelpName = "FEATURE,...",
+    };
+
     /// <summary>Connects to a hypervisor that listens on a socket.</summary>
     public Option<string?> Connect { get; } = new("--connect") { Description = "Socket of a hypervisor ('introspect lab serve')", HelpName = "SOCKET" };
 
@@ -40,11 +46,14 @@ internal sealed class GuestOptions
         command.Add(_memory);
         command.Add(_vcpus);
         command.Add(_vendor);
+        command.Add(_core);
     }
 
     /// <summary>The guest to build, when one is asked for.</summary>
+    /// <param name="result">The command line.</param>
+    /// <param name="needsGuest">False where the core is made without a guest, too.</param>
     /// <exception cref="UserError">Options that contradict each other, or values out of range.</exception>
-    public HypervisorSpec? ReadBuilt(ParseResult result)
+    public HypervisorSpec? ReadBuilt(ParseResult result, bool needsGuest = true)
     {
         var demo = result.GetValue(_demo);
         var kernel = result.GetValue(_kernel);
@@ -59,7 +68,7 @@ internal sealed class GuestOptions
             throw UserError.Usage($"{without.Name} belongs to a kernel; give --kernel FILE, too");
         }
 
-        Option[] buildOnly = [_memory, _vcpus, _vendor];
+        Option[] buildOnly = needsGuest ? [_memory, _vcpus, _vendor, _core] : [_memory, _vcpus, _vendor];
         if (!demo && kernel is null)
         {
             return buildOnly.FirstOrDefault(o => IsGiven(result, o)) is { } stray
@@ -76,7 +85,28 @@ internal sealed class GuestOptions
             MemoryMiB = ReadMemory(result.GetValue(_memory)),
             Vcpus = ReadVcpus(result.GetValue(_vcpus)),
             Vendor = ReadVendor(result.GetValue(_vendor)),
+            Core = ReadCore(result),
         };
+    }
+
+    /// <summary>What of the core is to be otherwise.</summary>
+    /// <exception cref="UserError">A feature that is not there.</exception>
+    public CoreFeatures ReadCore(ParseResult result)
+    {
+        var features = CoreFeatures.None;
+        foreach (var name in result.GetValue(_core)?.Split(',', StringSplitOptions.TrimEntries) ?? [])
+        {
+            features |= name switch
+            {
+                "report-unchanged" => CoreFeatures.ReportUnchanged,
+                "io" => CoreFeatures.IoInstructions,
+                "r_pw" => CoreFeatures.PagingWrites,
+                "interleaved" => CoreFeatures.Interleaved,
+                _ => throw UserError.Usage($"--core: '{name}' is unknown; write report-unchanged, io, r_pw or interleaved"),
+            };
+        }
+
+        return features;
     }
 
     /// <summary>Refuses a guest to build where Xen is asked for.</summary>

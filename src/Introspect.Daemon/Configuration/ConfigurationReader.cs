@@ -42,7 +42,7 @@ internal sealed class ConfigurationReader
             Domains = reader.ReadDomains(root.GetSection("domains")),
             Metrics = reader.ReadMetrics(reader.Section(root, "metrics", "listen")),
             Logging = reader.ReadLogging(reader.Section(root, "logging", "level", "console", "file")),
-            Sinks = reader.ReadSinks(reader.Section(root, "sinks", "capacity", "text", "json_file", "text_queue", "json_queue", "sample_every")),
+            Sinks = reader.ReadSinks(reader.Section(root, "sinks", "capacity", "text", "json_file", "queue", "queues", "sample_every")),
             Control = reader.ReadControl(reader.Section(root, "control", "socket", "group")),
             WatchFiles = reader.Flag(reader.Section(root, "reload", "watch"), "watch", true),
             ShutdownTimeout = reader.Duration(timeouts, "shutdown", TimeSpan.FromSeconds(10)),
@@ -238,10 +238,16 @@ internal sealed class ConfigurationReader
     private SinkOptions ReadSinks(IConfigurationSection section) =>
         new((int)Number(section, "capacity", 8192, 16, 1 << 20), Flag(section, "text", false), Text(section, "json_file"))
         {
-            TextQueue = Choice(section, "text_queue", QueuePolicy.DropNewest),
-            JsonQueue = Choice(section, "json_queue", QueuePolicy.DropNewest),
+            Queue = Choice(section, "queue", QueuePolicy.DropNewest),
+            Queues = ReadQueues(section.GetSection("queues")),
             SampleEvery = (int)Number(section, "sample_every", SinkOptions.DefaultSampleEvery, 2, 1_000_000),
         };
+
+    private QueuePolicies ReadQueues(IConfigurationSection section)
+    {
+        RefuseOthers(section, [.. SinkOptions.Names]);
+        return new(SinkOptions.Names.Where(name => Text(section, name) is not null).ToDictionary(name => name, name => Choice(section, name, QueuePolicy.DropNewest)));
+    }
 
     private ControlOptions ReadControl(IConfigurationSection section)
     {

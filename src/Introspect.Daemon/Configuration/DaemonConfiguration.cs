@@ -77,14 +77,20 @@ internal sealed record SinkOptions(int Capacity, bool Text, string? JsonFile)
     /// <summary>How thin a sample is when nothing is said.</summary>
     public const int DefaultSampleEvery = 10;
 
-    /// <summary>What the sink of lines does when it does not keep up.</summary>
-    public QueuePolicy TextQueue { get; init; }
+    /// <summary>The names of the sinks that there may be.</summary>
+    public static IReadOnlyList<string> Names { get; } = ["text", "json"];
 
-    /// <summary>What the sink of NDJSON does when it does not keep up.</summary>
-    public QueuePolicy JsonQueue { get; init; }
+    /// <summary>What sinks do that do not keep up, where nothing else is said of one.</summary>
+    public QueuePolicy Queue { get; init; }
+
+    /// <summary>What single sinks do, by name.</summary>
+    public QueuePolicies Queues { get; init; } = QueuePolicies.None;
 
     /// <summary>With <see cref="QueuePolicy.Sample"/>: one record in so many is kept.</summary>
     public int SampleEvery { get; init; } = DefaultSampleEvery;
+
+    /// <summary>How a sink's queue is.</summary>
+    public QueueOptions QueueOf(string sink) => new(Capacity, Queues.Of(sink) ?? Queue, SampleEvery);
 }
 
 /// <summary>The socket by which the service is controlled.</summary>

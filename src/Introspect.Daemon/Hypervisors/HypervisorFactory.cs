@@ -28,7 +28,7 @@ internal sealed class HypervisorFactory : IHypervisorFactory
         }
 
         var image = GuestImage.Load(spec);
-        var core = CoreHypervisor.CreateInProcess(Options());
+        var core = CoreHypervisor.CreateInProcess(Options(spec.Core, log: null));
         try
         {
             var domain = Build(core.Toolstack, image, spec);
@@ -42,10 +42,10 @@ internal sealed class HypervisorFactory : IHypervisorFactory
     }
 
     /// <inheritdoc/>
-    public HypervisorSession Serve(string socketPath, HypervisorSpec? guest, Action<string> log)
+    public HypervisorSession Serve(string socketPath, HypervisorSpec? guest, CoreFeatures features, Action<string> log)
     {
         var image = guest is null ? null : GuestImage.Load(guest);
-        var machine = new Machine(Options());
+        var machine = new Machine(Options(features, log));
         var toolstack = new LocalToolstack(machine, ToolstackCaller.Control);
         HostServer? server = null;
         try
@@ -106,7 +106,16 @@ internal sealed class HypervisorFactory : IHypervisorFactory
         }
     }
 
-    private static MachineOptions Options() => new(static domain => new DomainPlatform(domain, new PlatformOptions()));
+    private static MachineOptions Options(CoreFeatures features, Action<string>? log) => new(static domain => new DomainPlatform(domain, new PlatformOptions()))
+    {
+        Monitoring = new()
+        {
+            ReportUnchanged = features.HasFlag(CoreFeatures.ReportUnchanged),
+            IoInstructions = features.HasFlag(CoreFeatures.IoInstructions),
+            PagingWrites = features.HasFlag(CoreFeatures.PagingWrites),
+            Log = log,
+        },
+    };
 
     /// <summary>Builds a domain with the image in it, paused before its first instruction.</summary>
     private static DomainUnderConstruction Build(IToolstack toolstack, GuestImage image, HypervisorSpec spec)
@@ -117,6 +126,7 @@ internal sealed class HypervisorFactory : IHypervisorFactory
             MemoryBytes = (ulong)spec.MemoryMiB << 20,
             Vendor = spec.Vendor,
             Vcpus = (uint)spec.Vcpus,
+            Interleaved = spec.Core.HasFlag(CoreFeatures.Interleaved),
         });
         if (!PvhLoader.TryLoad(image.Image, image.Boot, domain, out var entry, out var error))
         {

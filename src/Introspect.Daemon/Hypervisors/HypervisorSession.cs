@@ -98,7 +98,8 @@ internal interface IHypervisorFactory
     /// <summary>Holds domains in this process and lets others reach them over a socket.</summary>
     /// <param name="socketPath">Where to listen.</param>
     /// <param name="guest">The guest to build and start, if any.</param>
+    /// <param name="features">What of the core is to be otherwise.</param>
     /// <param name="log">Told, in one line each, what went wrong with a client.</param>
     /// <exception cref="Cli.UserError">An image that cannot be booted, a path where something else is.</exception>
-    HypervisorSession Serve(string socketPath, HypervisorSpec? guest, Action<string> log);
+    HypervisorSession Serve(string socketPath, HypervisorSpec? guest, CoreFeatures features, Action<string> log);
 }

@@ -57,6 +57,9 @@ internal sealed record HypervisorSpec
     /// <summary>Whose virtualisation the core plays.</summary>
     public CpuVendor Vendor { get; init; } = CpuVendor.Vmx;
 
+    /// <summary>What of the core is to be otherwise.</summary>
+    public CoreFeatures Core { get; init; }
+
     /// <summary>The demo guest goes on until it is destroyed.</summary>
     public bool DemoForever { get; init; }
 }

@@ -1,5 +1,3 @@
-using System.Security.Cryptography;
-using System.Text;
 using Introspect.Daemon.Cli;
 using Introspect.Daemon.Configuration;
 using Microsoft.Extensions.Hosting;
@@ -11,7 +9,7 @@ namespace Introspect.Daemon.Service;
 /// Reloads when a file of the configuration changed: some time after the last change, so that an editor or a package
 /// manager has finished, and only when what is in the files is different.
 /// </summary>
-internal sealed class ConfigurationWatch(Reloader reloader, TimeSpan settle, TimeProvider time, ILogger<ConfigurationWatch> logger) : BackgroundService
+internal sealed class ConfigurationWatch(Reloader reloader, byte[] started, TimeSpan settle, TimeProvider time, ILogger<ConfigurationWatch> logger) : BackgroundService
 {
     /// <summary>How long the files must be left alone.</summary>
     public static readonly TimeSpan Settle = TimeSpan.FromMilliseconds(500);
@@ -23,9 +21,17 @@ internal sealed class ConfigurationWatch(Reloader reloader, TimeSpan settle, Tim
     /// <inheritdoc/>
     public override Task StartAsync(CancellationToken cancellationToken)
     {
-        // Before the service is ready: what changes from then on is seen.
-        _seen = Fingerprint();
+        // What changed between the reading of the files and now is a change, too.
         WatchFolders();
+        if (ConfigurationFingerprint.Of(reloader.Path).AsSpan().SequenceEqual(started))
+        {
+            _seen = Fingerprint();
+        }
+        else
+        {
+            _touched.Release();
+        }
+
         return base.StartAsync(cancellationToken);
     }
 
@@ -114,35 +120,5 @@ internal sealed class ConfigurationWatch(Reloader reloader, TimeSpan settle, Tim
         }
     }
 
-    private byte[] Fingerprint()
-    {
-        using var hash = IncrementalHash.CreateHash(HashAlgorithmName.SHA256);
-        foreach (var file in Files())
-        {
-            hash.AppendData(Encoding.UTF8.GetBytes(file));
-            try
-            {
-                hash.AppendData(File.ReadAllBytes(file));
-            }
-            catch (Exception e) when (e is IOException or UnauthorizedAccessException)
-            {
-                // Gone, or out of reach: that is a state, too.
-                hash.AppendData([0]);
-            }
-        }
-
-        return hash.GetHashAndReset();
-    }
-
-    private IEnumerable<string> Files()
-    {
-        try
-        {
-            return ConfigurationFiles.Of(reloader.Path).Union(reloader.Files);
-        }
-        catch (UserError)
-        {
-            return reloader.Files;
-        }
-    }
+    private byte[] Fingerprint() => ConfigurationFingerprint.Of(reloader.Path, reloader.Files);
 }

@@ -17,7 +17,7 @@ internal sealed record WatchServices(
 /// after the other, in a queue of its own, so that a domain that hangs holds up no other. The counters, the health and
 /// the policy may be read by any thread.
 /// </summary>
-#pragma warning disable CA1001 // Sources of a token without a timer hold nothing, and what was queued may still look at them.
+#pragma warning disable CA1001 // Sources of a token hold nothing for long, and what was queued may still look at them.
 internal sealed class DomainWatch
 #pragma warning restore CA1001
 {
@@ -136,6 +136,9 @@ internal sealed class DomainWatch
         // At once, so that a domain that comes again under the same name has the series for itself.
         _services.Metrics.Remove(_own);
         _ended.Cancel();
+
+        // Sinks that lose nothing get longer for the last records than the pump gets to end, and not for ever.
+        _giveUp.CancelAfter(_services.Pump.StopTimeout * 1.5);
         return Enqueue(() =>
         {
             _retry?.Dispose();
@@ -242,8 +245,6 @@ internal sealed class DomainWatch
 
         try
         {
-            // Sinks that lose nothing get as long for the last records as the pump gets to end.
-            using var patience = _ended.IsCancellationRequested ? new Timer(_ => _giveUp.Cancel(), null, _services.Pump.StopTimeout * 2, Timeout.InfiniteTimeSpan) : null;
             pump.Stop();
             await _delivery.ConfigureAwait(false);
             Log.DomainDetached(_services.Logger, Label, Info.Id, why);

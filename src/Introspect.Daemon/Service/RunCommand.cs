@@ -25,10 +25,11 @@ internal sealed class RunCommand(IHypervisorFactory factory, Func<string, string
     /// <returns>The exit code.</returns>
     public async Task<int> RunAsync(string path, CancellationToken cancellationToken)
     {
+        var fingerprint = ConfigurationFingerprint.Of(path);
         var configuration = ConfigurationLoader.Load(path, environment);
         using var notify = SdNotify.FromEnvironment(variable, TimeProvider.System);
         var serilog = CreateLogger(configuration.Logging);
-        var host = CreateHost(path, configuration, serilog, notify);
+        var host = CreateHost(path, fingerprint, configuration, serilog, notify);
         try
         {
             using var reload = PosixSignalRegistration.Create(PosixSignal.SIGHUP, signal =>
@@ -48,7 +49,7 @@ internal sealed class RunCommand(IHypervisorFactory factory, Func<string, string
         }
     }
 
-    private IHost CreateHost(string path, DaemonConfiguration configuration, Serilog.Core.Logger serilog, SdNotify notify)
+    private IHost CreateHost(string path, byte[] fingerprint, DaemonConfiguration configuration, Serilog.Core.Logger serilog, SdNotify notify)
     {
         var builder = Host.CreateEmptyApplicationBuilder(null);
         builder.Logging.AddSerilog(serilog);
@@ -85,7 +86,7 @@ internal sealed class RunCommand(IHypervisorFactory factory, Func<string, string
         if (configuration.WatchFiles)
         {
             services.AddHostedService(provider => new ConfigurationWatch(
-                provider.GetRequiredService<Reloader>(), ConfigurationWatch.Settle, TimeProvider.System, provider.GetRequiredService<ILogger<ConfigurationWatch>>()));
+                provider.GetRequiredService<Reloader>(), fingerprint, ConfigurationWatch.Settle, TimeProvider.System, provider.GetRequiredService<ILogger<ConfigurationWatch>>()));
         }
 
         services.AddHostedService<NotifyService>();

@@ -18,16 +18,16 @@ internal sealed class SinkSet : IAsyncDisposable
         if (options.Text)
         {
             var writer = new StreamWriter(Console.OpenStandardOutput(), new UTF8Encoding(false), bufferSize: 1 << 16);
-            Add(new TextSink(writer, new(Palette.For(!Console.IsOutputRedirected, Environment.GetEnvironmentVariable), symbols: null)), options.TextQueue);
+            Add(new TextSink(writer, new(Palette.For(!Console.IsOutputRedirected, Environment.GetEnvironmentVariable), symbols: null)));
         }
 
         if (options.JsonFile is { } file)
         {
-            Add(OpenJson(file), options.JsonQueue);
+            Add(OpenJson(file));
         }
 
-        void Add(IEventSink sink, QueuePolicy policy) =>
-            _queues.Add(new(sink, new(options.Capacity, policy, options.SampleEvery), (name, e) => Log.SinkFailed(logger, name, UserError.OneLine(e.Message))));
+        void Add(IEventSink sink) =>
+            _queues.Add(new(sink, options.QueueOf(sink.Name), (name, e) => Log.SinkFailed(logger, name, UserError.OneLine(e.Message))));
     }
 
     /// <summary>The sinks' queues.</summary>

@@ -96,14 +96,27 @@ internal struct HvmParamArgument
     public ulong Value;
 }
 
+/// <summary><c>hvmmem_type_t</c>.</summary>
+internal enum HvmMemType : ushort
+{
+    /// <summary><c>HVMMEM_ram_rw</c>.</summary>
+    RamRw = 0,
+
+    /// <summary><c>HVMMEM_ram_ro</c>.</summary>
+    RamRo = 1,
+
+    /// <summary><c>HVMMEM_mmio_dm</c>: nothing is there, or a device.</summary>
+    MmioDm = 2,
+}
+
 /// <summary><c>struct xen_hvm_get_mem_type</c>.</summary>
 [StructLayout(LayoutKind.Sequential)]
 internal struct HvmGetMemType
 {
     public ushort Domid;
 
-    /// <summary>Out: <c>hvmmem_type_t</c>: 0 ram_rw, 1 ram_ro, 2 mmio_dm.</summary>
-    public ushort MemType;
+    /// <summary>Out.</summary>
+    public HvmMemType MemType;
     private uint _pad;
     public ulong Pfn;
 }

@@ -2,49 +2,57 @@ using System.Diagnostics;
 
 namespace Introspect.Hypervisor.Linux;
 
-/// <summary>Waits until a descriptor that somebody else owns can be read. One thread at a time waits.</summary>
-internal sealed class DescriptorWaiter(int descriptor) : IDisposable
+/// <summary>Waits until a descriptor can be read, the time passes, or a token is cancelled. One thread at a time waits.</summary>
+internal sealed class DescriptorWaiter : IDisposable
 {
+    /// <summary>A descriptor that stands for none.</summary>
+    public const int None = -1;
+
     // Wakes a waiter whose token is cancelled; made at the first wait that has one.
     private EventFd? _cancelled;
 
     /// <summary>Waits.</summary>
+    /// <param name="descriptor">What is to be readable; open until the wait ends.</param>
+    /// <param name="lifeline">A socket whose hang-up ends the wait, or <see cref="None"/>.</param>
     /// <param name="timeout">How long, or <see cref="Timeout.InfiniteTimeSpan"/>.</param>
     /// <param name="cancellationToken">Ends the wait early.</param>
-    /// <returns>False when the time passed or the token was cancelled.</returns>
-    public bool Wait(TimeSpan timeout, CancellationToken cancellationToken)
+    public WaitResult Wait(int descriptor, int lifeline, TimeSpan timeout, CancellationToken cancellationToken)
     {
         if (!cancellationToken.CanBeCanceled)
         {
-            return Sleep(timeout, null, cancellationToken);
+            return Sleep(descriptor, lifeline, null, timeout, cancellationToken);
         }
 
         var cancelled = _cancelled ??= EventFd.Create();
-        bool readable;
+        WaitResult result;
 
         // Disposing the registration waits for a callback in flight, so no late wake-up is left for the next wait.
         using (cancellationToken.UnsafeRegister(static state => ((EventFd)state!).Signal(), cancelled))
         {
-            readable = Sleep(timeout, cancelled, cancellationToken);
+            result = Sleep(descriptor, lifeline, cancelled, timeout, cancellationToken);
         }
 
         cancelled.TryConsume();
-        return readable;
+        return result;
     }
 
     /// <inheritdoc/>
     public void Dispose() => _cancelled?.Dispose();
 
-    private unsafe bool Sleep(TimeSpan timeout, EventFd? cancelled, CancellationToken cancellationToken)
+    private static unsafe WaitResult Sleep(int descriptor, int lifeline, EventFd? cancelled, TimeSpan timeout, CancellationToken cancellationToken)
     {
+        var infinite = timeout < TimeSpan.Zero;
         var started = Stopwatch.GetTimestamp();
         using var wake = new BorrowedDescriptor(cancelled?.Handle);
-        var fds = stackalloc Libc.PollFd[2];
+
+        // A negative descriptor is ignored by poll.
+        var fds = stackalloc Libc.PollFd[3];
         fds[0] = new Libc.PollFd { Fd = descriptor, Events = Libc.PollIn };
         fds[1] = new Libc.PollFd { Fd = wake.Value, Events = Libc.PollIn };
+        fds[2] = new Libc.PollFd { Fd = lifeline, Events = Libc.PollRdHup };
         while (!cancellationToken.IsCancellationRequested)
         {
-            var left = timeout < TimeSpan.Zero ? TimeSpan.Zero : timeout - Stopwatch.GetElapsedTime(started);
+            var left = infinite ? TimeSpan.Zero : timeout - Stopwatch.GetElapsedTime(started);
             if (left < TimeSpan.Zero)
             {
                 left = TimeSpan.Zero;
@@ -52,8 +60,8 @@ internal sealed class DescriptorWaiter(int descriptor) : IDisposable
 
             var spec = new Libc.TimeSpec { Seconds = left.Ticks / TimeSpan.TicksPerSecond, Nanoseconds = left.Ticks % TimeSpan.TicksPerSecond * 100 };
 
-            // SAFETY: two entries on the stack, of which a negative descriptor is ignored.
-            var ready = Libc.Ppoll(fds, 2, timeout < TimeSpan.Zero ? null : &spec, null);
+            // SAFETY: three entries on the stack, and descriptors that are held open for the call.
+            var ready = Libc.Ppoll(fds, 3, infinite ? null : &spec, null);
             if (ready < 0 && Libc.LastError != Errno.EINTR)
             {
                 throw Libc.Failure("waiting for a descriptor failed");
@@ -61,15 +69,33 @@ internal sealed class DescriptorWaiter(int descriptor) : IDisposable
 
             if (ready > 0 && fds[0].Revents != 0)
             {
-                return true;
+                return WaitResult.Signalled;
+            }
+
+            if (ready > 0 && fds[2].Revents != 0)
+            {
+                return WaitResult.HungUp;
             }
 
             if (ready == 0)
             {
-                return false;
+                break;
             }
         }
 
-        return false;
+        return WaitResult.NotSignalled;
     }
+}
+
+/// <summary>How a wait ended.</summary>
+internal enum WaitResult
+{
+    /// <summary>The time passed or the token was cancelled.</summary>
+    NotSignalled,
+
+    /// <summary>The descriptor can be read.</summary>
+    Signalled,
+
+    /// <summary>The other end of the lifeline is gone.</summary>
+    HungUp,
 }

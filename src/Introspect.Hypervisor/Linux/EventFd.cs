@@ -14,8 +14,8 @@ internal sealed class EventFd : IDisposable
 
     private static readonly bool SpinPays = Environment.ProcessorCount > 1;
 
-    // Wakes a waiter whose token is cancelled; made at the first wait that has one.
-    private EventFd? _cancelled;
+    // Made at the first wait that sleeps.
+    private DescriptorWaiter? _waiter;
     private int _spins = 8;
 
     private EventFd(SafeFileHandle handle) => Handle = handle;
@@ -136,29 +136,14 @@ internal sealed class EventFd : IDisposable
             return WaitResult.Signalled;
         }
 
-        if (!cancellationToken.CanBeCanceled)
-        {
-            return Sleep(timeout, lifeline, null, cancellationToken);
-        }
-
-        var cancelled = _cancelled ??= Create();
-        var result = WaitResult.NotSignalled;
-
-        // Disposing the registration waits for a callback in flight, so no late wake-up is left for the next wait.
-        using (cancellationToken.UnsafeRegister(static state => ((EventFd)state!).Signal(), cancelled))
-        {
-            result = Sleep(timeout, lifeline, cancelled, cancellationToken);
-        }
-
-        cancelled.TryConsume();
-        return result;
+        return Sleep(timeout, lifeline, cancellationToken);
     }
 
     /// <inheritdoc/>
     public void Dispose()
     {
         Handle.Dispose();
-        _cancelled?.Dispose();
+        _waiter?.Dispose();
     }
 
     // The other side often answers within a microsecond or two, and a sleep costs more than that. What spinning
@@ -179,65 +164,35 @@ internal sealed class EventFd : IDisposable
         return false;
     }
 
-    private unsafe WaitResult Sleep(TimeSpan timeout, SafeHandle? lifeline, EventFd? cancelled, CancellationToken cancellationToken)
+    private WaitResult Sleep(TimeSpan timeout, SafeHandle? lifeline, CancellationToken cancellationToken)
     {
-        var infinite = timeout < TimeSpan.Zero;
-        var started = Stopwatch.GetTimestamp();
         using var own = new BorrowedDescriptor(Handle);
-        using var wake = new BorrowedDescriptor(cancelled?.Handle);
         using var life = new BorrowedDescriptor(lifeline);
-
-        // A negative descriptor is ignored by poll.
-        var fds = stackalloc Libc.PollFd[3];
-        fds[0] = new Libc.PollFd { Fd = own.Value, Events = Libc.PollIn };
-        fds[1] = new Libc.PollFd { Fd = wake.Value, Events = Libc.PollIn };
-        fds[2] = new Libc.PollFd { Fd = life.Value, Events = Libc.PollRdHup };
+        _waiter ??= new();
+        var started = Stopwatch.GetTimestamp();
+        var left = timeout;
         while (true)
         {
-            var left = infinite ? TimeSpan.Zero : timeout - Stopwatch.GetElapsedTime(started);
-            if (left < TimeSpan.Zero)
-            {
-                left = TimeSpan.Zero;
-            }
+            var result = _waiter.Wait(own.Value, life.Value, left, cancellationToken);
 
-            var spec = new Libc.TimeSpec { Seconds = left.Ticks / TimeSpan.TicksPerSecond, Nanoseconds = left.Ticks % TimeSpan.TicksPerSecond * 100 };
-
-            // SAFETY: three entries on the stack, and descriptors that are held open for the call.
-            var ready = Libc.Ppoll(fds, 3, infinite ? null : &spec, null);
-            if (ready < 0 && Libc.LastError != Errno.EINTR)
-            {
-                throw Libc.Failure("waiting for an eventfd failed");
-            }
-
+            // A signal counts though the wait ended otherwise. One that another end of the counter took does not.
             if (TryConsume())
             {
                 return WaitResult.Signalled;
             }
 
-            if (ready > 0 && fds[2].Revents != 0)
+            if (result != WaitResult.Signalled)
             {
-                return WaitResult.HungUp;
+                return result;
             }
 
-            if (cancellationToken.IsCancellationRequested || ready == 0)
+            if (timeout >= TimeSpan.Zero)
             {
-                return WaitResult.NotSignalled;
+                var passed = Stopwatch.GetElapsedTime(started);
+                left = passed < timeout ? timeout - passed : TimeSpan.Zero;
             }
         }
     }
-}
-
-/// <summary>How a wait ended.</summary>
-internal enum WaitResult
-{
-    /// <summary>The time passed or the token was cancelled.</summary>
-    NotSignalled,
-
-    /// <summary>A signal came and was consumed.</summary>
-    Signalled,
-
-    /// <summary>The other end of the lifeline is gone.</summary>
-    HungUp,
 }
 
 /// <summary>A descriptor's number, kept from being closed (and given to another file) while it is in use.</summary>

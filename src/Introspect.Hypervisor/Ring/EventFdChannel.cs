@@ -6,7 +6,7 @@ namespace Introspect.Hypervisor.Ring;
 /// <summary>An event channel made of two eventfds, one for each direction, so that its ends may be in two processes.</summary>
 internal sealed class EventFdChannel : EventChannel
 {
-    private readonly EventFd _toRemote;
+    private readonly EventFdSignaller _toRemote;
     private readonly EventFd _fromRemote;
     private readonly SafeHandle? _lifeline;
     private readonly Action? _unbind;
@@ -20,7 +20,7 @@ internal sealed class EventFdChannel : EventChannel
     public EventFdChannel(uint port, EventFd toRemote, EventFd fromRemote, SafeHandle? lifeline = null, Action? unbind = null)
     {
         Port = port;
-        _toRemote = toRemote;
+        _toRemote = new(toRemote);
         _fromRemote = fromRemote;
         _lifeline = lifeline;
         _unbind = unbind;
@@ -40,6 +40,7 @@ internal sealed class EventFdChannel : EventChannel
     }
 
     /// <inheritdoc/>
+    /// <remarks>One thread at a time.</remarks>
     public override void Notify() => _toRemote.Signal();
 
     /// <inheritdoc/>

@@ -14,7 +14,7 @@ internal sealed class XenDomainWatch : IChangeSignal
     private static readonly string[] Paths = ["@introduceDomain", "@releaseDomain"];
 
     private readonly LibXenStore.Connection _store;
-    private readonly DescriptorWaiter _waiter;
+    private readonly DescriptorWaiter _waiter = new();
 
     public XenDomainWatch(LibXenStore library)
     {
@@ -26,7 +26,6 @@ internal sealed class XenDomainWatch : IChangeSignal
                 _store.Watch(path);
             }
 
-            _waiter = new DescriptorWaiter(_store.Descriptor);
         }
         catch
         {
@@ -53,7 +52,7 @@ internal sealed class XenDomainWatch : IChangeSignal
 
     private void Wait(CancellationToken cancellationToken)
     {
-        if (!_waiter.Wait(LookAnyway, cancellationToken))
+        if (_waiter.Wait(_store.Descriptor, DescriptorWaiter.None, LookAnyway, cancellationToken) != WaitResult.Signalled)
         {
             return;
         }

@@ -8,14 +8,15 @@ internal sealed class XenEventChannel : EventChannel
 {
     private readonly LibXenEvtchn _library;
     private readonly nint _handle;
-    private readonly DescriptorWaiter _waiter;
+    private readonly DescriptorWaiter _waiter = new();
+    private readonly int _descriptor;
     private int _disposed;
 
     private XenEventChannel(LibXenEvtchn library, nint handle, uint port)
     {
         _library = library;
         _handle = handle;
-        _waiter = new DescriptorWaiter(library.Descriptor(handle));
+        _descriptor = library.Descriptor(handle);
         Port = port;
     }
 
@@ -45,7 +46,7 @@ internal sealed class XenEventChannel : EventChannel
     /// <inheritdoc/>
     public override bool Wait(TimeSpan timeout, CancellationToken cancellationToken)
     {
-        if (!_waiter.Wait(timeout, cancellationToken))
+        if (_waiter.Wait(_descriptor, DescriptorWaiter.None, timeout, cancellationToken) != WaitResult.Signalled)
         {
             return false;
         }

@@ -115,11 +115,8 @@ internal sealed partial class PumpAttachment
             {
                 if (Enable(wanted, next, leftOut))
                 {
-                    undo.Push(($"disabling {wanted}", () =>
-                    {
-                        _enabled.Remove(wanted);
-                        monitor.Disable(wanted);
-                    }));
+                    undo.Push(($"forgetting {wanted}", () => _enabled.Remove(wanted)));
+                    undo.Push(($"disabling {wanted}", () => monitor.Disable(wanted)));
                 }
 
                 continue;
@@ -200,15 +197,15 @@ internal sealed partial class PumpAttachment
     private void WatchAnew(SubscriptionPlan next, Func<string, Action, bool> attempt, Stack<(string What, Action Action)> undo)
     {
         var old = _plan;
-        undo.Push(("watching as before", () =>
+        undo.Push(("watching as before", () => Rewatch(old)));
+        Rewatch(next);
+
+        void Rewatch(SubscriptionPlan plan)
         {
             StopWatching(attempt);
-            watching.Restart(old);
-            Watch(old);
-        }));
-        StopWatching(attempt);
-        watching.Restart(next);
-        Watch(next);
+            watching.Restart(plan);
+            Watch(plan);
+        }
     }
 
     private void StopWatching(Func<string, Action, bool> attempt)

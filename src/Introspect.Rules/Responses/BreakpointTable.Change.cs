@@ -73,7 +73,7 @@ internal sealed partial class BreakpointTable
         {
             if (next.IndexOf(_addresses[i]) is var to and >= 0)
             {
-                (next._originals[to], next._states[to], next._places[to]) = (_originals[i], _states[i], _places[i]);
+                (next._originals[to], next._states[to]) = (_originals[i], _states[i]);
             }
         }
 

@@ -16,16 +16,12 @@ internal sealed partial class BreakpointTable
     private readonly byte[] _originals;
     private readonly State[] _states;
 
-    // Where the int3 is: at the address itself, or in a copy of the page.
-    private readonly ulong[] _places;
-
     public BreakpointTable(IGuestMemory memory, IEnumerable<ulong> addresses)
     {
         _memory = memory;
         _addresses = [.. addresses.Distinct().Order()];
         _originals = new byte[_addresses.Length];
         _states = new State[_addresses.Length];
-        _places = [.. _addresses];
     }
 
     private enum State : byte
@@ -35,6 +31,9 @@ internal sealed partial class BreakpointTable
 
         /// <summary>The int3 is in memory.</summary>
         In,
+
+        /// <summary>The int3 is in a copy of the page, and the guest's own byte in the page.</summary>
+        InCopy,
 
         /// <summary>The guest has an int3 of its own there: nothing is inserted, and the guest gets its breakpoint.</summary>
         Guests,
@@ -68,28 +67,20 @@ internal sealed partial class BreakpointTable
         }
     }
 
-    /// <summary>Puts those of a page into a copy of it instead of the page itself.</summary>
-    public void MoveTo(ulong gfn, Gfn copy)
+    /// <summary>Puts those of a page into a copy of it, which the guest runs in the page's place.</summary>
+    public void InsertInto(ulong gfn, Span<byte> copy)
     {
         for (var i = 0; i < _addresses.Length; i++)
         {
-            if (_addresses[i] >> Gfn.PageShift == gfn)
+            if (_addresses[i] >> Gfn.PageShift != gfn)
             {
-                _places[i] = copy.Address.Value | (_addresses[i] & (Gfn.PageSize - 1));
+                continue;
             }
-        }
-    }
 
-    /// <summary>Puts those of a page into it, where it was copied anew.</summary>
-    public void InsertPage(ulong gfn)
-    {
-        for (var i = 0; i < _addresses.Length; i++)
-        {
-            if (_addresses[i] >> Gfn.PageShift == gfn)
-            {
-                _states[i] = State.Out;
-                Insert(i);
-            }
+            ref var code = ref copy[(int)(_addresses[i] & (Gfn.PageSize - 1))];
+            _states[i] = code == Int3 ? State.Guests : State.InCopy;
+            _originals[i] = code;
+            code = Int3;
         }
     }
 
@@ -107,7 +98,7 @@ internal sealed partial class BreakpointTable
 
         _originals[index] = code[0];
         code[0] = Int3;
-        _memory.WritePhysical(new(_places[index]), code);
+        _memory.WritePhysical(new(_addresses[index]), code);
         _states[index] = State.In;
     }
 
@@ -121,11 +112,11 @@ internal sealed partial class BreakpointTable
 
         _states[index] = State.Out;
         Span<byte> code = stackalloc byte[1];
-        _memory.ReadPhysical(new(_places[index]), code);
+        _memory.ReadPhysical(new(_addresses[index]), code);
         if (code[0] == Int3)
         {
             code[0] = _originals[index];
-            _memory.WritePhysical(new(_places[index]), code);
+            _memory.WritePhysical(new(_addresses[index]), code);
         }
     }
 
@@ -150,7 +141,7 @@ internal sealed partial class BreakpointTable
         var first = Array.BinarySearch(_addresses, address);
         for (var i = first < 0 ? ~first : first; i < _addresses.Length && _addresses[i] - address < (ulong)code.Length; i++)
         {
-            if (_states[i] == State.In && _places[i] == _addresses[i])
+            if (_states[i] == State.In)
             {
                 code[(int)(_addresses[i] - address)] = _originals[i];
             }

@@ -15,6 +15,7 @@ internal sealed class PumpView(IDomain domain, IMonitor monitor, SubscriptionPla
 {
     private readonly Dictionary<ulong, Gfn> _shadows = [];
     private readonly byte[] _page = new byte[Gfn.PageSize];
+    private readonly byte[] _present = new byte[Gfn.PageSize];
     private readonly List<ViewId> _made = [];
 
     /// <summary>The view.</summary>
@@ -45,7 +46,6 @@ internal sealed class PumpView(IDomain domain, IMonitor monitor, SubscriptionPla
             MakeShadow(views, gfn);
         }
 
-        breakpoints.InsertAll(_ => { });
         views.SwitchTo(Id);
     }
 
@@ -55,8 +55,9 @@ internal sealed class PumpView(IDomain domain, IMonitor monitor, SubscriptionPla
     {
         if (_shadows.TryGetValue(gfn, out var shadow))
         {
-            Copy(gfn, shadow);
-            breakpoints.InsertPage(gfn);
+            Read(gfn);
+            breakpoints.InsertInto(gfn, _page);
+            Update(shadow);
         }
     }
 
@@ -101,16 +102,36 @@ internal sealed class PumpView(IDomain domain, IMonitor monitor, SubscriptionPla
     {
         var shadow = domain.AddFrame();
         _shadows.Add(gfn, shadow);
-        Copy(gfn, shadow);
-        breakpoints.MoveTo(gfn, shadow);
+        Read(gfn);
+        breakpoints.InsertInto(gfn, _page);
+        domain.Memory.WritePhysical(shadow.Address, _page);
         views.Remap(Id, new(gfn), shadow);
         var isFetchWatched = plan.Rights[gfn] is MemoryAccess.N or MemoryAccess.R or MemoryAccess.W or MemoryAccess.Rw;
         views.SetAccess(Id, new(gfn), isFetchWatched ? MemoryAccess.N : MemoryAccess.X);
     }
 
-    private void Copy(ulong gfn, Gfn shadow)
+    private void Read(ulong gfn) => domain.Memory.ReadPhysical(new Gfn(gfn).Address, _page);
+
+    /// <summary>Writes what is different and nothing else: other vCPUs run the copy meanwhile.</summary>
+    private void Update(Gfn shadow)
     {
-        domain.Memory.ReadPhysical(new Gfn(gfn).Address, _page);
-        domain.Memory.WritePhysical(shadow.Address, _page);
+        domain.Memory.ReadPhysical(shadow.Address, _present);
+        for (var from = 0; from < _page.Length;)
+        {
+            var same = _page.AsSpan(from).CommonPrefixLength(_present.AsSpan(from));
+            from += same;
+            var until = from;
+            while (until < _page.Length && _page[until] != _present[until])
+            {
+                until++;
+            }
+
+            if (until > from)
+            {
+                domain.Memory.WritePhysical(shadow.Address + (ulong)from, _page.AsSpan(from..until));
+            }
+
+            from = until;
+        }
     }
 }

@@ -30,13 +30,14 @@ internal static class AgentBenchmarks
         }
 
         using var descriptor = EventFd.Create();
+        using var channel = new EventFdChannel(port: 1, descriptor.Duplicate(), EventFd.Create());
         foreach (var notifies in (bool[])[true, false])
         {
             var ours = new double[effort.Repetitions];
             var theirs = new double[effort.Repetitions];
             var bytes = 0L;
             SharedRing.InitialisePage(memory.Address);
-            var rig = new Rig(memory.Address, native, descriptor);
+            var rig = new Rig(memory.Address, native, descriptor, channel);
             rig.Run(TurnsPerSample / effort.Divisor, notifies, out _, out _, out _);
             for (var n = 0; n < ours.Length; n++)
             {
@@ -56,7 +57,7 @@ internal static class AgentBenchmarks
         return true;
     }
 
-    private sealed class Rig(nint page, NativeAgent native, EventFd descriptor)
+    private sealed class Rig(nint page, NativeAgent native, EventFd descriptor, EventChannel channel)
     {
         private readonly VmEvent[] _requests =
         [
@@ -80,7 +81,7 @@ internal static class AgentBenchmarks
                 Fill();
                 var before = GC.GetAllocatedBytesForCurrentThread();
                 var start = Stopwatch.GetTimestamp();
-                Answer(_monitor, notifies ? descriptor : null);
+                Answer(_monitor, notifies ? channel : null);
                 us[turn] = Stopwatch.GetTimestamp() - start;
                 allocated += GC.GetAllocatedBytesForCurrentThread() - before;
                 Drain();
@@ -105,7 +106,7 @@ internal static class AgentBenchmarks
             (ours, theirs) = (us[turns / 2] * Scale / Stopwatch.Frequency, them[turns / 2] * Scale / Stopwatch.Frequency);
         }
 
-        private static void Answer(MonitorRing ring, EventFd? descriptor)
+        private static void Answer(MonitorRing ring, EventChannel? channel)
         {
             while (ring.Take(out VmEvent request) == RingStatus.Taken)
             {
@@ -122,7 +123,7 @@ internal static class AgentBenchmarks
 
                 ring.Put(in request);
                 ring.Push();
-                descriptor?.Signal();
+                channel?.Notify();
             }
         }
 

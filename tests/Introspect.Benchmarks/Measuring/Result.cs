@@ -23,7 +23,7 @@ internal sealed class Result
         Operations = samples[0].Operations;
         _nanoseconds = [.. samples.Select(s => 1e9 * (timeBase == TimeBase.Cpu ? s.CpuSeconds : s.WallSeconds) / s.Operations).Order()];
         CpuShare = samples.Sum(s => s.CpuSeconds) / samples.Sum(s => s.WallSeconds);
-        BytesPerOperation = Quantile([.. samples.Select(s => (double)s.Bytes / s.Operations).Order()], 0.5);
+        BytesPerOperation = samples.Min(s => (double)s.Bytes / s.Operations);
     }
 
     public string Name { get; }
@@ -52,7 +52,10 @@ internal sealed class Result
     /// <summary>Processor time over time on the clock; under 1 for a busy thread means that the machine was shared.</summary>
     public double CpuShare { get; }
 
-    /// <summary>Managed bytes allocated for one operation, the median of the repetitions.</summary>
+    /// <summary>
+    /// Managed bytes allocated for one operation, the least of the repetitions: what an operation allocates is in each,
+    /// what the runtime allocates once (a lock's event, a method compiled anew) is not.
+    /// </summary>
     public double BytesPerOperation { get; }
 
     private static double Quantile(double[] sorted, double part)

@@ -57,7 +57,7 @@ internal sealed class FakeCommands : ICommands
         return Task.FromResult(0);
     }
 
-    public Task<int> ServeLabAsync(string socketPath, HypervisorSpec? guest, CancellationToken cancellationToken)
+    public Task<int> ServeLabAsync(string socketPath, HypervisorSpec? guest, CoreFeatures features, CancellationToken cancellationToken)
     {
         Served = (socketPath, guest);
         return Task.FromResult(0);

@@ -126,26 +126,26 @@ public sealed class ConfigurationFilesTests : IDisposable
         var read = Load();
         Assert.Equal(new ControlOptions("/run/introspect/control.sock", null) { IsDefault = true }, read.Control);
         Assert.True(read.WatchFiles);
-        Assert.Equal((QueuePolicy.DropNewest, QueuePolicy.DropNewest, 10), (read.Sinks.TextQueue, read.Sinks.JsonQueue, read.Sinks.SampleEvery));
+        Assert.Equal((QueuePolicy.DropNewest, QueuePolicy.DropNewest, 10), (read.Sinks.QueueOf("text").Policy, read.Sinks.QueueOf("json").Policy, read.Sinks.SampleEvery));
         Assert.Equal(FailPolicy.Open, read.Domains[0].Fail);
 
         Add("a.yaml", """
             control: { socket: /run/x.sock, group: wheel }
             reload: { watch: false }
-            sinks: { text_queue: sample, json_queue: block, sample_every: 100 }
+            sinks: { queue: sample, queues: { json: block }, sample_every: 100 }
             domains: [ { match: second, fail: closed, events: { cpuid: true } } ]
             metrics: { listen: "0.0.0.0:9660" }
             """);
         read = Load();
         Assert.Equal(new ControlOptions("/run/x.sock", "wheel"), read.Control);
         Assert.False(read.WatchFiles);
-        Assert.Equal((QueuePolicy.Sample, QueuePolicy.Block, 100), (read.Sinks.TextQueue, read.Sinks.JsonQueue, read.Sinks.SampleEvery));
+        Assert.Equal((QueuePolicy.Sample, QueuePolicy.Block, 100), (read.Sinks.QueueOf("text").Policy, read.Sinks.QueueOf("json").Policy, read.Sinks.QueueOf("json").SampleEvery));
         Assert.Equal(FailPolicy.Closed, read.Domains[1].Fail);
         Assert.Equal(new IPEndPoint(IPAddress.Any, 9660), read.Metrics.Listen);
         Add("b.yaml", "control: { socket: \"off\" }");
         Assert.Null(Load().Control.Socket);
-        Add("b.yaml", "control: { socket: run.sock }\nsinks: { json_queue: drop }");
-        Assert.Equal(2, Assert.Throws<ConfigurationMistakes>(Load).Mistakes.Count);
+        Add("b.yaml", "control: { socket: run.sock }\nsinks: { queues: { json: drop, disk: block } }");
+        Assert.Equal(3, Assert.Throws<ConfigurationMistakes>(Load).Mistakes.Count);
     }
 
     [Fact]

@@ -110,12 +110,12 @@ public sealed class ControlSocketTests
         }
 
         Assert.True(File.Exists(stale));
-        await using (var second = await RunningService.StartAsync(control: $"socket: {stale}"))
+        await using (var second = await RunningService.StartAsync(socket: stale))
         {
             Assert.Equal(0, (await RunningService.InvokeAsync(["reload", "--socket", stale], CancellationToken.None)).ExitCode);
         }
 
-        var (exitCode, _, error) = await RunningService.FailAsync($"socket: {service.Socket}");
+        var (exitCode, _, error) = await RunningService.FailAsync(service.Socket);
         Assert.Equal(1, exitCode);
         CommandLineTests.AssertOneLine(error);
         Assert.Contains("another service listens there", error, StringComparison.Ordinal);
@@ -123,7 +123,7 @@ public sealed class ControlSocketTests
 
         var file = Path.Combine(service.Folder, "file");
         await File.WriteAllTextAsync(file, "");
-        (exitCode, _, error) = await RunningService.FailAsync($"socket: {file}");
+        (exitCode, _, error) = await RunningService.FailAsync(file);
         Assert.Equal(1, exitCode);
         Assert.Contains("no socket", error, StringComparison.Ordinal);
         Assert.True(File.Exists(file));
@@ -137,12 +137,12 @@ public sealed class ControlSocketTests
         await probe.ConnectAsync(new UnixDomainSocketEndPoint(service.Socket));
         var own = ControlPeer.Of(probe).Groups[0];
         var path = Path.Combine(service.Folder, "group.sock");
-        await using (var second = await RunningService.StartAsync(control: $"socket: {path}, group: \"{own}\""))
+        await using (var second = await RunningService.StartAsync(socket: path, group: $"\"{own}\""))
         {
             Assert.Equal(UnixFileMode.GroupRead | UnixFileMode.GroupWrite, File.GetUnixFileMode(path) & (UnixFileMode)0x3f);
         }
 
-        var (exitCode, _, error) = await RunningService.FailAsync($"socket: {path}, group: nobody-has-this-name");
+        var (exitCode, _, error) = await RunningService.FailAsync(path, "nobody-has-this-name");
         Assert.Equal(1, exitCode);
         Assert.Contains("control.group 'nobody-has-this-name'", error, StringComparison.Ordinal);
     }
@@ -168,6 +168,26 @@ public sealed class ControlSocketTests
         Assert.Equal((1, ""), (exitCode, output));
         CommandLineTests.AssertOneLine(error);
         Assert.Contains("/nowhere/control.sock", error, StringComparison.Ordinal);
+    }
+
+    [Theory]
+    [InlineData(null, true)]
+    [InlineData("1", false)]
+    public async Task top_goes_on_on_a_terminal_until_it_is_interrupted_and_has_colours_unless_they_are_not_wanted(string? noColour, bool hasColours)
+    {
+        // What is wrong is shown in red.
+        await using var service = await RunningService.StartAsync();
+        service.Write(service.Yaml.Replace("cpuid: true", "cpuid: perhaps", StringComparison.Ordinal));
+        await ServiceHarness.Until(() => service.Value("introspect_config_last_reload_successful") == 0);
+        var (exitCode, output, error) = await DocumentedCommand.RunAsync(
+            ["top", "--interval", "100ms", "--socket", service.Socket],
+            text => text.Split("the last reload failed").Length > 3,
+            Task.Delay(Timeout.Infinite),
+            isTerminal: true,
+            name => name == "NO_COLOR" ? noColour : null);
+        Assert.Equal((0, ""), (exitCode, error));
+        Assert.Contains("\e[", output, StringComparison.Ordinal);
+        Assert.Equal(hasColours, System.Text.RegularExpressions.Regex.IsMatch(output, @"\e\[(?:\d+;)*(?:3|4|9)\d"));
     }
 
     [Fact]

@@ -15,16 +15,16 @@ internal sealed class RunningService : IAsyncDisposable
     private readonly HttpClient _client;
     private readonly Task<(int ExitCode, string Output, string Error)> _run;
 
-    private RunningService(string more, string? control)
+    private RunningService(string more, string? socket, string? group)
     {
         var port = FreePort();
-        Socket = Path.Combine(Folder, "control.sock");
+        Socket = socket ?? Path.Combine(Folder, "control.sock");
         Yaml = $$"""
             hypervisor: { demo: true }
             domains: [ { match: demo, events: { cpuid: true } } ]
             metrics: { listen: "127.0.0.1:{{port}}" }
             logging: { console: false, file: {{Path.Combine(Folder, "log")}} }
-            control: { {{control ?? $"socket: {Socket}"}} }
+            control: { socket: {{Socket}}, group: {{group}} }
             {{more}}
 
             """;
@@ -42,19 +42,19 @@ internal sealed class RunningService : IAsyncDisposable
 
     public string Config => Path.Combine(Folder, "introspect.yaml");
 
-    /// <summary>Starts it and waits until it watches the guest.</summary>
-    public static async Task<RunningService> StartAsync(string more = "", string? control = null)
+    /// <summary>Starts it and waits until it watches the guest, and can be asked.</summary>
+    public static async Task<RunningService> StartAsync(string more = "", string? socket = null, string? group = null)
     {
-        var service = new RunningService(more, control);
-        await ServiceHarness.Until(() => service._run.IsCompleted || service.Value("introspect_events_total{domain=\"demo\",reason=\"cpuid\"}") > 0);
+        var service = new RunningService(more, socket, group);
+        await ServiceHarness.Until(() => service._run.IsCompleted || (service.Value("introspect_events_total{domain=\"demo\",reason=\"cpuid\"}") > 0 && CanConnect(service.Socket)));
         Assert.False(service._run.IsCompleted, service._run.IsCompleted ? (await service._run).Error : "");
         return service;
     }
 
     /// <summary>Starts it, and it ends by itself.</summary>
-    public static async Task<(int ExitCode, string Output, string Error)> FailAsync(string control)
+    public static async Task<(int ExitCode, string Output, string Error)> FailAsync(string socket, string? group = null)
     {
-        await using var service = new RunningService("", control);
+        await using var service = new RunningService("", socket, group);
         return await service._run;
     }
 
@@ -113,6 +113,20 @@ internal sealed class RunningService : IAsyncDisposable
         _stop.Dispose();
         _client.Dispose();
         Directory.Delete(Folder, recursive: true);
+    }
+
+    private static bool CanConnect(string path)
+    {
+        using var probe = new System.Net.Sockets.Socket(AddressFamily.Unix, SocketType.Stream, ProtocolType.Unspecified);
+        try
+        {
+            probe.Connect(new UnixDomainSocketEndPoint(path));
+            return true;
+        }
+        catch (SocketException)
+        {
+            return false;
+        }
     }
 
     private static int FreePort()

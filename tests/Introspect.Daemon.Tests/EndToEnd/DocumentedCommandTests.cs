@@ -1,3 +1,4 @@
+using Introspect.Daemon.Tests.Control;
 using Introspect.Hypervisor.Core.Building.Demo;
 
 namespace Introspect.Daemon.Tests.EndToEnd;
@@ -12,6 +13,12 @@ public sealed class DocumentedCommandTests(DocumentedCommandTests.Machine machin
     [Theory]
     [MemberData(nameof(Manual))]
     public Task A_command_of_the_manual_works(string command) => Works(command);
+
+    public static TheoryData<string> Service => [.. DocumentedCommand.In("docs", "service.md").Concat(DocumentedCommand.In("docs", "configuration.md")).Distinct()];
+
+    [Theory]
+    [MemberData(nameof(Service))]
+    public Task A_command_of_the_services_documents_works(string command) => Works(command);
 
     [Theory]
     [MemberData(nameof(Readme))]
@@ -38,10 +45,11 @@ public sealed class DocumentedCommandTests(DocumentedCommandTests.Machine machin
     }
 
     /// <summary>What the commands are run on: a lab with a demo guest, and files by the names of the documents.</summary>
-    public sealed class Machine : IDisposable
+    public sealed class Machine : IAsyncLifetime, IDisposable
     {
         private readonly string _folder = Directory.CreateTempSubdirectory("introspect-docs-").FullName;
         private readonly Lab _lab = new();
+        private RunningService? _service;
         private int _sockets;
 
         public Machine()
@@ -58,6 +66,10 @@ public sealed class DocumentedCommandTests(DocumentedCommandTests.Machine machin
                 """);
         }
 
+        public async Task InitializeAsync() => _service = await RunningService.StartAsync();
+
+        public async Task DisposeAsync() => await _service!.DisposeAsync();
+
         public void Dispose()
         {
             _lab.Dispose();
@@ -68,6 +80,13 @@ public sealed class DocumentedCommandTests(DocumentedCommandTests.Machine machin
         internal string[] Localise(string[] words)
         {
             var serves = words[0] == "lab";
+            if (words[0] is "reload" or "top")
+            {
+                // Of whatever service they are shown, here it is this one.
+                var socket = Array.IndexOf(words, "--socket");
+                return [.. socket < 0 ? words : words.Where((_, i) => i != socket && i != socket + 1), "--socket", _service!.Socket];
+            }
+
             return [.. words.Select((word, i) => (i == 0 ? "" : words[i - 1], word) switch
             {
                 ("--socket", _) => Path.Combine(_folder, $"{++_sockets}.sock"),
@@ -83,6 +102,7 @@ public sealed class DocumentedCommandTests(DocumentedCommandTests.Machine machin
         internal Func<string, bool> IsEnough(string[] words) => words[0] switch
         {
             "lab" => output => output.Contains("listening at", StringComparison.Ordinal),
+            "top" => output => output.Contains("demo", StringComparison.Ordinal),
             "trace" when !words.Contains("--count") && words.Contains("--connect") => output => output.Contains("  d1 v0  ", StringComparison.Ordinal),
             _ => _ => false,
         };
@@ -104,6 +124,9 @@ public sealed class DocumentedCommandTests(DocumentedCommandTests.Machine machin
             "trace" when words.Contains("--json") => output.Contains("\"type\":\"event\"", StringComparison.Ordinal),
             "trace" => output.Contains("  d1 v0  ", StringComparison.Ordinal) && output.Contains("ended by", StringComparison.Ordinal),
             "list" => output.Contains("demo", StringComparison.Ordinal),
+            "config" => output.Contains(": right; policies: 1", StringComparison.Ordinal),
+            "reload" => output.Contains("the configuration is in force", StringComparison.Ordinal),
+            "top" => output.Contains("watching 1 of 1 domains", StringComparison.Ordinal),
             "recover" => output.Contains("domain 1", StringComparison.Ordinal),
             "regs" => output.Contains("r15", StringComparison.Ordinal),
             "mem" => output.Length > 50,

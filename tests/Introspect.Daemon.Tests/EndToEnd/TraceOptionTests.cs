@@ -38,6 +38,30 @@ public sealed class TraceOptionTests : IDisposable
     }
 
     [Fact]
+    public async Task Writes_of_the_same_value_are_reported_where_the_core_is_told_to()
+    {
+        var changes = (await TraceRun.OfAsync("--demo", "--cr", "cr0,cr3,cr4")).Events;
+        var writes = (await TraceRun.OfAsync("--demo", "--cr", "cr0,cr3,cr4", "--core", "report-unchanged")).Events;
+        var onlyChanges = (await TraceRun.OfAsync("--demo", "--cr", "cr0,cr3,cr4:onchange", "--core", "report-unchanged")).Events;
+
+        Assert.Equal(changes.ConvertAll(Values), onlyChanges.ConvertAll(Values));
+        Assert.Equal(changes.ConvertAll(Values), writes.ConvertAll(Values).FindAll(w => w.Old != w.New));
+        Assert.True(writes.Count > changes.Count);
+
+        static (ulong Old, ulong New) Values(System.Text.Json.JsonElement e) =>
+            (TraceRun.Number(e.GetProperty("write_ctrlreg"), "old"), TraceRun.Number(e.GetProperty("write_ctrlreg"), "new"));
+    }
+
+    [Fact]
+    public async Task Port_access_is_watched_where_the_core_is_told_to()
+    {
+        Assert.NotEmpty(await TraceRun.RefusedAsync("--demo", "--io"));
+        var ports = await TraceRun.OfAsync("--demo", "--io", "--core", "io");
+        Assert.NotEmpty(ports.Events);
+        Assert.Equal(Demo.ExpectedConsole(), ports.Console);
+    }
+
+    [Fact]
     public async Task A_process_is_an_address_space()
     {
         var all = (await TraceRun.OfAsync("--demo", "--cpuid")).Events;

@@ -40,7 +40,14 @@ internal sealed class FakeMonitor(MonitorCapabilities capabilities) : IMonitor
 
     public bool TryTake(out VmEvent request) => _requests.TryDequeue(out request);
 
-    public void Respond(in VmEvent response) => Responses.Enqueue(response);
+    /// <summary>Called when an event is answered, by the pump's thread.</summary>
+    public Action OnRespond { get; set; } = () => { };
+
+    public void Respond(in VmEvent response)
+    {
+        OnRespond();
+        Responses.Enqueue(response);
+    }
 
     public void Notify()
     {

@@ -151,6 +151,48 @@ public sealed class MonitoringServiceTests
     }
 
     [Fact]
+    public async Task a_pump_that_hangs_starves_the_watchdog_until_it_moves()
+    {
+        await using var harness = new ServiceHarness(TimeSpan.FromSeconds(1));
+        var domain = harness.Hypervisor.Add(1, "web");
+        harness.Hypervisor.Add(2, "other");
+        await harness.StartAsync();
+        await ServiceHarness.Until(() => harness.Service.Status == "watching 2 of 2 domains");
+        using var release = new ManualResetEventSlim();
+        domain.Monitor!.OnRespond = release.Wait;
+        domain.Monitor.Send(SampleEvents.Of(VmEventReason.Cpuid));
+        await ServiceHarness.Until(() => harness.Service.FindStalls().Any(stall => stall.StartsWith("domain web: its pump has not moved for", StringComparison.Ordinal)));
+        release.Set();
+        await ServiceHarness.Until(() => harness.Service.FindStalls().Count == 0);
+    }
+
+    [Fact]
+    public async Task a_sink_that_loses_nothing_and_hangs_lets_the_service_end()
+    {
+        await using var harness = new ServiceHarness();
+        var sink = new CountingSink();
+        harness.Sinks.Add(new(sink, new(16, Daemon.Sinks.QueuePolicy.Block), (_, _) => { }));
+        var domain = harness.Hypervisor.Add(1);
+        await harness.StartAsync();
+        await ServiceHarness.Until(() => domain.Enables == 1);
+        sink.Hold();
+        for (var i = 0; i < 40; i++)
+        {
+            domain.Monitor!.Send(SampleEvents.Of(VmEventReason.Cpuid));
+        }
+
+        await ServiceHarness.Until(() => harness.Sinks[0].Counts.Blocked > 0);
+        await harness.StopAsync();
+        Assert.False(harness.Service.LeftSomethingBehind);
+        Assert.True(domain.Monitor!.IsDisposed);
+        sink.Release();
+        await harness.Sinks[0].DisposeAsync();
+
+        // What was given up is counted.
+        Assert.Equal(40, harness.Sinks[0].Counts.Written + harness.Sinks[0].Counts.Dropped);
+    }
+
+    [Fact]
     public async Task a_hypervisor_that_cannot_be_opened_keeps_the_service_from_starting()
     {
         var service = new ServiceHarness();

@@ -16,6 +16,11 @@ internal sealed class ServiceHarness : IAsyncDisposable
     private readonly MonitoringService _service;
 
     public ServiceHarness(params DomainPolicy[] policies)
+        : this(TimeSpan.FromMinutes(5), policies)
+    {
+    }
+
+    public ServiceHarness(TimeSpan stall, params DomainPolicy[] policies)
     {
         Factory = new(Hypervisor);
         Metrics = new("1.2.3", () => Sinks.Select(s => s.Counts));
@@ -26,7 +31,7 @@ internal sealed class ServiceHarness : IAsyncDisposable
             Metrics = new(null),
             Logging = new(Microsoft.Extensions.Logging.LogLevel.None, false, null),
             Sinks = new(1024, false, null),
-            PumpStallTimeout = TimeSpan.FromMinutes(5),
+            PumpStallTimeout = stall,
         };
         _service = new(configuration, Factory, Sinks, Metrics, TimeProvider.System, NullLogger<MonitoringService>.Instance);
     }

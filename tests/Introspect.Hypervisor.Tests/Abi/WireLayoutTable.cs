@@ -200,6 +200,9 @@ internal static class WireLayoutTable
           SysenterEip@936:sysenter_eip ShadowGs@944:shadow_gs MsrFlags@952:msr_flags MsrLstar@960:msr_lstar MsrStar@968:msr_star
           MsrCstar@976:msr_cstar MsrSyscallMask@984:msr_syscall_mask MsrEfer@992:msr_efer MsrTscAux@1000:msr_tsc_aux Tsc@1008
           PendingEvent@1016:pending_event ErrorCode@1020:error_code Flags@1024
+        HvmHwLapic 24 = struct hvm_hw_lapic
+          ApicBaseMsr@0:apic_base_msr Disabled@8 TimerDivisor@12:timer_divisor TdtMsr@16:tdt_msr
+        HvmHwLapicRegs 1024 = struct hvm_hw_lapic_regs
         HvmStartInfo 56 = struct hvm_start_info
           Magic@0 Version@4 Flags@8 NrModules@12:nr_modules ModlistPaddr@16:modlist_paddr CmdlinePaddr@24:cmdline_paddr
           RsdpPaddr@32:rsdp_paddr MemmapPaddr@40:memmap_paddr MemmapEntries@48:memmap_entries

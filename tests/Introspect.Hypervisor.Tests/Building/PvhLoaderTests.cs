@@ -1,3 +1,4 @@
+using Introspect.Hypervisor.Abi;
 using Introspect.Hypervisor.Core.Building;
 
 namespace Introspect.Hypervisor.Tests.Building;
@@ -154,9 +155,9 @@ public sealed class PvhLoaderTests
     {
         IReadOnlyList<MemoryMapEntry> map = GuestMemoryMap.Entries(5UL << 30);
         Assert.Equal(3, map.Count);
-        Assert.Equal(new MemoryMapEntry(0, 0xfc00_0000, MemoryMapType.Ram), map[0]);
-        Assert.Equal(MemoryMapType.Reserved, map[1].Type);
-        Assert.Equal(new MemoryMapEntry(1UL << 32, (5UL << 30) - 0xfc00_0000, MemoryMapType.Ram), map[2]);
+        Assert.Equal(new MemoryMapEntry(0, 0xfc00_0000, MemmapType.Ram), map[0]);
+        Assert.Equal(MemmapType.Reserved, map[1].Type);
+        Assert.Equal(new MemoryMapEntry(1UL << 32, (5UL << 30) - 0xfc00_0000, MemmapType.Ram), map[2]);
     }
 
     [Fact]

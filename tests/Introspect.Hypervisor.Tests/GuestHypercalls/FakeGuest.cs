@@ -170,7 +170,7 @@ internal sealed class FakeGuest : IGuestHypercallContext, IDomainTimerHost
 
     public bool IsRam(ulong gfn) => Ram.Contains(gfn);
 
-    public ushort MemoryType(ulong gfn) => Ram.Contains(gfn) ? (ushort)0 : (ushort)2;
+    public HvmMemType MemoryType(ulong gfn) => Ram.Contains(gfn) ? HvmMemType.RamRw : HvmMemType.MmioDm;
 
     public int MapSharedInfo(ulong gfn)
     {

@@ -137,10 +137,10 @@ public sealed class HvmOpTests
     {
         _guest.Put(new HvmGetMemType { Domid = SpecialDomain.Self, Pfn = 2 });
         Assert.Equal(0, Call(HvmOp.GetMemType));
-        Assert.Equal(0, _guest.Get<HvmGetMemType>().MemType);
+        Assert.Equal(HvmMemType.RamRw, _guest.Get<HvmGetMemType>().MemType);
         _guest.Put(new HvmGetMemType { Domid = SpecialDomain.Self, Pfn = 0xFEE00 });
         Assert.Equal(0, Call(HvmOp.GetMemType));
-        Assert.Equal(2, _guest.Get<HvmGetMemType>().MemType);
+        Assert.Equal(HvmMemType.MmioDm, _guest.Get<HvmGetMemType>().MemType);
     }
 
     [Theory]

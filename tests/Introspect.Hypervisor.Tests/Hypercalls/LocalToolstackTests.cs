@@ -308,7 +308,7 @@ public sealed class LocalToolstackTests : IDisposable
     private static Span<byte> Bytes<T>(ref T value)
         where T : unmanaged => MemoryMarshal.AsBytes(new Span<T>(ref value));
 
-    private unsafe void SetDecoded(ulong page) => _machine.Machine.Memory.PageInfo[page >> 12] |= MachineMemory.HasDecodedCode;
+    private unsafe void SetDecoded(ulong page) => _machine.Machine.Memory.PageInfo[page >> 12] |= (byte)PageInfoBits.HasCode;
 
     private Errno Call(ref XenDomctl domctl, ToolstackCaller? caller = null) =>
         (Errno)(-new LocalToolstack(_machine.Machine, caller ?? ToolstackCaller.Control).Domctl(Bytes(ref domctl), default, default));

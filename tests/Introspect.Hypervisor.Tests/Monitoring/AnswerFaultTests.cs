@@ -134,6 +134,17 @@ public sealed class AnswerFaultTests
         Assert.Contains("1 with flags that mean nothing for their event", Assert.Single(lines), StringComparison.Ordinal);
     }
 
+    [Theory]
+    [InlineData(VmEventFlags.ResetForkState)]
+    [InlineData(VmEventFlags.ResetForkMemory)]
+    [InlineData(VmEventFlags.ResetForkState | VmEventFlags.ResetForkMemory)]
+    public void A_domain_that_is_no_fork_cannot_be_reset_and_goes_on(VmEventFlags reset)
+    {
+        using var lab = Asking();
+        lab.Run((int _, in VmEvent _, ref VmEvent response) => response.Flags |= reset);
+        Assert.Equal(1, lab.Faults[AnswerFault.MeaninglessFlags]);
+    }
+
     private static EventLab Asking(bool sync = true)
     {
         var lab = new EventLab(Ask);

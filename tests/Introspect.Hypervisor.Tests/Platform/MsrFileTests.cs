@@ -47,7 +47,7 @@ public sealed class MsrFileTests
                 Vendor = vendor,
                 DomainId = 1,
                 TscFrequency = 1_000_000_000,
-                Features = CpuFeatures.Implemented.With(extra),
+                Features = CpuFeatures.Implemented.Without(CpuFeature.Apic, CpuFeature.X2Apic, CpuFeature.TscDeadline).With(extra),
             });
             _file = new MsrFile(policy);
             State = MsrState.AtReset(policy, 0);

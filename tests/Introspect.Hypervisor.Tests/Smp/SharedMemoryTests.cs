@@ -34,4 +34,37 @@ public sealed class SharedMemoryTests
         Assert.Equal(DomainState.PowerOff, guest.Domain.GetInfo().State);
         Assert.All(guest.Inside.Vcpus, static vcpu => Assert.Null(vcpu.Failure));
     }
+
+    [TheoryWithTools(CGuestBuilder.Compiler)]
+    [InlineData(1, 200)]
+    [InlineData(2, 200)]
+    [InlineData(4, 50)]
+    public void What_is_written_to_code_from_outside_is_run_by_every_vcpu(uint vcpus, int rounds)
+    {
+        using var guest = SmpGuest.Create("patched", vcpus, 0);
+        guest.Start();
+        var memory = guest.Domain.Memory;
+        for (var n = 1; n <= rounds; n++)
+        {
+            // The first write is decoded while the second comes.
+            Write(n - 1);
+            Write(n);
+            for (var vcpu = 0u; vcpu < vcpus; vcpu++)
+            {
+                Assert.True(SpinWait.SpinUntil(() => Seen(vcpu) == (ulong)n, TimeSpan.FromSeconds(30)), $"vCPU {vcpu} runs {Seen(vcpu)} where {n} was written");
+            }
+        }
+
+        Write(-1);
+        Assert.True(guest.WaitForEnd());
+
+        void Write(int value) => memory.WritePhysical(new(SmpGuest.Code + 1), BitConverter.GetBytes(value));
+
+        ulong Seen(uint vcpu)
+        {
+            Span<byte> word = stackalloc byte[8];
+            memory.ReadPhysical(new(SmpGuest.Counters + (8 * vcpu)), word);
+            return BitConverter.ToUInt64(word);
+        }
+    }
 }

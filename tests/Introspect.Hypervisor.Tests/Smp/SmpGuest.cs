@@ -20,6 +20,9 @@ internal static class SmpGuest
     public static LabGuest Create(string act, uint vcpus, long rounds, bool overSocket = false, PlatformOptions? platform = null, CpuVendor vendor = CpuVendor.Vmx) =>
         new(Image, vendor, overSocket, megabytes: 8, vcpus: vcpus, commandLine: $"{act} {vcpus} {rounds}", platform: platform);
 
+    /// <summary>Guest-physical address of the function that the act <c>patched</c> calls.</summary>
+    public static ulong Code => AddressOf("code");
+
     private static ulong AddressOf(string symbol)
     {
         Assert.True(ElfImage.TryParse(Image, out var image, out _));

@@ -1,17 +1,12 @@
-namespace Introspect.Hypervisor.Core.Building;
+using Introspect.Hypervisor.Abi;
 
-/// <summary>What a range of guest-physical addresses is (<c>XEN_HVM_MEMMAP_TYPE_*</c>, the e820 numbers).</summary>
-internal enum MemoryMapType : uint
-{
-    Ram = 1,
-    Reserved = 2,
-}
+namespace Introspect.Hypervisor.Core.Building;
 
 /// <summary>A range of the memory map.</summary>
 /// <param name="Address">Its first byte.</param>
 /// <param name="Size">Its bytes.</param>
 /// <param name="Type">What it is.</param>
-internal readonly record struct MemoryMapEntry(ulong Address, ulong Size, MemoryMapType Type)
+internal readonly record struct MemoryMapEntry(ulong Address, ulong Size, MemmapType Type)
 {
     /// <summary>The first address behind it.</summary>
     public ulong End => Address + Size;
@@ -37,12 +32,12 @@ internal static class GuestMemoryMap
     {
         List<MemoryMapEntry> map =
         [
-            new(0, LowBytes(memoryBytes), MemoryMapType.Ram),
-            new(SpecialPages.FirstGfn << Gfn.PageShift, (ulong)SpecialPages.Count << Gfn.PageShift, MemoryMapType.Reserved),
+            new(0, LowBytes(memoryBytes), MemmapType.Ram),
+            new(SpecialPages.FirstGfn << Gfn.PageShift, (ulong)SpecialPages.Count << Gfn.PageShift, MemmapType.Reserved),
         ];
         if (HighBytes(memoryBytes) is var high and not 0)
         {
-            map.Add(new(HoleEnd, high, MemoryMapType.Ram));
+            map.Add(new(HoleEnd, high, MemmapType.Ram));
         }
 
         return map;

@@ -37,7 +37,7 @@ internal static class PvhLoader
             return false;
         }
 
-        List<HvmStartInfo.Module> modules = [];
+        List<StartInfoImage.Module> modules = [];
         ulong end = PageUp(segments[^1].PhysicalEnd);
         foreach (PvhModule module in options.Modules ?? [])
         {
@@ -46,12 +46,12 @@ internal static class PvhLoader
                 return false;
             }
 
-            modules.Add(new HvmStartInfo.Module(end, (ulong)module.Content.Length, moduleLine));
+            modules.Add(new StartInfoImage.Module(end, (ulong)module.Content.Length, moduleLine));
             end = PageUp(end + (ulong)module.Content.Length);
         }
 
         ulong startInfoAddress = end;
-        byte[] startInfo = HvmStartInfo.Build(
+        byte[] startInfo = StartInfoImage.Build(
             startInfoAddress, commandLine, modules, GuestMemoryMap.Entries(guest.MemoryBytes));
         end = PageUp(startInfoAddress + (ulong)startInfo.Length);
         error = CheckMemory(segments[^1], end, guest.MemoryBytes);

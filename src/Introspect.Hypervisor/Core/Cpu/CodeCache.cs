@@ -1,4 +1,5 @@
 using System.Runtime.InteropServices;
+using Introspect.Hypervisor.Core.Memory;
 
 namespace Introspect.Hypervisor.Core.Cpu;
 

@@ -26,6 +26,9 @@ internal sealed unsafe partial class Cpu
     public bool IsInterruptible =>
         (State->FlagsOther & RFlags.If) != 0 && (State->Shadow & (CpuShadow.Sti | CpuShadow.MovSs)) == 0 && !State->Pending.Valid && State->DueDebug == 0;
 
+    /// <summary>An NMI could be taken at this boundary.</summary>
+    public bool IsNmiOpen => State->Shadow == CpuShadow.None && !State->Pending.Valid && State->DueDebug == 0;
+
     /// <summary>A general register in encoding order (rax rcx rdx rbx rsp rbp rsi rdi r8…).</summary>
     public ref ulong Gpr(int number)
     {
@@ -53,6 +56,16 @@ internal sealed unsafe partial class Cpu
             Fault.Raise(State, Vector.Debug);
             State->Pending.Payload = 1 << 14;
         }
+    }
+
+    /// <summary>Empties the x87 and vector registers.</summary>
+    public void ResetVectorState(ushort controlWord, uint mxcsr)
+    {
+        var s = State;
+        (s->Fcw, s->Fsw, s->FtwAbridged, s->Fop) = (controlWord, 0, 0, 0);
+        (s->Fip, s->Fdp, s->Mxcsr) = (0, 0, mxcsr);
+        new Span<ulong>(s->X87, 8 * 2).Clear();
+        new Span<ulong>(s->Ymm, 16 * 4).Clear();
     }
 
     /// <summary>Makes an exception pending.</summary>

@@ -233,12 +233,23 @@ internal sealed unsafe partial class Cpu
         || (s->FlagsOther & (RFlags.Tf | RFlags.Rf)) != 0
         || (s->SlowAccess & SlowAccessReasons.DataBreakpoints) != 0
         || ((s->Intercepts & Intercepts.InterruptWindow) != 0 && (s->FlagsOther & RFlags.If) != 0)
+        || ((s->Intercepts & Intercepts.NmiWindow) != 0 && (s->Shadow & CpuShadow.Nmi) == 0)
         || s->Seg(SegmentIndex.Cs)->Limit != ~0u;
 
     private static bool InterruptWindow(CpuState* s)
     {
-        if ((s->Intercepts & Intercepts.InterruptWindow) == 0 || (s->FlagsOther & RFlags.If) == 0
-            || (s->Shadow & (CpuShadow.Sti | CpuShadow.MovSs)) != 0 || s->DueDebug != 0)
+        if ((s->Shadow & (CpuShadow.Sti | CpuShadow.MovSs)) != 0 || s->DueDebug != 0)
+        {
+            return false;
+        }
+
+        if ((s->Intercepts & Intercepts.NmiWindow) != 0 && (s->Shadow & CpuShadow.Nmi) == 0)
+        {
+            s->Exit = new Exit { Kind = ExitKind.NmiWindow };
+            return true;
+        }
+
+        if ((s->Intercepts & Intercepts.InterruptWindow) == 0 || (s->FlagsOther & RFlags.If) == 0)
         {
             return false;
         }

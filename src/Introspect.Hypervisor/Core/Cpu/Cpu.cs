@@ -1,5 +1,6 @@
 using System.Collections.Concurrent;
 using System.Runtime.InteropServices;
+using Introspect.Hypervisor.Core.Memory;
 
 namespace Introspect.Hypervisor.Core.Cpu;
 

@@ -1,4 +1,5 @@
 using System.Runtime.InteropServices;
+using Introspect.Hypervisor.Core.Memory;
 
 namespace Introspect.Hypervisor.Core.Cpu;
 
@@ -272,19 +273,6 @@ internal enum SlowAccessReasons : uint
     Emulation = 1,
     AlignmentCheck = 2,
     DataBreakpoints = 4,
-}
-
-/// <summary>What is known of a machine page, one byte each.</summary>
-[Flags]
-internal enum PageInfoBits : byte
-{
-    None = 0,
-
-    /// <summary>Instructions of the page are in a decode cache: a store must tell it.</summary>
-    HasCode = 1,
-
-    /// <summary>Somebody may be storing to the page without a look at these notes: by a TLB entry, or in this moment.</summary>
-    Stored = 2,
 }
 
 /// <summary>Why an instruction boundary is not interruptible.</summary>

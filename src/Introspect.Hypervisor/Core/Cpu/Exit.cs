@@ -82,6 +82,9 @@ internal enum ExitKind : byte
 
     /// <summary>VMFUNC (any CPL), on a VMX personality. Index: EAX; Value: ECX.</summary>
     Vmfunc,
+
+    /// <summary>NMIs are open again while <see cref="Intercepts.NmiWindow"/> was set. RIP is at the next instruction.</summary>
+    NmiWindow,
 }
 
 /// <summary>How a control register is written.</summary>
@@ -199,4 +202,7 @@ internal enum Intercepts : uint
 
     /// <summary>#PF.</summary>
     PageFault = 1 << 10,
+
+    /// <summary>Exit when an NMI could be taken.</summary>
+    NmiWindow = 1 << 11,
 }

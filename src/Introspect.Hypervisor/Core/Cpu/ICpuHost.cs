@@ -1,3 +1,4 @@
+using Introspect.Hypervisor.Core.Memory;
 namespace Introspect.Hypervisor.Core.Cpu;
 
 /// <summary>What the CPU asks of the platform while it runs; everything else leaves as an <see cref="Exit"/>.</summary>

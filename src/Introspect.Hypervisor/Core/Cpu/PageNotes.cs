@@ -1,3 +1,5 @@
+using Introspect.Hypervisor.Core.Memory;
+
 namespace Introspect.Hypervisor.Core.Cpu;
 
 /// <summary>

@@ -9,14 +9,12 @@ namespace Introspect.Hypervisor.Core.Domains;
 /// <summary>One domain: its memory, its vCPUs, its parameters, and by what it is paused.</summary>
 internal sealed partial class Domain
 {
-    private const int MaxControllerPauses = 255;
-
     private readonly Lock _lock = new();
     private readonly ulong[] _params = new ulong[HvmParam.Count];
     private readonly MachineExtent _ownPages;
     private Vcpu[] _vcpus = [];
     private int _pauseCount;
-    private int _controllerPauseCount;
+    private PauseCounter _controllerPauses;
     private IDomainPlatform? _platform;
     private VcpuInterleaver? _interleaver;
     private VmEventRing? _monitorRing;
@@ -44,7 +42,7 @@ internal sealed partial class Domain
         SharedInfoAddress = sharedInfo;
 
         // A new domain is paused by the control tools until it is unpaused for the first time.
-        _controllerPauseCount = 1;
+        _controllerPauses.Count = 1;
         _pauseCount = 1;
     }
 
@@ -110,7 +108,7 @@ internal sealed partial class Domain
     public int PauseCount => Volatile.Read(ref _pauseCount);
 
     /// <summary>Pauses by the control tools that were not undone.</summary>
-    public int ControllerPauseCount => Volatile.Read(ref _controllerPauseCount);
+    public int ControllerPauseCount => _controllerPauses.Count;
 
     /// <summary>Why the domain shut down, or <see cref="ShutdownReason.None"/>.</summary>
     public ShutdownReason ShutdownReason { get; private set; } = ShutdownReason.None;
@@ -195,16 +193,10 @@ internal sealed partial class Domain
     /// <returns>EOVERFLOW: too often.</returns>
     public Errno ControllerPause()
     {
-        int old;
-        do
+        if (!_controllerPauses.TryAdd())
         {
-            old = ControllerPauseCount;
-            if (old >= MaxControllerPauses)
-            {
-                return Errno.EOVERFLOW;
-            }
+            return Errno.EOVERFLOW;
         }
-        while (Interlocked.CompareExchange(ref _controllerPauseCount, old + 1, old) != old);
 
         Pause();
         return Errno.None;
@@ -214,16 +206,10 @@ internal sealed partial class Domain
     /// <returns>EINVAL: no control tool paused it.</returns>
     public Errno ControllerUnpause()
     {
-        int old;
-        do
+        if (!_controllerPauses.TryTake())
         {
-            old = ControllerPauseCount;
-            if (old <= 0)
-            {
-                return Errno.EINVAL;
-            }
+            return Errno.EINVAL;
         }
-        while (Interlocked.CompareExchange(ref _controllerPauseCount, old - 1, old) != old);
 
         Unpause();
         return Errno.None;

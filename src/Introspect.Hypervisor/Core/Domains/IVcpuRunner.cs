@@ -45,6 +45,14 @@ internal interface IVcpuRunner : IDisposable
     /// <summary>XCR0 bits that the CPUID policy allows; 0 without XSAVE.</summary>
     ulong SupportedXcr0 { get; }
 
+    /// <summary>
+    /// What reached the vCPU and waits for its next entry, but is no part of a saved state, is done now (INIT, SIPI):
+    /// a context is to be saved or loaded.
+    /// </summary>
+    void Settle()
+    {
+    }
+
     /// <summary>Refuses a state that no CPU would take, before it is written (CR0, CR4, EFER against the CPUID policy).</summary>
     bool IsLoadable(in HvmHwCpu context);
 

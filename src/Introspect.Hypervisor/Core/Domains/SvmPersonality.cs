@@ -23,6 +23,7 @@ internal sealed class SvmPersonality : VendorPersonality
         public const ulong WriteIdtr = 0x6a;
         public const ulong Rdtsc = 0x6e;
         public const ulong Cpuid = 0x72;
+        public const ulong Iret = 0x74;
         public const ulong Invd = 0x76;
         public const ulong Pause = 0x77;
         public const ulong Hlt = 0x78;
@@ -78,6 +79,9 @@ internal sealed class SvmPersonality : VendorPersonality
         ExitKind.MonitorTrap => new(Code.Exception0 + 1, 0, 0),
         ExitKind.DescriptorAccess => new((exit.Value == 1 ? Code.WriteIdtr : Code.ReadIdtr) + ((exit.Index - 1) & 3), 0, 0),
         ExitKind.InterruptWindow => new(Code.VirtualInterrupt, 0, 0),
+
+        // SVM has no NMI window either: the handler's IRET is intercepted.
+        ExitKind.NmiWindow => new(Code.Iret, 0, 0),
         ExitKind.TripleFault => new(Code.Shutdown, 0, 0),
         ExitKind.Wbinvd => new(exit.Value == 1 ? Code.Invd : Code.Wbinvd, 0, 0),
         ExitKind.Pause => new(Code.Pause, 0, 0),

@@ -28,7 +28,6 @@ internal enum VcpuPauseFlags
 internal sealed class Vcpu : IDisposable
 {
     private const int MaxSpins = 512;
-    private const int MaxControllerPauses = 255;
 
     // Instructions between two looks at timers and pauses.
     private const long Budget = 200_000;
@@ -41,8 +40,8 @@ internal sealed class Vcpu : IDisposable
     private readonly VcpuInterleaver? _interleaver;
     private int _flags = (int)VcpuPauseFlags.Down;
     private int _pauseCount;
-    private int _vmEventPauseCount;
-    private int _controllerPauseCount;
+    private PauseCounter _vmEventPauses;
+    private PauseCounter _controllerPauses;
     private int _running;
     private int _stopWaiters;
     private int _sleeping;
@@ -110,7 +109,7 @@ internal sealed class Vcpu : IDisposable
     public int PauseCount => Volatile.Read(ref _pauseCount);
 
     /// <summary>Sync events which were not answered yet (<c>vm_event_pause_count</c>).</summary>
-    public int VmEventPauseCount => Volatile.Read(ref _vmEventPauseCount);
+    public int VmEventPauseCount => _vmEventPauses.Count;
 
     /// <summary>True while the thread is between <see cref="IVcpuRunner.BeforeEntry"/> and the end of <see cref="IVcpuRunner.Run"/>, and not asleep in a wait queue.</summary>
     public bool IsRunning => Volatile.Read(ref _running) != 0;
@@ -198,16 +197,10 @@ internal sealed class Vcpu : IDisposable
     /// <returns>EOVERFLOW: too often.</returns>
     public Errno ControllerPause()
     {
-        int old;
-        do
+        if (!_controllerPauses.TryAdd())
         {
-            old = Volatile.Read(ref _controllerPauseCount);
-            if (old >= MaxControllerPauses)
-            {
-                return Errno.EOVERFLOW;
-            }
+            return Errno.EOVERFLOW;
         }
-        while (Interlocked.CompareExchange(ref _controllerPauseCount, old + 1, old) != old);
 
         Pause();
         return Errno.None;
@@ -217,16 +210,10 @@ internal sealed class Vcpu : IDisposable
     /// <returns>EINVAL: no control tool holds it.</returns>
     public Errno ControllerUnpause()
     {
-        int old;
-        do
+        if (!_controllerPauses.TryTake())
         {
-            old = Volatile.Read(ref _controllerPauseCount);
-            if (old <= 0)
-            {
-                return Errno.EINVAL;
-            }
+            return Errno.EINVAL;
         }
-        while (Interlocked.CompareExchange(ref _controllerPauseCount, old - 1, old) != old);
 
         Domain.ForeignWriters.BeforeGoingOn();
         Unpause();
@@ -236,23 +223,17 @@ internal sealed class Vcpu : IDisposable
     /// <summary>Pauses for a sync event (<c>vm_event_vcpu_pause</c>).</summary>
     public void VmEventPause()
     {
-        Interlocked.Increment(ref _vmEventPauseCount);
+        _vmEventPauses.Add();
         PauseNoSync();
     }
 
     /// <summary>Undoes one pause of vm_event; without one it does nothing, whatever a response says.</summary>
     public void VmEventUnpause()
     {
-        int old;
-        do
+        if (!_vmEventPauses.TryTake())
         {
-            old = Volatile.Read(ref _vmEventPauseCount);
-            if (old == 0)
-            {
-                return;
-            }
+            return;
         }
-        while (Interlocked.CompareExchange(ref _vmEventPauseCount, old - 1, old) != old);
 
         Domain.ForeignWriters.BeforeGoingOn();
         Unpause();

@@ -13,6 +13,7 @@ internal sealed class VmxPersonality : VendorPersonality
         public const ulong ExternalInterrupt = 1;
         public const ulong TripleFault = 2;
         public const ulong InterruptWindow = 7;
+        public const ulong NmiWindow = 8;
         public const ulong Cpuid = 10;
         public const ulong Hlt = 12;
         public const ulong Invd = 13;
@@ -71,6 +72,7 @@ internal sealed class VmxPersonality : VendorPersonality
         ExitKind.MonitorTrap => new(Reason.MonitorTrapFlag, 0, 0),
         ExitKind.DescriptorAccess => new(exit.Index <= 2 ? Reason.GdtrOrIdtr : Reason.LdtrOrTr, exit.Displacement, 0),
         ExitKind.InterruptWindow => new(Reason.InterruptWindow, 0, 0),
+        ExitKind.NmiWindow => new(Reason.NmiWindow, 0, 0),
         ExitKind.TripleFault => new(Reason.TripleFault, 0, 0),
         ExitKind.Wbinvd => new(exit.Value == 1 ? Reason.Invd : Reason.Wbinvd, 0, 0),
         ExitKind.Pause => new(Reason.Pause, 0, 0),

@@ -2,6 +2,7 @@ using Introspect.Hypervisor.Abi;
 using Introspect.Hypervisor.Core.Domains;
 using Introspect.Hypervisor.Core.Hypercalls.Toolstack;
 using Introspect.Hypervisor.Core.Platform;
+using Introspect.Hypervisor.Core.Platform.Apic;
 
 namespace Introspect.Hypervisor.Core.Execution;
 
@@ -49,7 +50,7 @@ internal sealed partial class DomainPlatform : IDomainPlatform, ISharedPages, IE
         Policy = new CpuidPolicy(new CpuidConfiguration
         {
             Vendor = domain.Personality.Vendor,
-            Features = options.Features,
+            Features = FeaturesOf(domain, options),
             DomainId = domain.Id.Value,
             VcpuCount = (int)domain.MaxVcpus,
             TscFrequency = options.TscFrequency,
@@ -62,7 +63,7 @@ internal sealed partial class DomainPlatform : IDomainPlatform, ISharedPages, IE
         Console = new GuestConsole();
         Shared = new SharedInfoPage(this);
         Events = new EventChannelTable(domain.Id.Value, Shared, this);
-        Timers = new DomainTimers(domain.MaxVcpus, Events, this);
+        Timers = new DomainTimers(domain.MaxVcpus, Events, this) { Apics = CreateApics(domain) };
         Grants = new GrantFrames(domain);
         _registeredInfo = new ulong[domain.MaxVcpus];
         _registeredInfoGfn = new ulong[domain.MaxVcpus];
@@ -98,6 +99,9 @@ internal sealed partial class DomainPlatform : IDomainPlatform, ISharedPages, IE
 
     public DomainTimers Timers { get; }
 
+    /// <summary>The local APICs, or null in a domain that was created without their emulation.</summary>
+    public LocalApicBus? Apics => Timers.Apics;
+
     public GrantFrames Grants { get; }
 
     /// <summary>Reason kept by SHUTDOWN_CODE for the shutdown that follows.</summary>
@@ -108,9 +112,6 @@ internal sealed partial class DomainPlatform : IDomainPlatform, ISharedPages, IE
 
     /// <summary>Runstate areas tell when they change.</summary>
     public bool RunstateUpdateFlag { get; set; }
-
-    /// <summary>Held while a vCPU is given its first state.</summary>
-    public Lock BringUpLock { get; } = new();
 
     uint IEventChannelHost.VcpuCount => Domain.MaxVcpus;
 
@@ -177,6 +178,7 @@ internal sealed partial class DomainPlatform : IDomainPlatform, ISharedPages, IE
     {
         if (Domain.FindVcpu(vcpuId) is { } vcpu)
         {
+            (vcpu.Runner as VcpuRunner)?.AssertUpcall();
             vcpu.ClearFlag(VcpuPauseFlags.Blocked);
             vcpu.Kick();
         }
@@ -224,6 +226,26 @@ internal sealed partial class DomainPlatform : IDomainPlatform, ISharedPages, IE
     {
         UnregisterVcpuInfos();
         Grants.Dispose();
+    }
+
+    private static bool EmulatesApic(Domain domain) =>
+        (domain.Config.Arch.EmulationFlags & X86EmulationFlags.Lapic) != 0;
+
+    private static CpuFeatureSet? FeaturesOf(Domain domain, PlatformOptions options) => EmulatesApic(domain)
+        ? options.Features
+        : (options.Features ?? CpuFeatures.Implemented).Without(CpuFeature.Apic);
+
+    private static LocalApicBus? CreateApics(Domain domain)
+    {
+        if (!EmulatesApic(domain))
+        {
+            return null;
+        }
+
+        var apics = new LocalApicBus(domain.MaxVcpus);
+        domain.ContextSections.Add(new LapicSection(apics, vcpu => (domain.FindVcpu(vcpu)?.Runner as VcpuRunner)?.ApicLoaded()));
+        domain.ContextSections.Add(new LapicRegistersSection(apics));
+        return apics;
     }
 
     /// <summary>

@@ -37,12 +37,7 @@ internal sealed partial class GuestContext
     public bool IsRam(ulong gfn) => _domain.Pages.Find(gfn, write: false).Type is P2mType.RamRw or P2mType.RamRo or P2mType.RamShared;
 
     /// <inheritdoc/>
-    public ushort MemoryType(ulong gfn) => _domain.Pages.Find(gfn, write: false).Type switch
-    {
-        P2mType.RamRw or P2mType.GrantMapRw or P2mType.RamShared => 0,
-        P2mType.RamRo => 1,
-        _ => 2,
-    };
+    public HvmMemType MemoryType(ulong gfn) => _domain.Pages.Find(gfn, write: false).MemType;
 
     /// <inheritdoc/>
     public int MapSharedInfo(ulong gfn) => -(int)_domain.MapSharedInfo(gfn);

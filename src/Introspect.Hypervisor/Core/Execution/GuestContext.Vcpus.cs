@@ -1,5 +1,4 @@
 using Introspect.Hypervisor.Abi;
-using Introspect.Hypervisor.Core.Cpu;
 using Introspect.Hypervisor.Core.Domains;
 using Introspect.Hypervisor.Core.Hypercalls.Guest;
 using Introspect.Hypervisor.Core.Platform;
@@ -55,19 +54,7 @@ internal sealed partial class GuestContext
             return -(int)Errno.ENOENT;
         }
 
-        // Two vCPUs may bring up the same one.
-        lock (_platform.BringUpLock)
-        {
-            if (vcpu.IsInitialised)
-            {
-                return -(int)Errno.EEXIST;
-            }
-
-            VcpuInitialState.Load(runner.Cpu, in context);
-            runner.StateReplaced();
-            vcpu.IsInitialised = true;
-            return 0;
-        }
+        return runner.TryInitialise(in context) ? 0 : -(int)Errno.EEXIST;
     }
 
     /// <inheritdoc/>
@@ -141,23 +128,11 @@ internal sealed partial class GuestContext
     public void RefreshTime(uint vcpuId) => (_domain.FindVcpu(vcpuId)?.Runner as VcpuRunner)?.MarkTimeStale();
 
     /// <inheritdoc/>
-    public void SendNmi(uint vcpuId) =>
-        (_domain.FindVcpu(vcpuId)?.Runner as VcpuRunner)?.InjectEvent(new DmOpInjectEvent
-        {
-            VcpuId = vcpuId,
-            Vector = Vector.Nmi,
-            Type = (byte)EventType.Nmi,
-            ErrorCode = TrapInjection.NoErrorCode,
-        });
+    public void SendNmi(uint vcpuId) => (_domain.FindVcpu(vcpuId)?.Runner as VcpuRunner)?.RaiseNmi();
 
     /// <inheritdoc/>
-    public void SetUpcallVector(uint vcpuId, byte vector)
-    {
-        if (_domain.FindVcpu(vcpuId)?.Runner is VcpuRunner runner)
-        {
-            runner.UpcallVector = vector;
-        }
-    }
+    public void SetUpcallVector(uint vcpuId, byte vector) =>
+        (_domain.FindVcpu(vcpuId)?.Runner as VcpuRunner)?.ChooseUpcallVector(vector);
 
     /// <summary>Writes the time to the area that the guest registered beside its vcpu_info.</summary>
     public void WriteTimeArea()

@@ -1,6 +1,5 @@
 using Introspect.Hypervisor.Abi;
 using Introspect.Hypervisor.Core.Cpu;
-using Introspect.Hypervisor.Core.Domains;
 using Introspect.Hypervisor.Core.Hypercalls.Guest;
 using Introspect.Hypervisor.Core.Platform;
 
@@ -49,7 +48,7 @@ internal sealed partial class VcpuRunner
                 WriteControlRegister(in exit);
                 break;
             case ExitKind.CrRead:
-                _cpu.Gpr(exit.Operand) = _cpu.Registers.Cr8;
+                _cpu.Gpr(exit.Operand) = ReadCr8();
                 _cpu.Advance(exit.InsnLength);
                 break;
             case ExitKind.MsrRead:
@@ -93,8 +92,8 @@ internal sealed partial class VcpuRunner
             case ExitKind.Vmfunc:
                 _cpu.Raise(Vector.InvalidOpcode);
                 break;
-            case ExitKind.InterruptWindow:
-                break; // the upcall is offered before the next entry
+            case ExitKind.InterruptWindow or ExitKind.NmiWindow:
+                break; // what waits is offered before the next entry
             case ExitKind.Pause:
                 _cpu.Advance(exit.InsnLength);
                 YieldToOthers();
@@ -202,46 +201,6 @@ internal sealed partial class VcpuRunner
         {
             (_cpu.Gpr(Rbx), _cpu.Gpr(Rcx), _cpu.Gpr(Rdx)) = ((uint)next.A1, (uint)next.A2, (uint)next.A3);
             (_cpu.Gpr(Rsi), _cpu.Gpr(Rdi), _cpu.Gpr(Rbp)) = ((uint)next.A4, (uint)next.A5, (uint)next.A6);
-        }
-    }
-
-    /// <summary>HLT: with interrupts off nothing can end it, so the vCPU goes down, and with the last one the domain.</summary>
-    private void Halt()
-    {
-        if ((_cpu.Registers.FlagsOther & RFlags.If) == 0 && !_cpu.Registers.Pending.Valid)
-        {
-            TakeDown();
-            return;
-        }
-
-        Block();
-    }
-
-    /// <summary>The vCPU waits for an event of its guest's.</summary>
-    public void Block()
-    {
-        _runstate.Set(RunstateKind.Blocked);
-        _vcpu.SetFlag(VcpuPauseFlags.Blocked);
-
-        // What came before the flag was seen would wake nobody.
-        if (_platform.Shared.IsUpcallPending(_vcpu.Id) || _injected.Valid || _cpu.Registers.Pending.Valid)
-        {
-            _vcpu.ClearFlag(VcpuPauseFlags.Blocked);
-        }
-        else
-        {
-            _platform.VcpuBlocked();
-        }
-    }
-
-    /// <summary>The vCPU is taken down; when none is left up, the domain is powered off.</summary>
-    public void TakeDown()
-    {
-        _vcpu.SetFlag(VcpuPauseFlags.Down);
-        _runstate.Set(RunstateKind.Offline);
-        if (_domain.Vcpus.All(vcpu => (vcpu.Flags & VcpuPauseFlags.Down) != 0))
-        {
-            _domain.Shutdown(ShutdownReason.Poweroff);
         }
     }
 

@@ -19,6 +19,7 @@ internal sealed partial class VcpuRunner
         saved.Times = _runstate.Save();
         saved.TimeArea = _guest.TimeArea;
         saved.UpcallVector = UpcallVector;
+        saved.HasNmi = Flag(HasNmi);
         saved.IsInitialised = Flag(_vcpu.IsInitialised);
         saved.IsBlocked = Flag((_vcpu.Flags & VcpuPauseFlags.Blocked) != 0);
         saved.TimeIsStale = Flag(_timeIsStale);
@@ -38,6 +39,12 @@ internal sealed partial class VcpuRunner
         _runstate.Load(in saved.Times);
         _guest.TimeArea = saved.TimeArea;
         UpcallVector = saved.UpcallVector;
+        TakeNmi();
+        if (saved.HasNmi != 0)
+        {
+            RaiseNmi();
+        }
+
         _vcpu.IsInitialised = saved.IsInitialised != 0;
         _timeIsStale = saved.TimeIsStale != 0;
         if (saved.IsBlocked != 0)

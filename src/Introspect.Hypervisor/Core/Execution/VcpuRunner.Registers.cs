@@ -70,19 +70,6 @@ internal sealed partial class VcpuRunner : IMsrCpu
         }
     }
 
-    // No local APIC is told to the guest, so its registers do not exist.
-    bool IMsrCpu.ReadApic(uint msr, out ulong value)
-    {
-        value = 0;
-        return false;
-    }
-
-    bool IMsrCpu.WriteApic(uint msr, ulong value) => false;
-
-    void IMsrCpu.OnApicBaseChanged(ulong oldValue, ulong newValue)
-    {
-    }
-
     private void WriteControlRegister(in Exit exit)
     {
         var done = exit.Index switch
@@ -90,7 +77,7 @@ internal sealed partial class VcpuRunner : IMsrCpu
             0 => exit.Access == CrAccess.Clts ? ClearTaskSwitched(exit.Value) : SetCr0(exit.Value, mayDefer: true),
             3 => SetCr3(exit.Value, mayDefer: true),
             4 => SetCr4(exit.Value, mayDefer: true),
-            _ => _cpu.WriteCr8(exit.Value),
+            _ => WriteCr8(exit.Value),
         };
         if (done)
         {

@@ -1,4 +1,5 @@
 using Introspect.Hypervisor.Core.Cpu;
+using Introspect.Hypervisor.Core.Memory;
 
 namespace Introspect.Hypervisor.Core.Execution;
 

@@ -38,6 +38,7 @@ internal sealed partial class VcpuRunner : IVcpuRunner, ICpuHost
         _limits = LimitsOf(platform.Policy);
         _msrs = MsrState.AtReset(platform.Policy, vcpu.Id);
         _guest = new GuestContext(this);
+        _apic = platform.Apics?.Attach(vcpu.Id, this);
         MonitorStateChanged();
         if (_domain.MaxVcpus > 1)
         {
@@ -80,21 +81,26 @@ internal sealed partial class VcpuRunner : IVcpuRunner, ICpuHost
     /// <summary>Where the vCPU spends its time.</summary>
     public RunstateClock Runstate => _runstate;
 
-    /// <summary>Vector that tells the vCPU of events in place of the domain's callback; 0: none.</summary>
-    public byte UpcallVector { get; set; }
-
     /// <inheritdoc/>
     public void BeforeEntry()
     {
         _runstate.Set(RunstateKind.Running);
+        // First of all: the table that was in force may be gone.
+        TakeUpView();
+
+        if (HasStartRequest)
+        {
+            Settle();
+            if (!_vcpu.IsInitialised)
+            {
+                return; // down; a SIPI that comes now finds the vCPU kicked, so that it does not run before it looks
+            }
+        }
+
         if ((_vcpu.Flags & VcpuPauseFlags.Down) != 0)
         {
             _runstate.Set(RunstateKind.Offline); // taken down by another vCPU, which said so before this one ran
         }
-
-
-        // First of all: the table that was in force may be gone.
-        TakeUpView();
 
         // What is done for the monitor is no step of the guest's.
         _cpu.Registers.MonitorTrap = false;
@@ -106,7 +112,7 @@ internal sealed partial class VcpuRunner : IVcpuRunner, ICpuHost
 
         TakeInjectedEvent();
         RefreshTime();
-        OfferUpcall();
+        OfferInterrupts();
         MonitorNextInterrupt();
         _cpu.Registers.MonitorTrap = _singleStep;
         TakeUpView();
@@ -207,16 +213,6 @@ internal sealed partial class VcpuRunner : IVcpuRunner, ICpuHost
     }
 
     /// <inheritdoc/>
-    public bool ReadDevice(ulong gpa, int size, out ulong value)
-    {
-        value = ~0UL;
-        return false; // no device of the first storey has registers in memory
-    }
-
-    /// <inheritdoc/>
-    public bool WriteDevice(ulong gpa, int size, ulong value) => false;
-
-    /// <inheritdoc/>
     public void Dispose() => _cpu.Dispose();
 
     private static ControlLimits LimitsOf(CpuidPolicy policy)
@@ -257,40 +253,6 @@ internal sealed partial class VcpuRunner : IVcpuRunner, ICpuHost
             _cpu.Inject(in _injected);
             _injected = default;
         }
-    }
-
-    /// <summary>Gives the guest its event upcall when it can take it; else asks to be told when it can.</summary>
-    private void OfferUpcall()
-    {
-        ref var state = ref _cpu.Registers;
-        state.Intercepts &= ~Intercepts.InterruptWindow;
-
-        // As on Xen, no interrupt is offered while the monitor steps the vCPU.
-        // Nor is one to a fork that is to have none.
-        if (_singleStep || _domain.BlocksInterrupts || CallbackVector() is not { } vector || !_platform.Shared.IsUpcallPending(_vcpu.Id))
-        {
-            return;
-        }
-
-        if (_cpu.IsInterruptible)
-        {
-            _cpu.Inject(new PendingEvent { Valid = true, Vector = vector, Type = EventType.ExternalInterrupt });
-        }
-        else
-        {
-            state.Intercepts |= Intercepts.InterruptWindow;
-        }
-    }
-
-    private byte? CallbackVector()
-    {
-        if (UpcallVector != 0)
-        {
-            return UpcallVector;
-        }
-
-        var via = _domain.GetParam(HvmParam.CallbackIrq);
-        return via >> HvmParam.CallbackTypeShift == HvmParam.CallbackTypeVector && (byte)via >= 16 ? (byte)via : null;
     }
 
     private void RefreshTime()

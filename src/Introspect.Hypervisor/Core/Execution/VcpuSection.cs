@@ -19,6 +19,9 @@ internal struct VcpuSaved
     /// <summary>Linear address of the time area; 0: none.</summary>
     public ulong TimeArea;
     public byte UpcallVector;
+
+    /// <summary>An NMI waits.</summary>
+    public byte HasNmi;
     public byte IsInitialised;
     public byte IsBlocked;
     public byte TimeIsStale;

@@ -12,9 +12,6 @@ internal sealed unsafe class MachineMemory : IDisposable
     /// <summary>Bytes in a page.</summary>
     public const int PageSize = 4096;
 
-    /// <summary>Bit of <see cref="PageInfo"/>: the code cache holds code decoded from the page, so writers must tell it.</summary>
-    public const byte HasDecodedCode = 1;
-
     /// <summary>Bytes of address space reserved unless asked otherwise: 1 TiB.</summary>
     public const long DefaultReservation = 1L << 40;
 
@@ -42,7 +39,7 @@ internal sealed unsafe class MachineMemory : IDisposable
     /// <summary>Bytes reserved: machine addresses are below this.</summary>
     public ulong Bytes => (ulong)_range.Length;
 
-    /// <summary>One byte a machine page, see <see cref="HasDecodedCode"/>.</summary>
+    /// <summary>One byte a machine page, <see cref="PageInfoBits"/>.</summary>
     public byte* PageInfo => (byte*)_pageInfo.Address;
 
     /// <summary>Extents that are allocated.</summary>
@@ -102,7 +99,7 @@ internal sealed unsafe class MachineMemory : IDisposable
     public bool HasCode(ulong machineAddress)
     {
         ArgumentOutOfRangeException.ThrowIfGreaterThanOrEqual(machineAddress, Bytes);
-        return (Volatile.Read(ref PageInfo[machineAddress / PageSize]) & HasDecodedCode) != 0;
+        return (Volatile.Read(ref PageInfo[machineAddress / PageSize]) & (byte)PageInfoBits.HasCode) != 0;
     }
 
     /// <summary>The extent that a machine address is in, or null.</summary>

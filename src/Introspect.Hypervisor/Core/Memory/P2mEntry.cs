@@ -42,6 +42,14 @@ internal readonly record struct P2mEntry(ulong Raw)
 
     public ulong MachineAddress => Raw & AddressMask;
 
+    /// <summary>What the entry is to those who ask by <c>HVMOP_get_mem_type</c>.</summary>
+    public HvmMemType MemType => Type switch
+    {
+        P2mType.RamRw or P2mType.GrantMapRw or P2mType.RamShared => HvmMemType.RamRw,
+        P2mType.RamRo => HvmMemType.RamRo,
+        _ => HvmMemType.MmioDm,
+    };
+
     public bool IsPresent => Type != P2mType.Invalid;
 
     /// <summary>Violations are never told to the guest itself.</summary>

@@ -371,9 +371,13 @@ internal sealed class VmEventRing
             result = failure.Error;
         }
 
-        // The flags mean nothing in a domain that is no fork; a fork that cannot be taken back must not go on as if it was.
-        if (result is not (Errno.None or Errno.ENOSYS))
+        if (result == Errno.ENOSYS)
         {
+            _domain.Monitor.Answers.Count(AnswerFault.MeaninglessFlags); // the domain is no fork
+        }
+        else if (result != Errno.None)
+        {
+            // A fork that cannot be taken back must not go on as if it was.
             _domain.Shutdown(ShutdownReason.Crash);
         }
     }

@@ -9,6 +9,7 @@ internal static class CpuFeatures
 {
     /// <summary>What the interpreter implements, for any vendor.</summary>
     public static readonly CpuFeatureSet Implemented = CpuFeatureSet.Of(
+        CpuFeature.Apic, CpuFeature.X2Apic, CpuFeature.TscDeadline,
         CpuFeature.De, CpuFeature.Pse, CpuFeature.Tsc, CpuFeature.Msr, CpuFeature.Pae,
         CpuFeature.Cx8, CpuFeature.Sep, CpuFeature.Mtrr, CpuFeature.Pge, CpuFeature.Cmov, CpuFeature.Pat,
         CpuFeature.Pse36, CpuFeature.Cx16, CpuFeature.Popcnt, CpuFeature.Hypervisor,

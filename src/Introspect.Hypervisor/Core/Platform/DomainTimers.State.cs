@@ -2,14 +2,16 @@ using System.Runtime.InteropServices;
 
 namespace Introspect.Hypervisor.Core.Platform;
 
-/// <summary>The timers as plain bytes: each vCPU's, then the watchdogs.</summary>
+/// <summary>The timers as plain bytes: each vCPU's, the watchdogs, then each local APIC's.</summary>
 internal sealed partial class DomainTimers
 {
     // Held while deadlines that passed are seen to.
     private readonly Lock _expireLock = new();
 
     /// <summary>Bytes of saved timers.</summary>
-    public int StateBytes => (_vcpus.Length * Marshal.SizeOf<VcpuTimerState>()) + (Watchdogs * sizeof(ulong));
+    public int StateBytes => OwnBytes + (Apics?.TimerStateBytes ?? 0);
+
+    private int OwnBytes => (_vcpus.Length * Marshal.SizeOf<VcpuTimerState>()) + (Watchdogs * sizeof(ulong));
 
     /// <summary>Saves the timers.</summary>
     public void SaveState(Span<byte> destination)
@@ -20,6 +22,8 @@ internal sealed partial class DomainTimers
             vcpus.CopyTo(destination);
             MemoryMarshal.AsBytes(_watchdogs.AsSpan()).CopyTo(destination[vcpus.Length..]);
         }
+
+        Apics?.SaveTimers(destination[OwnBytes..]);
     }
 
     /// <summary>Takes saved timers over; those that are due by now go off.</summary>
@@ -32,6 +36,7 @@ internal sealed partial class DomainTimers
             source.Slice(vcpus.Length, Watchdogs * sizeof(ulong)).CopyTo(MemoryMarshal.AsBytes(_watchdogs.AsSpan()));
         }
 
+        Apics?.LoadTimers(source[OwnBytes..]);
         host.DeadlineChanged();
     }
 
@@ -40,6 +45,7 @@ internal sealed partial class DomainTimers
     {
         lock (_expireLock)
         {
+            Apics?.HoldTimers();
             lock (_lock)
             {
                 Array.Clear(_vcpus);

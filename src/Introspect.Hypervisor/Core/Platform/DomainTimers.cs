@@ -1,5 +1,6 @@
 using System.Runtime.InteropServices;
 using Introspect.Hypervisor.Abi;
+using Introspect.Hypervisor.Core.Platform.Apic;
 
 namespace Introspect.Hypervisor.Core.Platform;
 
@@ -48,6 +49,9 @@ internal sealed partial class DomainTimers(uint vcpuCount, EventChannelTable eve
     // End of each watchdog; 0: free; ulong.MaxValue: taken, never fires.
     private readonly ulong[] _watchdogs = new ulong[Watchdogs];
 
+    /// <summary>The domain's local APICs, whose timers belong to the same clock; null when it has none.</summary>
+    public LocalApicBus? Apics { get; init; }
+
     /// <summary>The next moment at which <see cref="Expire"/> has something to do, or <see cref="ulong.MaxValue"/>.</summary>
     public ulong NextDeadline
     {
@@ -55,7 +59,7 @@ internal sealed partial class DomainTimers(uint vcpuCount, EventChannelTable eve
         {
             lock (_lock)
             {
-                var next = ulong.MaxValue;
+                var next = Apics?.NextDeadline ?? ulong.MaxValue;
                 foreach (ref readonly var timer in _vcpus.AsSpan())
                 {
                     next = Earlier(Earlier(Earlier(next, timer.Singleshot), timer.PeriodicNext), timer.PollEnd);
@@ -133,6 +137,7 @@ internal sealed partial class DomainTimers(uint vcpuCount, EventChannelTable eve
     public void Expire(ulong now)
     {
         using var expiring = _expireLock.EnterScope();
+        Apics?.Expire(now);
         for (var vcpuId = 0u; vcpuId < _vcpus.Length; vcpuId++)
         {
             bool tick, pollEnded;

@@ -20,6 +20,9 @@ internal interface IHvmContextSection
     /// <summary>Bytes of a record. A shorter one that is loaded is filled up with zeros.</summary>
     int Length { get; }
 
+    /// <summary>A shorter record is refused.</summary>
+    bool IsLengthExact => false;
+
     /// <summary>Writes a record. The vCPUs stand still.</summary>
     /// <returns>False when there is nothing to save: the record is left out.</returns>
     bool TrySave(uint instance, Span<byte> record);
@@ -102,6 +105,7 @@ internal static class HvmContext
         source = source[HeaderBytes..];
         foreach (var vcpu in domain.Vcpus)
         {
+            vcpu.Runner.Settle();
             vcpu.SetFlag(VcpuPauseFlags.Down);
         }
 
@@ -113,7 +117,8 @@ internal static class HvmContext
             }
 
             var section = Find(domain, descriptor.TypeCode);
-            if (section is null || descriptor.Length > section.Length || descriptor.Length > source.Length)
+            if (section is null || descriptor.Length > section.Length || descriptor.Length > source.Length
+                || (section.IsLengthExact && descriptor.Length != section.Length))
             {
                 return Errno.EINVAL;
             }
@@ -179,8 +184,14 @@ internal sealed class CpuContextSection(Domain domain) : IHvmContextSection
     /// <inheritdoc/>
     public bool TrySave(uint instance, Span<byte> record)
     {
+        if (domain.FindVcpu(instance) is not { } vcpu)
+        {
+            return false;
+        }
+
         // A vCPU that is down has no state worth saving; a context without it leaves it down.
-        if (domain.FindVcpu(instance) is not { } vcpu || (vcpu.Flags & VcpuPauseFlags.Down) != 0)
+        vcpu.Runner.Settle();
+        if ((vcpu.Flags & VcpuPauseFlags.Down) != 0)
         {
             return false;
         }

@@ -46,6 +46,17 @@ __asm__(".text\n"
         "  addq $8, %rsp\n"
         "  iretq\n");
 
+/* The local APIC in x2APIC mode: the upcall comes through it, so it must be enabled and told of the end. */
+enum { APIC_BASE = 0x1b, APIC_X2_ENABLE = 0xc00, APIC_EOI = 0x80b, APIC_SPURIOUS = 0x80f, APIC_ENABLE = 0x1ff };
+
+static void apic_enable(void)
+{
+    uint32_t low, high;
+    __asm__ volatile("rdmsr" : "=a"(low), "=d"(high) : "c"(APIC_BASE));
+    __asm__ volatile("wrmsr" : : "c"(APIC_BASE), "a"(low | APIC_X2_ENABLE), "d"(high));
+    __asm__ volatile("wrmsr" : : "c"(APIC_SPURIOUS), "a"(APIC_ENABLE), "d"(0));
+}
+
 static unsigned self(void)
 {
     uint32_t low, high;
@@ -66,6 +77,8 @@ __attribute__((used)) void upcall(void)
     if (was && on_interrupt != NULL) {
         on_interrupt(vcpu);
     }
+
+    __asm__ volatile("wrmsr" : : "c"(APIC_EOI), "a"(0), "d"(0));
 }
 
 static void set_gate(unsigned vector, void (*entry)(void))
@@ -88,6 +101,7 @@ void interrupts_init(unsigned vcpu)
     __asm__ volatile("lidt %0" : : "m"(table));
     meet();
     if (vcpu < 32) {
+        apic_enable();
         struct { uint32_t vcpu; uint8_t vector; } way = { vcpu, UPCALL_VECTOR };
         struct { uint32_t vcpu, port; } ipi = { vcpu, 0 };
         hypercall3(HVM_OP, SET_UPCALL_VECTOR, (long)&way, 0);

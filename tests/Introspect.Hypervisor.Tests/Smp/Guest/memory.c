@@ -158,4 +158,21 @@ void code_run(unsigned vcpu)
     }
 }
 
+/* A function that somebody outside writes: what each vCPU gets from it is in its counter, until it is the end. */
+void patched_run(unsigned vcpu)
+{
+    uint32_t (*function)(void) = (uint32_t (*)(void))(uintptr_t)code;
+    if (vcpu == 0) {
+        code[0] = 0xb8; /* mov $imm32, %eax; ret */
+        code[5] = 0xc3;
+    }
+    meet();
+    do {
+        serialise();
+        vcpu_counters[vcpu] = function();
+    } while (vcpu_counters[vcpu] != 0xffffffff);
+}
+
+int patched_check(void) { return 1; }
+
 int code_check(void) { return mistakes == 0 && ran == rounds * vcpus; }

@@ -28,6 +28,7 @@ static const struct act acts[] = {
     { "misaligned", misaligned_run, misaligned_check },
     { "stack", stack_run, stack_check },
     { "code", code_run, code_check },
+    { "patched", patched_run, patched_check },
     { "shootdown", shootdown_run, shootdown_check },
     { "marks", marks_run, marks_check },
     { "requests", requests_run, requests_check },

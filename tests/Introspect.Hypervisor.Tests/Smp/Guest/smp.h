@@ -36,6 +36,9 @@ void interrupt_others(unsigned vcpu);
 extern void (*volatile on_interrupt)(unsigned vcpu);
 extern volatile uint64_t page_faults;
 
+/* events.c: a word a vCPU, read from outside. */
+extern volatile uint64_t vcpu_counters[];
+
 /* paging.c: a window of 4 KiB pages at 1 GiB. */
 void window_init(void);
 volatile uint64_t *window_entry(unsigned page);
@@ -44,7 +47,7 @@ void *window_page(unsigned page);
 /* The acts. */
 void spinlock_run(unsigned), ticket_run(unsigned), bits_run(unsigned), misaligned_run(unsigned), stack_run(unsigned);
 int spinlock_check(void), ticket_check(void), bits_check(void), misaligned_check(void), stack_check(void);
-void code_run(unsigned), shootdown_run(unsigned), marks_run(unsigned), requests_run(unsigned), counters_run(unsigned), race_run(unsigned);
-int code_check(void), shootdown_check(void), marks_check(void), requests_check(void), counters_check(void), race_check(void);
+void code_run(unsigned), patched_run(unsigned), shootdown_run(unsigned), marks_run(unsigned), requests_run(unsigned), counters_run(unsigned), race_run(unsigned);
+int code_check(void), patched_check(void), shootdown_check(void), marks_check(void), requests_check(void), counters_check(void), race_check(void);
 
 #endif

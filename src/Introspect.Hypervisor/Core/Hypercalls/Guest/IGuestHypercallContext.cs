@@ -100,8 +100,8 @@ internal interface IGuestMemoryOperations
     /// <summary>True when RAM of the domain is at the gfn.</summary>
     bool IsRam(ulong gfn);
 
-    /// <summary>Type of a gfn as HVMOP_get_mem_type tells it: 0 RAM, 1 read-only RAM, 2 device memory.</summary>
-    ushort MemoryType(ulong gfn);
+    /// <summary>Type of a gfn as HVMOP_get_mem_type tells it.</summary>
+    HvmMemType MemoryType(ulong gfn);
 
     /// <summary>Maps the shared_info page at a gfn, in place of what was there, and takes it from where it was.</summary>
     int MapSharedInfo(ulong gfn);

@@ -2,7 +2,6 @@ using System.Runtime.InteropServices;
 using Introspect.Hypervisor.Abi;
 using Introspect.Hypervisor.Core.Domains;
 using Introspect.Hypervisor.Core.Hypercalls.Guest;
-using Introspect.Hypervisor.Core.Memory;
 
 namespace Introspect.Hypervisor.Core.Hypercalls.Toolstack;
 
@@ -66,12 +65,7 @@ internal static class ParameterOperations
             return LocalToolstack.Negated(Errno.EPERM);
         }
 
-        argument.MemType = domain.Pages.Find(argument.Pfn, write: false).Type switch
-        {
-            P2mType.RamRw or P2mType.GrantMapRw or P2mType.RamShared => 0,
-            P2mType.RamRo => 1,
-            _ => 2,
-        };
+        argument.MemType = domain.Pages.Find(argument.Pfn, write: false).MemType;
         return 0;
     }
 
