@@ -91,6 +91,24 @@ public interface IGuestMemory
     /// <exception cref="HypervisorException">EFAULT: a page in the range is not there.</exception>
     void ReadPhysical(GuestPhysical address, Span<byte> destination);
 
+    /// <summary>
+    /// Reads guest-physical memory that may not be there, for those whom a guest could lead to any address and who should
+    /// not pay for an exception each time.
+    /// </summary>
+    /// <returns>False when a page in the range is not there; what is in the destination then means nothing.</returns>
+    bool TryReadPhysical(GuestPhysical address, Span<byte> destination)
+    {
+        try
+        {
+            ReadPhysical(address, destination);
+            return true;
+        }
+        catch (HypervisorException e) when (e.Error == Errno.EFAULT)
+        {
+            return false;
+        }
+    }
+
     /// <summary>Writes guest-physical memory.</summary>
     /// <exception cref="HypervisorException">EFAULT: a page in the range is not there.</exception>
     void WritePhysical(GuestPhysical address, ReadOnlySpan<byte> source);

@@ -1,5 +1,4 @@
 using System.Globalization;
-using Introspect.Daemon.Tracing;
 using Introspect.Hypervisor;
 using Introspect.Hypervisor.Abi;
 using Introspect.Rules.Pump;

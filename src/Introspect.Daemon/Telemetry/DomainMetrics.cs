@@ -1,5 +1,4 @@
 using System.Diagnostics.Metrics;
-using Introspect.Daemon.Output;
 using Introspect.Hypervisor.Abi;
 using Introspect.Rules.Pump;
 

@@ -1,6 +1,5 @@
 using System.Diagnostics.CodeAnalysis;
 using System.Globalization;
-using Introspect.Daemon.Cli;
 using Introspect.Daemon.Output;
 using Introspect.Hypervisor;
 using Introspect.Hypervisor.Abi;

@@ -33,6 +33,18 @@ public sealed class GuestMemoryTests : IDisposable
     }
 
     [Fact]
+    public void What_may_not_be_there_is_tried_without_an_exception()
+    {
+        _guest.Add(1, 2);
+        _memory.WritePhysical(new(0x1ffe), [1, 2, 3]);
+        var read = new byte[3];
+        Assert.True(_memory.TryReadPhysical(new(0x1ffe), read));
+        Assert.Equal([1, 2, 3], read);
+        Assert.False(_memory.TryReadPhysical(new(0x2ffe), read));
+        Assert.False(_memory.TryReadPhysical(new(ulong.MaxValue), read));
+    }
+
+    [Fact]
     public void A_page_that_is_read_again_soon_is_mapped_once()
     {
         _guest.Add(1);

@@ -73,6 +73,24 @@ internal sealed unsafe class GuestMemory : IGuestMemory, IPhysicalReader, IDispo
     }
 
     /// <inheritdoc/>
+    public bool TryReadPhysical(GuestPhysical address, Span<byte> destination)
+    {
+        while (!destination.IsEmpty)
+        {
+            var length = Math.Min(destination.Length, PageSize - address.PageOffset);
+            if (!TryRead(address.Value, destination[..length]))
+            {
+                return false;
+            }
+
+            destination = destination[length..];
+            address += (ulong)length;
+        }
+
+        return true;
+    }
+
+    /// <inheritdoc/>
     public void WritePhysical(GuestPhysical address, ReadOnlySpan<byte> source)
     {
         while (!source.IsEmpty)

@@ -1,7 +1,7 @@
 using System.Collections.Frozen;
 using Introspect.Hypervisor;
 
-namespace Introspect.Daemon.Output;
+namespace Introspect.Rules.Names;
 
 /// <summary>Names of vmexits by the processor manuals: VMX basic exit reasons and SVM exit codes.</summary>
 internal static class ExitNames

@@ -1,6 +1,6 @@
 using Introspect.Hypervisor.Abi;
 
-namespace Introspect.Daemon.Output;
+namespace Introspect.Rules.Names;
 
 /// <summary>Reasons as users see them: vm_event.h's names in lower case, the same in text, JSON and metrics.</summary>
 internal static class ReasonNames

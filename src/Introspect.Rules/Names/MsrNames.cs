@@ -1,6 +1,6 @@
 using System.Diagnostics.CodeAnalysis;
 
-namespace Introspect.Daemon.Tracing;
+namespace Introspect.Rules.Names;
 
 /// <summary>Names of the model specific registers that people watch, as the processor manuals (and, for its own, Xen) have them.</summary>
 internal static class MsrNames
@@ -50,6 +50,9 @@ internal static class MsrNames
         0x174, 0x175, 0x176, 0xc000_0080, 0xc000_0081, 0xc000_0082, 0xc000_0083, 0xc000_0084,
         0xc000_0100, 0xc000_0101, 0xc000_0102, 0xc000_0103,
     ];
+
+    /// <summary>Every name and its number.</summary>
+    public static IEnumerable<(uint Number, string Name)> Everything => ByNumber.Select(p => (p.Key, p.Value));
 
     /// <summary>Every name.</summary>
     public static IEnumerable<string> All => ByName.Keys.Order(StringComparer.Ordinal);

@@ -1,4 +1,4 @@
-namespace Introspect.Daemon.Cli;
+namespace Introspect.Rules.Names;
 
 /// <summary>What somebody may have meant who misspelt a name.</summary>
 internal static class Suggestion
@@ -17,18 +17,20 @@ internal static class Suggestion
         }
 
         string? best = null;
+        var hasSameLetters = false;
         var least = Math.Max(1, wrong.TrimStart('-').Length / 3) + 1;
         foreach (var name in known)
         {
-            if (Math.Abs(name.Length - wrong.Length) >= least || name.Length > LongestName)
+            if (Math.Abs(name.Length - wrong.Length) > least || name.Length > LongestName)
             {
                 continue;
             }
 
-            var distance = Distance(wrong, name, least);
-            if (distance < least)
+            // Of two that are as near, the one with the letters in another order is what fingers make.
+            var distance = Distance(wrong, name, least + 1);
+            if (distance < least || (distance == least && best is not null && !hasSameLetters && HasSameLetters(wrong, name)))
             {
-                (best, least) = (name, distance);
+                (best, least, hasSameLetters) = (name, distance, HasSameLetters(wrong, name));
             }
         }
 
@@ -77,6 +79,9 @@ internal static class Suggestion
 
         return above[^1];
     }
+
+    private static bool HasSameLetters(string a, string b) =>
+        a.Length == b.Length && a.ToLowerInvariant().Order().SequenceEqual(b.ToLowerInvariant().Order());
 
     private static bool Same(char a, char b) => char.ToLowerInvariant(a) == char.ToLowerInvariant(b);
 }

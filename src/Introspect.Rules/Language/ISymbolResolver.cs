@@ -1,0 +1,19 @@
+using System.Diagnostics.CodeAnalysis;
+
+namespace Introspect.Rules.Language;
+
+/// <summary>The symbols of a guest's kernel, at the addresses where that guest has them.</summary>
+public interface ISymbolResolver
+{
+    /// <summary>Every name, for suggestions.</summary>
+    IEnumerable<string> Names { get; }
+
+    /// <summary>
+    /// The addresses that belong to a name, up to the next symbol: one range for each symbol of the name, none where there
+    /// is no such symbol. The first address of a range is the symbol's own.
+    /// </summary>
+    IReadOnlyList<NumberRange> RangesOf(string name);
+
+    /// <summary>The nearest symbol at or below an address.</summary>
+    bool TryFind(ulong address, [NotNullWhen(true)] out string? name, out ulong offset);
+}
