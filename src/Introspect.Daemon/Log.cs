@@ -84,6 +84,18 @@ internal static partial class Log
     [LoggerMessage(54, LogLevel.Warning, "Changes of the files in {Folder} are not seen, SIGHUP and 'introspect reload' work: {Why}")]
     public static partial void FilesNotWatched(ILogger logger, string folder, string why);
 
+    [LoggerMessage(70, LogLevel.Debug, "Plugin {Plugin}: {Message}")]
+    public static partial void PluginDebug(ILogger logger, string plugin, string message);
+
+    [LoggerMessage(71, LogLevel.Information, "Plugin {Plugin}: {Message}")]
+    public static partial void PluginTold(ILogger logger, string plugin, string message);
+
+    [LoggerMessage(72, LogLevel.Warning, "Plugin {Plugin}: {Message}")]
+    public static partial void PluginWarned(ILogger logger, string plugin, string message);
+
+    [LoggerMessage(73, LogLevel.Error, "Plugin {Plugin}: {Message}")]
+    public static partial void PluginFailed(ILogger logger, string plugin, string message);
+
     [LoggerMessage(60, LogLevel.Error, "The watchdog is not fed: {Why}")]
     public static partial void WatchdogStarved(ILogger logger, string why);
 }

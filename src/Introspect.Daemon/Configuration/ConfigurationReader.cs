@@ -1,6 +1,7 @@
 using System.Globalization;
 using System.Net;
 using Introspect.Daemon.Hypervisors;
+using Introspect.Daemon.Plugins;
 using Introspect.Daemon.Service;
 using Introspect.Daemon.Sinks;
 using Introspect.Daemon.Tracing;
@@ -8,6 +9,7 @@ using Introspect.Hypervisor;
 using Introspect.Hypervisor.Abi;
 using Introspect.Hypervisor.Xen;
 using Introspect.Rules.Handlers;
+using Introspect.Rules.Plugins;
 using Introspect.Rules.Pump;
 using Microsoft.Extensions.Configuration;
 using Microsoft.Extensions.Logging;
@@ -18,7 +20,7 @@ namespace Introspect.Daemon.Configuration;
 /// Turns configuration values into a <see cref="DaemonConfiguration"/>. Every mistake is collected, so that one
 /// start shows them all; keys that nothing reads are mistakes, too, since most of them are typing errors.
 /// </summary>
-internal sealed class ConfigurationReader
+internal sealed partial class ConfigurationReader
 {
     private readonly List<string> _mistakes = [];
     private readonly Func<string, string> _where;
@@ -30,16 +32,20 @@ internal sealed class ConfigurationReader
     /// <param name="root">All values.</param>
     /// <param name="where">Where the value of a path was written.</param>
     /// <param name="isPart">Some of it could not be read: what is not there may be in that part, and is no mistake.</param>
+    /// <param name="provePlugin">Has a plugin run and says what is wrong with it; null: plugins are only looked at.</param>
     /// <returns>The configuration; or null and every mistake, each a line of its own.</returns>
-    public static (DaemonConfiguration? Configuration, IReadOnlyList<string> Mistakes) Read(IConfiguration root, Func<string, string> where, bool isPart = false)
+    public static (DaemonConfiguration? Configuration, IReadOnlyList<string> Mistakes) Read(
+        IConfiguration root, Func<string, string> where, bool isPart = false, Func<PluginEntry, IReadOnlyList<OptionMistake>>? provePlugin = null)
     {
-        var reader = new ConfigurationReader(where, isPart);
-        reader.RefuseOthers(root, "hypervisor", "domains", "metrics", "logging", "sinks", "timeouts", "control", "reload");
+        var reader = new ConfigurationReader(where, isPart) { _provePlugin = provePlugin };
+        reader.RefuseOthers(root, "hypervisor", "domains", "metrics", "logging", "sinks", "timeouts", "control", "reload", "plugins");
         var timeouts = reader.Section(root, "timeouts", "shutdown", "pump_stall");
+        var plugins = reader.ReadPlugins(root.GetSection("plugins"));
         var configuration = new DaemonConfiguration
         {
             Hypervisor = reader.ReadHypervisor(reader.Section(root, "hypervisor", "connect", "xen", "demo", "kernel", "cmdline", "modules", "memory_mib", "vendor")),
-            Domains = reader.ReadDomains(root.GetSection("domains")),
+            Domains = reader.ReadDomains(root.GetSection("domains"), plugins),
+            Plugins = plugins,
             Metrics = reader.ReadMetrics(reader.Section(root, "metrics", "listen")),
             Logging = reader.ReadLogging(reader.Section(root, "logging", "level", "console", "file")),
             Sinks = reader.ReadSinks(reader.Section(root, "sinks", "capacity", "text", "json_file", "queue", "queues", "sample_every")),
@@ -84,7 +90,7 @@ internal sealed class ConfigurationReader
         };
     }
 
-    private List<DomainPolicy> ReadDomains(IConfigurationSection section)
+    private List<DomainPolicy> ReadDomains(IConfigurationSection section, List<PluginSpec> plugins)
     {
         var policies = new List<DomainPolicy>();
         foreach (var item in Items(section))
@@ -97,7 +103,7 @@ internal sealed class ConfigurationReader
                 Mistake($"{item.Path}:match", null, "is missing; give a domain's number, UUID or name ('*' is every domain)");
             }
 
-            var policy = new DomainPolicy(match ?? "*", ReadEvents(item.GetSection("events")), Flag(item, "deny_protection_clears", false)) { Fail = Choice(item, "fail", FailPolicy.Open) };
+            var policy = new DomainPolicy(match ?? "*", ReadEvents(item.GetSection("events"), needsSome: plugins.Count == 0), Flag(item, "deny_protection_clears", false)) { Fail = Choice(item, "fail", FailPolicy.Open), Plugins = plugins };
             if (_mistakes.Count == before)
             {
                 Prove(item, policy);
@@ -127,7 +133,7 @@ internal sealed class ConfigurationReader
         }
     }
 
-    private EventSelection ReadEvents(IConfigurationSection section)
+    private EventSelection ReadEvents(IConfigurationSection section, bool needsSome)
     {
         var before = _mistakes.Count;
         RefuseOthers(
@@ -171,7 +177,7 @@ internal sealed class ConfigurationReader
         ReadRanges("write", MemAccessFlags.Write);
         ReadRanges("execute", MemAccessFlags.Execute);
         var selection = new EventSelection { Events = events, Memory = memory };
-        if (selection.IsEmpty && _mistakes.Count == before)
+        if (needsSome && selection.IsEmpty && _mistakes.Count == before)
         {
             Mistake(section.Path, null, "watches nothing; switch an event on, for example 'cpuid: true'");
         }

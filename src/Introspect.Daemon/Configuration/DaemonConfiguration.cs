@@ -1,5 +1,6 @@
 using System.Net;
 using Introspect.Daemon.Hypervisors;
+using Introspect.Daemon.Plugins;
 using Introspect.Daemon.Sinks;
 using Introspect.Daemon.Tracing;
 using Introspect.Hypervisor;
@@ -16,6 +17,9 @@ internal sealed record DaemonConfiguration
 
     /// <summary>Which domains are watched and how: the first that matches counts.</summary>
     public required IReadOnlyList<DomainPolicy> Domains { get; init; }
+
+    /// <summary>Handlers in assemblies of their own.</summary>
+    public IReadOnlyList<PluginSpec> Plugins { get; init; } = [];
 
     /// <summary>Where metrics and health are served.</summary>
     public required MetricsOptions Metrics { get; init; }
@@ -51,11 +55,17 @@ internal sealed record DomainPolicy(string Match, EventSelection Selection, bool
     /// <summary>What stands in for a handler that fails or is too slow too often.</summary>
     public FailPolicy Fail { get; init; }
 
+    /// <summary>The plugins, of which those are for a domain that match it.</summary>
+    public IReadOnlyList<PluginSpec> Plugins { get; init; } = [];
+
     /// <summary>True when the policy is for this domain.</summary>
-    public bool Matches(DomainInfo domain) =>
-        Match == "*" || (DomainRef.Parse(Match) is { Name: null } reference
+    public bool Matches(DomainInfo domain) => Matches(Match, domain);
+
+    /// <summary>True when a domain is meant by a number, a UUID, or a name with <c>*</c> and <c>?</c>.</summary>
+    public static bool Matches(string pattern, DomainInfo domain) =>
+        pattern == "*" || (DomainRef.Parse(pattern) is { Name: null } reference
             ? reference.Matches(domain)
-            : System.IO.Enumeration.FileSystemName.MatchesSimpleExpression(Match, domain.Name, ignoreCase: false));
+            : System.IO.Enumeration.FileSystemName.MatchesSimpleExpression(pattern, domain.Name, ignoreCase: false));
 }
 
 /// <summary>The page that Prometheus scrapes.</summary>

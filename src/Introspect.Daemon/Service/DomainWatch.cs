@@ -1,8 +1,10 @@
 using Introspect.Daemon.Cli;
 using Introspect.Daemon.Configuration;
+using Introspect.Daemon.Plugins;
 using Introspect.Daemon.Sinks;
 using Introspect.Daemon.Telemetry;
 using Introspect.Hypervisor;
+using Introspect.Rules.Handlers;
 using Introspect.Rules.Pump;
 using Microsoft.Extensions.Logging;
 
@@ -10,7 +12,11 @@ namespace Introspect.Daemon.Service;
 
 /// <summary>What all watches of a service share.</summary>
 internal sealed record WatchServices(
-    IReadOnlyList<SinkQueue> Sinks, ServiceMetrics Metrics, PumpOptions Pump, TimeProvider Time, ILogger Logger);
+    IReadOnlyList<SinkQueue> Sinks, ServiceMetrics Metrics, PumpOptions Pump, TimeProvider Time, ILogger Logger)
+{
+    /// <summary>The plugins that run; null: there are none.</summary>
+    public PluginSet? Plugins { get; init; }
+}
 
 /// <summary>
 /// One domain that a policy is for: attached with a pump, or waiting for the next try. What is done to it is done one
@@ -28,6 +34,7 @@ internal sealed class DomainWatch
 
     private readonly IHypervisor _hypervisor;
     private readonly WatchServices _services;
+    private readonly DomainPlugins _plugins;
     private readonly Lock _gate = new();
     private readonly CancellationTokenSource _ended = new();
     private readonly CancellationTokenSource _giveUp = new();
@@ -47,6 +54,7 @@ internal sealed class DomainWatch
     public DomainWatch(DomainInfo info, string label, DomainPolicy policy, IHypervisor hypervisor, WatchServices services)
     {
         (_info, _label, _policy, _hypervisor, _services) = (info, label, policy, hypervisor, services);
+        _plugins = new(services.Plugins);
         _own = AddMetrics();
     }
 
@@ -92,13 +100,13 @@ internal sealed class DomainWatch
     /// <exception cref="PumpStartException">The hypervisor cannot send what the policy asks for.</exception>
     public async Task<WatchChange> PrepareAsync(DomainPolicy policy)
     {
-        var handlers = PolicyHandlers.Make(policy);
         var change = new WatchChange(policy, null, null);
         await Enqueue(() =>
         {
             if (_pump is { } pump)
             {
-                change = change with { Pump = pump, Change = pump.Prepare(handlers) };
+                var (prepared, plugins) = Prepare(policy, handlers => pump.Prepare(handlers));
+                change = change with { Pump = pump, Plugins = plugins, Change = prepared };
             }
         }).ConfigureAwait(false);
         return change;
@@ -115,14 +123,19 @@ internal sealed class DomainWatch
         if (_pump is { } pump)
         {
             // Attached anew since it was prepared?
-            var prepared = change.Pump == pump ? change.Change! : pump.Prepare(PolicyHandlers.Make(change.Policy));
+            var (prepared, plugins) = change.Pump == pump ? (change.Change!, change.Plugins!) : Prepare(change.Policy, handlers => pump.Prepare(handlers));
             try
             {
                 pump.Apply(prepared);
+                plugins.Use();
             }
             catch (PumpStartException) when (pump.Completion.IsCompleted)
             {
                 // The domain went. Should it come again, it is by the new policy.
+            }
+            finally
+            {
+                plugins.Abandon();
             }
         }
 
@@ -187,8 +200,13 @@ internal sealed class DomainWatch
                 throw new HypervisorException(Errno.ESRCH, $"domain {Info.Id} is another one now");
             }
 
-            var pump = new EventPump(domain, PolicyHandlers.Make(Policy), _services.Pump, new PumpLog(() => Label, _services.Logger));
-            pump.Start();
+            var (pump, plugins) = Prepare(Policy, handlers =>
+            {
+                var made = new EventPump(domain, handlers, _services.Pump, new PumpLog(() => Label, _services.Logger));
+                made.Start();
+                return made;
+            });
+            plugins.Use();
             _domain = domain;
             _delivery = DeliverAsync(pump);
 
@@ -200,6 +218,21 @@ internal sealed class DomainWatch
         catch
         {
             domain.Dispose();
+            throw;
+        }
+    }
+
+    // Handlers of plugins that come to nothing are let go of.
+    private (T Made, DomainPlugins.Prepared Plugins) Prepare<T>(DomainPolicy policy, Func<IReadOnlyList<HandlerRegistration>, T> make)
+    {
+        var plugins = _plugins.Prepare(policy.Plugins, Info);
+        try
+        {
+            return (make([.. PolicyHandlers.Make(policy), .. plugins.Handlers]), plugins);
+        }
+        catch
+        {
+            plugins.Abandon();
             throw;
         }
     }
@@ -260,6 +293,7 @@ internal sealed class DomainWatch
         {
             Volatile.Write(ref _trouble, why);
             Volatile.Write(ref _pump, null);
+            _plugins.Release();
             _domain?.Dispose();
             _domain = null;
         }
@@ -306,4 +340,8 @@ internal sealed class DomainWatch
 /// <param name="Policy">The policy.</param>
 /// <param name="Pump">The pump that it was prepared for; null where there was none.</param>
 /// <param name="Change">What to apply to the pump.</param>
-internal sealed record WatchChange(DomainPolicy Policy, EventPump? Pump, PumpChange? Change);
+internal sealed record WatchChange(DomainPolicy Policy, EventPump? Pump, PumpChange? Change)
+{
+    /// <summary>The plugins' handlers among the new ones; null where there was no pump.</summary>
+    public DomainPlugins.Prepared? Plugins { get; init; }
+}

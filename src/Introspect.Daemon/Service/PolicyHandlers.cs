@@ -14,10 +14,12 @@ internal static class PolicyHandlers
     /// <summary>Makes them.</summary>
     public static IReadOnlyList<HandlerRegistration> Make(DomainPolicy policy)
     {
-        var handlers = new List<HandlerRegistration>
+        var handlers = new List<HandlerRegistration>();
+        if (!policy.Selection.IsEmpty)
         {
-            new(new TraceHandler(policy.Selection, steps: 0, optional: false, demo: null), Watching, policy.Fail),
-        };
+            handlers.Add(new(new TraceHandler(policy.Selection, steps: 0, optional: false, demo: null), Watching, policy.Fail));
+        }
+
         if (policy.DenyProtectionClears)
         {
             handlers.Add(new(new ProtectCr4Handler(), Deciding, policy.Fail));
