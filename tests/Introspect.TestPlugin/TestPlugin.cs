@@ -9,7 +9,7 @@ using Introspect.TestPlugin.Needed;
 
 namespace Introspect.TestPlugin;
 
-/// <summary>What the handler does with CPUID events of the leaf that it is told.</summary>
+/// <summary>What the handler does with CPUID events of the leaf that it is told, and with writes of that value to CR4.</summary>
 public enum Behaviour
 {
     /// <summary>Passes all.</summary>
@@ -98,12 +98,13 @@ internal sealed class TestHandler(PluginContext context, TestOptions options, ul
 
     public Verdict Handle(ref readonly VmEvent request, ref HandlerContext handler)
     {
-        if (request.Reason == VmEventReason.WriteCtrlreg)
+        if (options.Behaviour == Behaviour.Deny)
         {
-            return options.Behaviour == Behaviour.Deny ? Verdict.Deny : Verdict.Pass;
+            return request.Reason == VmEventReason.WriteCtrlreg ? Verdict.Deny : Verdict.Pass;
         }
 
-        return request.Cpuid.Leaf == options.Leaf ? Misbehave(in request, ref handler) : Verdict.Pass;
+        var what = request.Reason == VmEventReason.WriteCtrlreg ? request.WriteCtrlreg.NewValue : request.Cpuid.Leaf;
+        return what == options.Leaf ? Misbehave(in request, ref handler) : Verdict.Pass;
     }
 
     private Verdict Misbehave(ref readonly VmEvent request, ref HandlerContext handler)

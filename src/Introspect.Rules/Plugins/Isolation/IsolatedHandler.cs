@@ -56,6 +56,18 @@ internal sealed class IsolatedHandler(IsolatedPlugin plugin, int id, DomainInfo 
             WaitForAnswer(channel, context.Domain);
             return TakeAnswer(channel, ref context);
         }
+        catch (ProcessFailure failure)
+        {
+            // At once: the next event is not to find out anew.
+            Interlocked.CompareExchange(ref _channel, null, channel);
+            channel.Close();
+            if (failure.KillFor is { } why)
+            {
+                channel.Process.Kill(why);
+            }
+
+            throw new PluginException(failure.Message, failure);
+        }
         finally
         {
             channel.Leave();
@@ -99,20 +111,19 @@ internal sealed class IsolatedHandler(IsolatedPlugin plugin, int id, DomainInfo 
                         box.Post();
                         break;
                     default:
-                        channel.Process.Kill("it wrote what is no message");
-                        throw new PluginException("its process does not keep to the protocol, and is killed");
+                        throw new ProcessFailure("its process does not keep to the protocol, and is killed", "it wrote what is no message");
                 }
             }
             else if (result == WaitResult.HungUp || channel.IsClosed)
             {
-                throw new PluginException("its process ended in the middle of the event");
+                throw new ProcessFailure("its process ended in the middle of the event", null);
             }
 
             left = _patience - Stopwatch.GetElapsedTime(started);
             if (left <= TimeSpan.Zero)
             {
-                plugin.Hangs(channel.Process);
-                throw new PluginException(FormattableString.Invariant($"its process did not answer in {_patience.TotalMilliseconds:0.###} ms, and is killed"));
+                plugin.CountHang();
+                throw new ProcessFailure(FormattableString.Invariant($"its process did not answer in {_patience.TotalMilliseconds:0.###} ms, and is killed"), "it did not answer an event");
             }
         }
     }
@@ -131,8 +142,7 @@ internal sealed class IsolatedHandler(IsolatedPlugin plugin, int id, DomainInfo 
 
         if (!Verdict.TryMake(decision, effects, view, out var verdict))
         {
-            channel.Process.Kill("it gave a verdict that there is not");
-            throw new PluginException("its process gave a verdict that there is not, and is killed");
+            throw new ProcessFailure("its process gave a verdict that there is not, and is killed", "it gave a verdict that there is not");
         }
 
         if (hasTrap != 0)
@@ -160,5 +170,11 @@ internal sealed class IsolatedHandler(IsolatedPlugin plugin, int id, DomainInfo 
         }
 
         return verdict;
+    }
+
+    // The process is of no use any more.
+    private sealed class ProcessFailure(string message, string? killFor) : Exception(message)
+    {
+        public string? KillFor => killFor;
     }
 }

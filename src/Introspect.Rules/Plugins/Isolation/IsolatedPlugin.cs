@@ -73,12 +73,8 @@ internal sealed class IsolatedPlugin : PluginInstance
         }
     }
 
-    /// <summary>The process does not answer. Called by a pump, which must not wait for anything.</summary>
-    public void Hangs(PluginHostProcess process)
-    {
-        Interlocked.Increment(ref _hangs);
-        process.Kill("it did not answer an event");
-    }
+    /// <summary>The process did not answer an event.</summary>
+    public void CountHang() => Interlocked.Increment(ref _hangs);
 
     /// <summary>A handler is out of use.</summary>
     public void Remove(IsolatedHandler handler)
