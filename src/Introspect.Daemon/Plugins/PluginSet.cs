@@ -59,26 +59,29 @@ internal sealed class PluginSet(PluginHostCommand host) : IDisposable
     /// <returns>What is wrong with it; nothing when it runs.</returns>
     public IReadOnlyList<OptionMistake> Prove(PluginEntry entry)
     {
-        lock (_gate)
+        if (Find(entry) is not null)
         {
-            if (_running.Any(plugin => plugin.Entry.IsSame(entry)))
+            return [];
+        }
+
+        try
+        {
+            // Takes its time, and who reads the counters must not wait for it.
+            var plugin = PluginInstance.Start(entry, host, (level, text) => Tell(entry.Name, level, text));
+            lock (_gate)
             {
-                return [];
+                _running.Add(plugin);
             }
 
-            try
-            {
-                _running.Add(PluginInstance.Start(entry, host, (level, text) => Tell(entry.Name, level, text)));
-                return [];
-            }
-            catch (PluginOptionsException e)
-            {
-                return e.Mistakes;
-            }
-            catch (PluginException e)
-            {
-                return [new("", null, e.Message)];
-            }
+            return [];
+        }
+        catch (PluginOptionsException e)
+        {
+            return e.Mistakes;
+        }
+        catch (PluginException e)
+        {
+            return [new("", null, e.Message)];
         }
     }
 

@@ -179,7 +179,10 @@ internal sealed class OptionsBinder
         var made = (System.Collections.IDictionary)Activator.CreateInstance(typeof(Dictionary<,>).MakeGenericType(typeof(string), item))!;
         foreach (var name in Children(path))
         {
-            made[name] = BindValue(item, Join(path, name));
+            if (BindValue(item, Join(path, name)) is { } value)
+            {
+                made[name] = value;
+            }
         }
 
         return made;
