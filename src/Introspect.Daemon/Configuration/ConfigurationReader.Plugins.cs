@@ -50,26 +50,40 @@ internal sealed partial class ConfigurationReader
         var memory = (int)Number(item, "memory_mib", 256, 32, 1 << 20);
         var fail = Choice(item, "fail", FailPolicy.Open);
         var budget = Text(item, "budget") is null ? (TimeSpan?)null : Duration(item, "budget", TimeSpan.FromMilliseconds(5));
-        if (timeout <= TimeSpan.Zero || budget <= TimeSpan.Zero)
-        {
-            Mistake(item.Path, null, "its budget and its timeout must be more than nothing");
-        }
-
         return folder is null ? null : new(
             new()
             {
                 Name = name!,
                 Folder = folder,
                 Isolation = isolation,
-                Config = item.GetSection("config").AsEnumerable(makePathsRelative: true)
-                    .Where(pair => pair.Value is not null && (pair.Key.Length != 0 || pair.Value.Length != 0))
-                    .ToDictionary(pair => pair.Key, pair => pair.Value, StringComparer.OrdinalIgnoreCase),
+                Config = ValuesOf(item.GetSection("config")),
                 AnswerTimeout = timeout,
                 MemoryMiB = memory,
             },
             domains.Length == 0 ? ["*"] : domains,
             fail,
             budget);
+    }
+
+    // What has something below it is no value, though it may be given as an empty one.
+    private static Dictionary<string, string?> ValuesOf(IConfigurationSection config)
+    {
+        var values = new Dictionary<string, string?>(StringComparer.OrdinalIgnoreCase);
+        Add(config, "");
+        return values;
+
+        void Add(IConfigurationSection section, string path)
+        {
+            if (section.Value is { } value && (value.Length != 0 || (path.Length != 0 && !section.GetChildren().Any())))
+            {
+                values[path] = value;
+            }
+
+            foreach (var child in section.GetChildren())
+            {
+                Add(child, path.Length == 0 ? child.Key : ConfigurationPath.Combine(path, child.Key));
+            }
+        }
     }
 
     private PluginFolder? ReadPluginFolder(IConfigurationSection item)

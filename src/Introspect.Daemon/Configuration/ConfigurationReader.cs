@@ -44,7 +44,7 @@ internal sealed partial class ConfigurationReader
         var configuration = new DaemonConfiguration
         {
             Hypervisor = reader.ReadHypervisor(reader.Section(root, "hypervisor", "connect", "xen", "demo", "kernel", "cmdline", "modules", "memory_mib", "vendor")),
-            Domains = reader.ReadDomains(root.GetSection("domains"), plugins),
+            Domains = reader.ReadDomains(root.GetSection("domains"), plugins, needsEvents: !Items(root.GetSection("plugins")).Any()),
             Plugins = plugins,
             Metrics = reader.ReadMetrics(reader.Section(root, "metrics", "listen")),
             Logging = reader.ReadLogging(reader.Section(root, "logging", "level", "console", "file")),
@@ -90,7 +90,7 @@ internal sealed partial class ConfigurationReader
         };
     }
 
-    private List<DomainPolicy> ReadDomains(IConfigurationSection section, List<PluginSpec> plugins)
+    private List<DomainPolicy> ReadDomains(IConfigurationSection section, List<PluginSpec> plugins, bool needsEvents)
     {
         var policies = new List<DomainPolicy>();
         foreach (var item in Items(section))
@@ -103,7 +103,7 @@ internal sealed partial class ConfigurationReader
                 Mistake($"{item.Path}:match", null, "is missing; give a domain's number, UUID or name ('*' is every domain)");
             }
 
-            var policy = new DomainPolicy(match ?? "*", ReadEvents(item.GetSection("events"), needsSome: plugins.Count == 0), Flag(item, "deny_protection_clears", false)) { Fail = Choice(item, "fail", FailPolicy.Open), Plugins = plugins };
+            var policy = new DomainPolicy(match ?? "*", ReadEvents(item.GetSection("events"), needsSome: needsEvents), Flag(item, "deny_protection_clears", false)) { Fail = Choice(item, "fail", FailPolicy.Open), Plugins = plugins };
             if (_mistakes.Count == before)
             {
                 Prove(item, policy);

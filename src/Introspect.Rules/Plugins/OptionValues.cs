@@ -5,7 +5,7 @@ namespace Introspect.Rules.Plugins;
 /// <summary>Single values of settings: which types there are, and how they are written.</summary>
 internal static class OptionValues
 {
-    private static readonly (string Suffix, double Milliseconds)[] Units = [("ms", 1), ("s", 1000), ("m", 60_000), ("h", 3_600_000)];
+    private static readonly (string Suffix, double Milliseconds)[] Units = [("ms", 1), ("s", 1000), ("m", 60_000), ("h", 3_600_000), ("", 1000)];
 
     /// <summary>True for types that one value is read into.</summary>
     public static bool IsKnown(Type type) =>
@@ -34,7 +34,7 @@ internal static class OptionValues
 
         if (type == typeof(TimeSpan))
         {
-            return Done(Duration(text), "is no time; write a number with ms, s, m or h", out value, out what);
+            return Done(Duration(text), "is no time; write seconds, or a number with ms, s, m or h", out value, out what);
         }
 
         if (type == typeof(double))

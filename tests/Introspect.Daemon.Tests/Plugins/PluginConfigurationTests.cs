@@ -50,7 +50,7 @@ public sealed class PluginConfigurationTests : IDisposable
     [InlineData("- path: /nowhere/at/all", "plugins.0.path: plugin '/nowhere/at/all' is not there; give the folder that the plugin was published to")]
     [InlineData("- path: FOLDER\n  isolated: true", "plugins.0.isolated: is not known; known here: path, name, isolation")]
     [InlineData("- path: FOLDER\n  isolation: thread", "plugins.0.isolation: 'thread' is none of process, none")]
-    [InlineData("- path: FOLDER\n  timeout: 0s", "plugins.0: its budget and its timeout must be more than nothing")]
+    [InlineData("- path: FOLDER\n  timeout: 0s", "plugins.0.timeout: '0s' is no time; write seconds")]
     [InlineData("- path: FOLDER\n  memory_mib: 1", "plugins.0.memory_mib: '1' is no number from 32 to")]
     [InlineData("- path: FOLDER\n  name: trace", "plugins.0.name: 'trace' cannot be a plugin's name")]
     [InlineData("- path: FOLDER\n  name: My", "plugins.0.name: 'My' cannot be a plugin's name")]
@@ -81,8 +81,8 @@ public sealed class PluginConfigurationTests : IDisposable
             mistakes.Where(mistake => mistake.Contains("plugins.", StringComparison.Ordinal)).Order(StringComparer.Ordinal),
             mistake => AssertTold(mistake, "plugins.0.config.behavior: is not known; known here: behaviour, delay, leaf, level, nested"),
             mistake => AssertTold(mistake, "plugins.0.config.nested.ports.1: 'many' is no whole number from 0 to 65535"),
-            mistake => AssertTold(mistake, "plugins.0.config.level: '11' does not fit: The field level must be between 1 and 10"),
-            mistake => AssertTold(mistake, "plugins.1.config.behaviour: 'explode' is none of pass, deny, crash"));
+            mistake => AssertTold(mistake, "plugins.1.config.behaviour: 'explode' is none of pass, deny, crash"),
+            mistake => AssertTold(mistake, "plugins.0.config.level: '11' does not fit: The field level must be between 1 and 10"));
         Assert.Contains(mistakes, mistake => mistake.Contains("metrics.lissten", StringComparison.Ordinal));
         Assert.Empty(plugins.Counts);
 

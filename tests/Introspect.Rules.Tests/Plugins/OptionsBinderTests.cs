@@ -38,7 +38,7 @@ public sealed class OptionsBinderTests
     [InlineData("large", "-1", "large", "is no whole number from 0 to 18446744073709551615")]
     [InlineData("large", "0x1_0000_0000_0000_0000", "large", "is no whole number from 0")]
     [InlineData("flag", "maybe", "flag", "is neither true nor false")]
-    [InlineData("wait", "soon", "wait", "is no time; write a number with ms, s, m or h")]
+    [InlineData("wait", "soon", "wait", "is no time; write seconds, or a number with ms, s, m or h")]
     [InlineData("ratio", "NaN", "ratio", "is no number")]
     [InlineData("colour", "green", "colour", "is none of dark_red, blue")]
     [InlineData("uuid", "x", "uuid", "is no UUID")]
