@@ -1,6 +1,7 @@
 using System.Globalization;
 using System.Text;
 using System.Text.Json;
+using Introspect.Daemon.Capturing;
 using Introspect.Daemon.Cli;
 using Introspect.Daemon.Configuration;
 using Introspect.Daemon.Control;
@@ -12,11 +13,17 @@ using Introspect.Daemon.Symbols;
 using Introspect.Daemon.Top;
 using Introspect.Daemon.Tracing;
 using Introspect.Hypervisor;
+using Introspect.Rules.Capture;
 
 namespace Introspect.Daemon;
 
 /// <summary>What the program does, with the hypervisors that a factory makes.</summary>
-internal sealed class Commands(IHypervisorFactory factory, Stream output, bool isTerminal, Func<string, string?> variable) : ICommands, IDisposable
+/// <param name="factory">Makes the hypervisors.</param>
+/// <param name="output">Where results go.</param>
+/// <param name="isTerminal">A person looks at it.</param>
+/// <param name="variable">The environment.</param>
+/// <param name="notes">Where goes what a user should know beside the results; null for stderr.</param>
+internal sealed class Commands(IHypervisorFactory factory, Stream output, bool isTerminal, Func<string, string?> variable, TextWriter? notes = null) : ICommands, IDisposable
 {
     private const int BufferBytes = 1 << 16;
 
@@ -43,6 +50,79 @@ internal sealed class Commands(IHypervisorFactory factory, Stream output, bool i
             // Who reads has seen enough ('| head').
             return ExitCode.Ok;
         }
+    }
+
+    /// <inheritdoc/>
+    public async Task<int> RecordAsync(RecordRequest request, CancellationToken cancellationToken)
+    {
+        using var hypervisor = factory.Open(request.Trace.Hypervisor);
+        var symbols = SymbolFile.Choose(request.Trace.Symbols, hypervisor.Symbols);
+        var memory = request.Windows.Count == 0 ? null : new MemoryRecorder(request.Windows, CaptureOutput.MemoryCapacity(request.Windows));
+        var isStandard = request.Path == CaptureFiles.Standard;
+        CaptureOutput capture;
+        using (capture = new(request, isStandard ? output : CaptureFiles.Create(request.Path), symbols, memory, TimeProvider.System))
+        {
+            var exitCode = await new TraceSession(request.Trace, hypervisor, symbols, capture, TimeProvider.System, memory).RunAsync(cancellationToken).ConfigureAwait(false);
+            if (exitCode != ExitCode.Ok)
+            {
+                return exitCode;
+            }
+        }
+
+        var text = capture.Describe();
+        if (isStandard)
+        {
+            Note(text);
+        }
+        else
+        {
+            _text.WriteLine(text);
+            _text.Flush();
+        }
+
+        return ExitCode.Ok;
+    }
+
+    /// <inheritdoc/>
+    public int Replay(ReplayRequest request, CancellationToken cancellationToken)
+    {
+        using var capture = CaptureFiles.Open(request.Path);
+        var symbols = SymbolFile.Choose(request.Symbols, ofImage: null) ?? new CapturedSymbols(capture);
+        var time = new ReplayTime();
+        // Not disposed: that would close stdout, which is the program's. The replay flushes it.
+#pragma warning disable CA2000
+        var buffer = new BufferedStream(output, BufferBytes);
+#pragma warning restore CA2000
+        using ITraceOutput shown = request.Json
+            ? new JsonTraceOutput(buffer, new JsonFormatter(symbols) { Registers = request.Registers }, time)
+            : new TextTraceOutput(_text, new TextFormatter(Palette.For(isTerminal, variable), symbols));
+        try
+        {
+            return new ReplaySession(request, capture, shown, time, Note).Run(cancellationToken);
+        }
+        catch (IOException e) when (StandardOutput.IsClosed(e))
+        {
+            // Who reads has seen enough ('| head').
+            return ExitCode.Ok;
+        }
+    }
+
+    /// <inheritdoc/>
+    public int CaptureInfo(string path, bool json)
+    {
+        using var capture = CaptureFiles.Open(path);
+        var summary = CaptureSummary.Of(capture);
+        if (json)
+        {
+            CaptureReport.Json(output, summary);
+        }
+        else
+        {
+            _text.Write(CaptureReport.Text(summary));
+            _text.Flush();
+        }
+
+        return summary.Damage is null ? ExitCode.Ok : throw CaptureFiles.Damaged(path, summary.Damage);
     }
 
     /// <inheritdoc/>
@@ -183,6 +263,8 @@ internal sealed class Commands(IHypervisorFactory factory, Stream output, bool i
             // What is left in the buffer has no reader.
         }
     }
+
+    private void Note(string line) => (notes ?? Console.Error).WriteLine($"introspect: {UserError.OneLine(line)}");
 
     private void WriteJson(DomainInfo domain)
     {

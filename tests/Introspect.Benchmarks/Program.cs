@@ -8,7 +8,7 @@ using Introspect.Benchmarks.Ring;
 const int Usage = 2;
 const int OverBudget = 1;
 
-Benchmark[] benchmarks = [.. InterpreterBenchmarks.All, .. RingBenchmarks.All, .. PumpBenchmarks.All, .. PluginBenchmarks.All, .. ForkBenchmarks.All];
+Benchmark[] benchmarks = [.. InterpreterBenchmarks.All, .. RingBenchmarks.All, .. PumpBenchmarks.All, .. PluginBenchmarks.All, .. RecordBenchmarks.All, .. ForkBenchmarks.All];
 var budgets = AllocationBudgets.Read();
 if (args.Contains("--list"))
 {
@@ -63,6 +63,11 @@ foreach (var benchmark in benchmarks.Where(b => names.Length == 0 || names.Any(n
     {
         Report.WriteTableRow(Console.Out, result);
     }
+}
+
+if (!json && results.Exists(r => r.Name == "record"))
+{
+    Console.WriteLine(string.Create(System.Globalization.CultureInfo.InvariantCulture, $"a recorded event takes {RecordBenchmarks.BytesPerEvent(compress: true):0.0} bytes in the file, {RecordBenchmarks.BytesPerEvent(compress: false):0.0} without compression"));
 }
 
 if (json)

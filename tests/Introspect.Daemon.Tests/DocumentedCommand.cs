@@ -39,7 +39,7 @@ internal static partial class DocumentedCommand
         });
         using var text = new StringWriter { NewLine = "\n" };
         using var error = new StringWriter { NewLine = "\n" };
-        using var commands = new Commands(new HypervisorFactory(), output, isTerminal, variable ?? (_ => null));
+        using var commands = new Commands(new HypervisorFactory(), output, isTerminal, variable ?? (_ => null), error);
         var exitCode = await CommandLine.InvokeAsync(words, commands, text, error, stop.Token);
         return (exitCode, output.Text + text, error.ToString());
     }

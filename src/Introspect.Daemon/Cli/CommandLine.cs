@@ -1,5 +1,6 @@
 using System.CommandLine;
 using System.CommandLine.Parsing;
+using Introspect.Daemon.Capturing;
 using Introspect.Daemon.Configuration;
 using Introspect.Daemon.Control;
 using Introspect.Daemon.Hypervisors;
@@ -14,6 +15,15 @@ internal interface ICommands
 {
     /// <summary><c>introspect trace</c>.</summary>
     Task<int> TraceAsync(TraceRequest request, CancellationToken cancellationToken);
+
+    /// <summary><c>introspect record</c>.</summary>
+    Task<int> RecordAsync(RecordRequest request, CancellationToken cancellationToken);
+
+    /// <summary><c>introspect replay</c>.</summary>
+    int Replay(ReplayRequest request, CancellationToken cancellationToken);
+
+    /// <summary><c>introspect capture info</c>.</summary>
+    int CaptureInfo(string path, bool json);
 
     /// <summary><c>introspect run</c>.</summary>
     Task<int> RunAsync(string configurationPath, CancellationToken cancellationToken);
@@ -140,6 +150,9 @@ internal static class CommandLine
 
         root.Add(verbose);
         root.Add(TraceCommand.Create(commands.TraceAsync));
+        root.Add(CaptureCommands.CreateRecord(commands));
+        root.Add(CaptureCommands.CreateReplay(commands));
+        root.Add(CaptureCommands.CreateCapture(commands));
         root.Add(ServiceCommands.CreateRun(commands.RunAsync));
         root.Add(ServiceCommands.CreateConfig(commands.CheckConfiguration));
         root.Add(ServiceCommands.CreateReload(commands.ReloadAsync));

@@ -1,8 +1,8 @@
-using Introspect.Daemon.Output;
 using Introspect.Daemon.Service;
 using Introspect.Daemon.Sinks;
 using Introspect.Daemon.Telemetry;
 using Introspect.Hypervisor.Abi;
+using Introspect.Rules.Names;
 using Introspect.Rules.Pump;
 
 namespace Introspect.Daemon.Control;

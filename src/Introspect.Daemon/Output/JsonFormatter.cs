@@ -87,6 +87,11 @@ internal sealed class JsonFormatter : IDisposable
         _json.WriteNumber("vcpu_paused_seconds", Math.Round(summary.VcpuPaused.TotalSeconds, 9));
         _json.WriteNumber("dropped", summary.Dropped);
         _json.WriteNumber("malformed", summary.Malformed);
+        if (summary.Changed is { } changed)
+        {
+            _json.WriteNumber("changed_verdicts", changed);
+        }
+
         _json.WriteStartObject("by_reason");
         foreach (var (reason, count) in summary.ByReason)
         {

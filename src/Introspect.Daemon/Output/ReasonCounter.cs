@@ -30,7 +30,7 @@ internal sealed class ReasonCounter(CpuVendor vendor)
     {
         var slot = (uint)record.Reason < PumpStatistics.ReasonCount ? (int)record.Reason : 0;
         _counts[slot]++;
-        _paused[slot] += record.PausedTime;
+        _paused[slot] = Sum(_paused[slot], record.PausedTime);
         if (TopicOf(record.Event) is not { } topic)
         {
             return;
@@ -42,6 +42,9 @@ internal sealed class ReasonCounter(CpuVendor vendor)
             System.Runtime.InteropServices.CollectionsMarshal.GetValueRefOrAddDefault(topics, topic, out _)++;
         }
     }
+
+    /// <summary>Sums times, also those that a capture claims and that go beyond any.</summary>
+    public static TimeSpan Sum(TimeSpan a, TimeSpan b) => new(long.CreateSaturating((Int128)a.Ticks + b.Ticks));
 
     private ReasonSummary Summarise(VmEventReason reason) => new()
     {

@@ -32,6 +32,9 @@ internal sealed record TraceSummary
     /// <summary>Requests that could not be understood.</summary>
     public long Malformed { get; init; }
 
+    /// <summary>In a replay by handlers: events on which they decided otherwise than was answered.</summary>
+    public long? Changed { get; init; }
+
     /// <summary>Events that were handled, shown or not.</summary>
     public long Events => ByReason.Sum(r => r.Count) + Dropped;
 
@@ -60,6 +63,11 @@ internal sealed record TraceSummary
         if (Dropped != 0)
         {
             text.Append(CultureInfo.InvariantCulture, $"  {Dropped} events were handled and not shown: the output was too slow; write them to a file, or watch less\n");
+        }
+
+        if (Changed is { } changed)
+        {
+            text.Append(CultureInfo.InvariantCulture, $"  {changed} verdicts are other than what was answered\n");
         }
 
         if (Malformed != 0)

@@ -4,9 +4,29 @@ using Introspect.Rules.Pump;
 
 namespace Introspect.Daemon.Tracing;
 
+/// <summary>What is watched, and since when.</summary>
+/// <param name="Domain">The domain.</param>
+/// <param name="Hypervisor">Its hypervisor.</param>
+/// <param name="Time">When it began, UTC.</param>
+/// <param name="Watched">What is watched.</param>
+internal sealed record TraceStart(DomainInfo Domain, HypervisorInfo Hypervisor, DateTime Time, WatchedEvents Watched);
+
 /// <summary>Where a trace is shown: lines for people, or NDJSON. Used by one thread.</summary>
 internal interface ITraceOutput : IDisposable
 {
+    /// <summary>The output has all that it can take: the trace ends.</summary>
+    bool IsFull => false;
+
+    /// <summary>The domain is watched from here on.</summary>
+    void Begin(TraceStart start)
+    {
+    }
+
+    /// <summary>Events were handled here and are not shown.</summary>
+    void Lost(ulong events)
+    {
+    }
+
     /// <summary>Shows an event.</summary>
     void Event(in EventRecord record, DomainInfo domain);
 
@@ -36,6 +56,9 @@ internal sealed class TextTraceOutput(TextWriter writer, TextFormatter formatter
         writer.Write(formatter.Console(line));
         writer.Write('\n');
     }
+
+    /// <inheritdoc/>
+    public void Lost(ulong events) => writer.Write($"             {events} events are not in the capture here\n");
 
     /// <inheritdoc/>
     public void Summary(TraceSummary summary) => writer.Write("\n" + summary.ToText());

@@ -3,6 +3,7 @@ using Introspect.Daemon.Hypervisors;
 using Introspect.Daemon.Output;
 using Introspect.Daemon.Symbols;
 using Introspect.Hypervisor;
+using Introspect.Rules.Capture;
 using Introspect.Rules.Handlers;
 using Introspect.Rules.Pump;
 
@@ -12,10 +13,19 @@ namespace Introspect.Daemon.Tracing;
 /// One trace: attaches to a domain, lets it run, shows events and console as they come, and ends when the guest
 /// does, or the user, or a limit.
 /// </summary>
-internal sealed class TraceSession(TraceRequest request, HypervisorSession hypervisor, ISymbolSource? symbols, ITraceOutput output, TimeProvider time)
+/// <param name="request">What to trace.</param>
+/// <param name="hypervisor">Where it is.</param>
+/// <param name="symbols">Names of addresses, for places that the request names.</param>
+/// <param name="output">Where it is shown.</param>
+/// <param name="time">The clock.</param>
+/// <param name="memory">Takes memory at each event, where it is wanted.</param>
+internal sealed class TraceSession(TraceRequest request, HypervisorSession hypervisor, ISymbolSource? symbols, ITraceOutput output, TimeProvider time, MemoryRecorder? memory = null)
 {
     // Records that wait for the output. A terminal shows some thousand lines a second; a guest makes a million.
     private const int RecordCapacity = 1 << 16;
+
+    // Events that are in hands when the channel is full: a ring's worth.
+    private const int RecordsInHands = 64;
 
     // The console has no place in the order of events; looking often enough keeps its lines near what they are about.
     private const int RecordsBetweenConsole = 16;
@@ -37,7 +47,7 @@ internal sealed class TraceSession(TraceRequest request, HypervisorSession hyper
         _info = domain.GetInfo();
         _counter = new(_info.Vendor);
         _console = hypervisor.Console is { } source ? new(source, domain.Id) : null;
-        using var pump = new EventPump(domain, Handlers(domain), new() { RecordCapacity = RecordCapacity, RecordPolicy = request.Lossless ? RecordPolicy.Block : RecordPolicy.DropNewest });
+        using var pump = new EventPump(domain, Handlers(domain), new() { RecordCapacity = Capacity, RecordPolicy = request.Lossless ? RecordPolicy.Block : RecordPolicy.DropNewest });
         using var limits = CancellationTokenSource.CreateLinkedTokenSource(cancellationToken);
         var started = time.GetTimestamp();
         try
@@ -56,6 +66,7 @@ internal sealed class TraceSession(TraceRequest request, HypervisorSession hyper
         string end;
         try
         {
+            output.Begin(new(_info, hypervisor.Hypervisor.Info, time.GetUtcNow().UtcDateTime - time.GetElapsedTime(started), pump.Watched ?? new()));
             hypervisor.Start();
             if (request.Unpause)
             {
@@ -69,19 +80,56 @@ internal sealed class TraceSession(TraceRequest request, HypervisorSession hyper
 
             end = await ShowAsync(pump, domain, limits.Token).ConfigureAwait(false)
                 ?? (cancellationToken.IsCancellationRequested ? "interrupted" : "duration");
+            await StopAsync(pump).ConfigureAwait(false);
         }
         finally
         {
-            // Whatever happened (a closed pipe, too), the guest must not stay stopped.
+            // Whatever happened (a closed pipe, a full disk, too), the guest must not stay stopped; nor does it wait for
+            // room for records that nobody will show.
+            _ = DiscardAsync(pump);
             pump.Stop();
         }
 
         var elapsed = time.GetElapsedTime(started);
-        ShowRecords(pump);
         ShowConsole(toEnd: true);
         output.Summary(Summarise(pump.Statistics, end, elapsed));
         output.Flush();
         return ExitCode.Ok;
+    }
+
+    private int Capacity => memory is null ? RecordCapacity : Math.Max(1, memory.Capacity - RecordsInHands);
+
+    private bool HasEnough => output.IsFull || (request.Count is { } count && _shown >= count);
+
+    // Shows what comes while the pump stops: a record that waits for room would be dropped else.
+    private async Task StopAsync(EventPump pump)
+    {
+        var stopping = Task.Run(pump.Stop, CancellationToken.None);
+        var more = pump.Records.WaitToReadAsync(CancellationToken.None).AsTask();
+        while (!HasEnough && await Task.WhenAny(more, stopping).ConfigureAwait(false) == more && await more.ConfigureAwait(false))
+        {
+            ShowRecords(pump);
+            more = pump.Records.WaitToReadAsync(CancellationToken.None).AsTask();
+        }
+
+        if (HasEnough)
+        {
+            _ = DiscardAsync(pump);
+        }
+
+        await stopping.ConfigureAwait(false);
+        ShowRecords(pump);
+    }
+
+    private static async Task DiscardAsync(EventPump pump)
+    {
+        while (await pump.Records.WaitToReadAsync(CancellationToken.None).ConfigureAwait(false))
+        {
+            while (pump.Records.TryRead(out _))
+            {
+                // Nobody wants it.
+            }
+        }
     }
 
     private IDomain Open()
@@ -106,7 +154,8 @@ internal sealed class TraceSession(TraceRequest request, HypervisorSession hyper
             (selection, from) = new PlaceResolver(domain, symbols, selection.AddressSpaces, hypervisor.LoadAddress).Resolve(choice);
         }
 
-        var handlers = new List<HandlerRegistration> { new(new TraceHandler(selection, choice.Steps, choice.Everything, hypervisor.Demo, from), Order: 1000) };
+        IEventHandler trace = new TraceHandler(selection, choice.Steps, choice.Everything, hypervisor.Demo, from);
+        var handlers = new List<HandlerRegistration> { new(memory?.Around(trace) ?? trace, Order: 1000) };
         if (request.DenyProtectionClears)
         {
             handlers.Add(new(new ProtectCr4Handler(), Order: 0));
@@ -126,9 +175,9 @@ internal sealed class TraceSession(TraceRequest request, HypervisorSession hyper
             ShowRecords(pump);
             ShowConsole(toEnd: false);
             output.Flush();
-            if (request.Count is { } count && _shown >= count)
+            if (HasEnough)
             {
-                return "count";
+                return output.IsFull ? "max_size" : "count";
             }
 
             if (end is not null)
@@ -171,9 +220,14 @@ internal sealed class TraceSession(TraceRequest request, HypervisorSession hyper
 
     private void ShowRecords(EventPump pump)
     {
-        while ((request.Count is not { } count || _shown < count) && pump.Records.TryRead(out var record))
+        while (!HasEnough && pump.Records.TryRead(out var record))
         {
             output.Event(record, _info);
+            if (output.IsFull)
+            {
+                return;
+            }
+
             _counter.Count(record);
             if (++_shown % RecordsBetweenConsole == 0)
             {

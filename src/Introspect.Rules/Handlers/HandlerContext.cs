@@ -37,6 +37,9 @@ public ref struct HandlerContext
     /// <summary>When the request was taken, UTC.</summary>
     public DateTime Time { get; }
 
+    /// <summary>The number of the event's record (<see cref="Pump.EventRecord.Sequence"/>); 0 outside of a pump.</summary>
+    public ulong Sequence { get; internal init; }
+
     /// <summary>The vCPU of the event.</summary>
     public readonly VcpuId Vcpu => new(_request.VcpuId);
 

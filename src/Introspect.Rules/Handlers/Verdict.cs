@@ -81,6 +81,9 @@ public readonly record struct Verdict
         return decision <= (byte)Decision.Emulate && (decision != (byte)Decision.Pass || (effects == 0 && view == 0));
     }
 
+    /// <summary>A verdict that was written down.</summary>
+    internal static Verdict FromParts(Decision decision, VerdictEffects effects, ushort view) => new(decision, effects, view);
+
     /// <summary>No opinion.</summary>
     public static Verdict Pass => default;
 

@@ -42,7 +42,7 @@ public sealed class EventPump : IDisposable
         _domain = domain;
         _options = options ?? new();
         _options.Validate();
-        _slots = MakeSlots(handlers, _options, []);
+        _slots = HandlerSlot.MakeAll(handlers, _options, []);
         _reporter = new(diagnostics, _slots.Length);
         Statistics = new(_options.Clock, Array.ConvertAll(_slots, slot => slot.Statistics));
         _publisher = new(_options, Statistics, _stopping.Token);
@@ -53,6 +53,9 @@ public sealed class EventPump : IDisposable
 
     /// <summary>Records of handled events. Completes when the pump has ended.</summary>
     public ChannelReader<EventRecord> Records => _publisher.Reader;
+
+    /// <summary>What the pump has enabled, as it was started; null before.</summary>
+    public WatchedEvents? Watched { get; private set; }
 
     /// <summary>Completes, never failing, when the pump has ended and left nothing behind.</summary>
     public Task<PumpEnd> Completion => _completion.Task;
@@ -140,7 +143,7 @@ public sealed class EventPump : IDisposable
             throw new InvalidOperationException("a pump that does not run has nothing to change");
         }
 
-        var slots = MakeSlots(handlers, _options, Volatile.Read(ref _slots));
+        var slots = HandlerSlot.MakeAll(handlers, _options, Volatile.Read(ref _slots));
         return new(this, slots, MakePlan(slots));
     }
 
@@ -184,7 +187,7 @@ public sealed class EventPump : IDisposable
     public static void Check(IEnumerable<HandlerRegistration> handlers)
     {
         ArgumentNullException.ThrowIfNull(handlers);
-        MakeSlots(handlers, new(), []);
+        HandlerSlot.MakeAll(handlers, new(), []);
     }
 
     /// <inheritdoc/>
@@ -192,27 +195,6 @@ public sealed class EventPump : IDisposable
 
     /// <summary>Waits for the thread itself, which after a take-over ends later than the pump.</summary>
     internal bool JoinThread(TimeSpan patience) => _thread?.Join(patience) ?? true;
-
-    private static HandlerSlot[] MakeSlots(IEnumerable<HandlerRegistration> handlers, PumpOptions options, HandlerSlot[] before)
-    {
-        var ordered = handlers.OrderBy(registration => registration.Order).ThenBy(registration => registration.Handler.Name, StringComparer.Ordinal).ToArray();
-        if (ordered.GroupBy(registration => registration.Handler.Name, StringComparer.Ordinal).FirstOrDefault(group => group.Count() > 1) is { } twins)
-        {
-            throw new ArgumentException($"{twins.Count()} handlers are called {twins.Key}; give each its own name", nameof(handlers));
-        }
-
-        return Array.ConvertAll(ordered, registration =>
-        {
-            if (Array.Find(before, slot => slot.Registration == registration) is { } same)
-            {
-                return same;
-            }
-
-            var builder = new SubscriptionBuilder(registration.Handler.Name);
-            registration.Handler.Subscribe(builder);
-            return new HandlerSlot(registration, builder.Build(), options, Array.Find(before, slot => slot.Name == registration.Handler.Name)?.Statistics);
-        });
-    }
 
     private bool WaitForEither(Task done, Task ended) => Task.WaitAny([done, ended], _options.StopTimeout) >= 0;
 
@@ -247,6 +229,7 @@ public sealed class EventPump : IDisposable
                 Tell(plan);
                 session = new PumpSession(_domain, monitor, plan, new(_slots, Statistics, _reporter, _options), _publisher, Statistics, _reporter, _options);
                 session.Attach();
+                Watched = WatchedEvents.Of(session.Enabled, [.. _slots.Select(slot => slot.Subscription)]);
                 _thread = new Thread(Run) { IsBackground = true, Name = $"pump {_domain.Id}" };
                 _session = session;
                 _thread.Start(session);

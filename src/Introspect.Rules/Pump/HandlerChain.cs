@@ -40,6 +40,29 @@ internal sealed class HandlerSlot
 
     public CircuitBreaker Breaker { get; }
 
+    /// <summary>Puts handlers in their order and asks each what it wants. One that is registered as before keeps its slot.</summary>
+    /// <exception cref="ArgumentException">A handler asks for what cannot be, or two have one name.</exception>
+    public static HandlerSlot[] MakeAll(IEnumerable<HandlerRegistration> handlers, PumpOptions options, HandlerSlot[] before)
+    {
+        var ordered = handlers.OrderBy(registration => registration.Order).ThenBy(registration => registration.Handler.Name, StringComparer.Ordinal).ToArray();
+        if (ordered.GroupBy(registration => registration.Handler.Name, StringComparer.Ordinal).FirstOrDefault(group => group.Count() > 1) is { } twins)
+        {
+            throw new ArgumentException($"{twins.Count()} handlers are called {twins.Key}; give each its own name", nameof(handlers));
+        }
+
+        return Array.ConvertAll(ordered, registration =>
+        {
+            if (Array.Find(before, slot => slot.Registration == registration) is { } same)
+            {
+                return same;
+            }
+
+            var builder = new SubscriptionBuilder(registration.Handler.Name);
+            registration.Handler.Subscribe(builder);
+            return new HandlerSlot(registration, builder.Build(), options, Array.Find(before, slot => slot.Name == registration.Handler.Name)?.Statistics);
+        });
+    }
+
     private static long Ticks(TimeSpan time, TimeProvider clock) =>
         (long)Int128.Min(long.MaxValue / 2, (Int128)time.Ticks * clock.TimestampFrequency / TimeSpan.TicksPerSecond);
 }
@@ -106,6 +129,7 @@ internal sealed class HandlerChain
             {
                 var observing = new HandlerContext(context.Domain, in request, ref _scratch, context.Time)
                 {
+                    Sequence = context.Sequence,
                     IsDecided = true,
                     DecidedVerdict = decided,
                 };
@@ -114,6 +138,13 @@ internal sealed class HandlerChain
         }
 
         return new(decided, decider, seen, fromPolicy);
+    }
+
+    /// <summary>Puts what the handlers made of an event into its record.</summary>
+    public void Describe(in Judgement judgement, ref EventRecord record)
+    {
+        record.Verdict = judgement.Verdict;
+        record.Handler = judgement.Handler >= 0 ? _slots[judgement.Handler].Name : null;
     }
 
     private Verdict Ask(int index, ref readonly VmEvent request, ref HandlerContext context, ref long now, out bool isPolicy)

@@ -14,6 +14,9 @@ internal sealed partial class PumpAttachment(IMonitor monitor, SubscriptionPlan 
     private bool _emulatesEachRep;
     private bool _holdsWritesBack;
 
+    /// <summary>What is enabled.</summary>
+    public IReadOnlyList<MonitorEvent> Enabled => _enabled;
+
     /// <summary>Enables what the plan says. The caller holds the domain paused.</summary>
     /// <param name="leftOut">Is told of optional events that the hypervisor refused.</param>
     /// <exception cref="PumpStartException">The hypervisor refused; what was enabled before is for <see cref="Detach"/>.</exception>

@@ -67,6 +67,9 @@ internal sealed partial class PumpSession
     /// <summary>The domain went away.</summary>
     public bool IsDomainGone { get; private set; }
 
+    /// <summary>What is enabled.</summary>
+    public IReadOnlyList<MonitorEvent> Enabled => _attachment.Enabled;
+
     /// <summary>Another thread has taken the session over: this one must not touch anything.</summary>
     public bool WasTakenOver => Volatile.Read(ref _owner) == TakenOver;
 
@@ -288,7 +291,7 @@ internal sealed partial class PumpSession
         }
         else if (IsSane())
         {
-            var context = new HandlerContext(_domain, in _request, ref _response, time);
+            var context = new HandlerContext(_domain, in _request, ref _response, time) { Sequence = _sequence + 1 };
             var isOwnStep = _request.Reason == VmEventReason.Singlestep && !_stepper.HandlerWantsSteps(_request.VcpuId);
             if (!isOwnStep)
             {
@@ -351,8 +354,7 @@ internal sealed partial class PumpSession
         record.Elapsed = _clock.GetElapsedTime(_started, start);
         record.HandlingTime = _clock.GetElapsedTime(start, end);
         record.Domain = _domain.Id;
-        record.Verdict = judgement.Verdict;
-        record.Handler = judgement.Handler >= 0 ? _chain.Slots[judgement.Handler].Name : null;
+        _chain.Describe(in judgement, ref record);
         record.ResponseFlags = _response.Flags;
         record.Event = _request;
     }

@@ -1,3 +1,4 @@
+using Introspect.Daemon.Capturing;
 using Introspect.Daemon.Cli;
 using Introspect.Daemon.Hypervisors;
 using Introspect.Daemon.Inspection;
@@ -25,6 +26,30 @@ internal sealed class FakeCommands : ICommands
     {
         Trace = request;
         return Throw is null ? Task.FromResult(0) : throw Throw;
+    }
+
+    public RecordRequest? Recorded { get; private set; }
+
+    public ReplayRequest? Replayed { get; private set; }
+
+    public string? Info { get; private set; }
+
+    public Task<int> RecordAsync(RecordRequest request, CancellationToken cancellationToken)
+    {
+        Recorded = request;
+        return Task.FromResult(0);
+    }
+
+    public int Replay(ReplayRequest request, CancellationToken cancellationToken)
+    {
+        Replayed = request;
+        return 0;
+    }
+
+    public int CaptureInfo(string path, bool json)
+    {
+        Info = path;
+        return 0;
     }
 
     public Task<int> RunAsync(string configurationPath, CancellationToken cancellationToken)

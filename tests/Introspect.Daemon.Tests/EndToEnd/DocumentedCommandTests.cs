@@ -8,6 +8,8 @@ public sealed class DocumentedCommandTests(DocumentedCommandTests.Machine machin
 {
     public static TheoryData<string> Manual => [.. DocumentedCommand.In("docs", "cli.md").Distinct()];
 
+    public static TheoryData<string> OfCaptures => [.. DocumentedCommand.In("docs", "capture.md").Distinct()];
+
     public static TheoryData<string> Readme => [.. DocumentedCommand.In("README.md").Distinct()];
 
     [Theory]
@@ -19,6 +21,10 @@ public sealed class DocumentedCommandTests(DocumentedCommandTests.Machine machin
     [Theory]
     [MemberData(nameof(Service))]
     public Task A_command_of_the_services_documents_works(string command) => Works(command);
+
+    [Theory]
+    [MemberData(nameof(OfCaptures))]
+    public Task A_command_around_captures_works(string command) => Works(command);
 
     [Theory]
     [MemberData(nameof(Readme))]
@@ -57,6 +63,8 @@ public sealed class DocumentedCommandTests(DocumentedCommandTests.Machine machin
             Assert.True(_lab.GuestGoesOn, "the guest has to boot first");
             File.WriteAllBytes(Path.Combine(_folder, "kernel"), DemoGuest.Build().Image);
             File.WriteAllBytes(Path.Combine(_folder, "forever"), DemoGuest.Build(new() { Forever = true }).Image);
+            var recorded = DocumentedCommand.RunAsync(["record", "--demo", "-o", Path.Combine(_folder, "demo.ivc")], _ => false, Task.Delay(Timeout.Infinite)).GetAwaiter().GetResult();
+            Assert.True(recorded.ExitCode == 0, recorded.Error);
             File.WriteAllText(Path.Combine(_folder, "introspect.yaml"), $$"""
                 hypervisor: { demo: true }
                 domains: [ { match: "*", events: { cpuid: true } } ]
@@ -93,6 +101,8 @@ public sealed class DocumentedCommandTests(DocumentedCommandTests.Machine machin
                 ("--connect", _) when !serves => _lab.Socket,
                 ("--kernel", _) => Path.Combine(_folder, "kernel"),
                 ("--symbols", _) => Path.Combine(_folder, "forever"),
+                ("-o", _) => Path.Combine(_folder, $"{++_sockets}.ivc"),
+                (_, "demo.ivc") => Path.Combine(_folder, "demo.ivc"),
                 ("--config", _) => Path.Combine(_folder, "introspect.yaml"),
                 _ => word,
             })];
@@ -131,6 +141,10 @@ public sealed class DocumentedCommandTests(DocumentedCommandTests.Machine machin
             "regs" => output.Contains("r15", StringComparison.Ordinal),
             "mem" => output.Length > 50,
             "disasm" => output.Split('\n').Length > 5,
+            "record" => output.StartsWith("recorded ", StringComparison.Ordinal),
+            "replay" when words.Contains("--json") => output.Contains("\"type\":\"event\"", StringComparison.Ordinal),
+            "replay" => output.Contains("  d1 v0  ", StringComparison.Ordinal) && output.Contains("ended by poweroff", StringComparison.Ordinal),
+            "capture" => output.Contains("vmexit", StringComparison.Ordinal),
             _ => true,
         };
     }

@@ -52,6 +52,9 @@ internal sealed class SchemaChecker
                 case "minimum":
                     Require(value.ValueKind != JsonValueKind.Number || value.GetDouble() >= keyword.Value.GetDouble(), $"is less than {keyword.Value}");
                     break;
+                case "items":
+                    mistakes.AddRange(value.ValueKind == JsonValueKind.Array ? value.EnumerateArray().SelectMany((item, i) => Check(keyword.Value, item, $"{path}[{i}]")) : []);
+                    break;
                 case "properties":
                     CheckProperties(keyword.Value, value, path, mistakes);
                     break;
@@ -121,6 +124,7 @@ internal sealed class SchemaChecker
     private static bool IsOfType(string type, JsonElement value) => type switch
     {
         "object" => value.ValueKind == JsonValueKind.Object,
+        "array" => value.ValueKind == JsonValueKind.Array,
         "string" => value.ValueKind == JsonValueKind.String,
         "boolean" => value.ValueKind is JsonValueKind.True or JsonValueKind.False,
         "number" => value.ValueKind == JsonValueKind.Number,
