@@ -1,3 +1,4 @@
+using System.Diagnostics;
 using System.Runtime.InteropServices;
 using Introspect.Hypervisor.Linux;
 using Microsoft.Win32.SafeHandles;
@@ -26,8 +27,14 @@ internal sealed unsafe class CallBox : IDisposable
     private const int CalleePosted = 256;
     private const int CalleeAsleep = 384;
 
-    private const int MaxSpins = 2048;
     private const int PauseOfSpin = 4;
+
+    // Two ends that sleep for each other never find out that spinning would do now: once in so many waits it is tried.
+    private const int WaitsUntilTrial = 64;
+
+    // An answer often comes within a microsecond or two, and a sleep costs more than that on both sides.
+    private static readonly long LongestSpin = Ticks(20);
+    private static readonly long ShortestSpin = Ticks(0.5);
 
     private static readonly bool SpinPays = Environment.ProcessorCount > 1;
 
@@ -42,7 +49,8 @@ internal sealed unsafe class CallBox : IDisposable
     private readonly byte* _incoming;
     private ulong _sent;
     private ulong _seen;
-    private int _spins = 64;
+    private long _spin = LongestSpin;
+    private int _inVain;
 
     private CallBox(MappedMemory memory, EventFd toOther, EventFd fromOther, bool isCaller)
     {
@@ -98,7 +106,12 @@ internal sealed unsafe class CallBox : IDisposable
     /// <param name="lifeline">A socket whose hang-up means that the other end is gone.</param>
     public WaitResult Wait(TimeSpan timeout, SafeHandle? lifeline)
     {
-        if (Spin())
+        if (TakeTurn())
+        {
+            return WaitResult.Signalled;
+        }
+
+        if (SpinPays && Spin())
         {
             return WaitResult.Signalled;
         }
@@ -137,23 +150,29 @@ internal sealed unsafe class CallBox : IDisposable
         return true;
     }
 
-    // An answer often comes within a microsecond or two. What spinning was good for the last times decides how long it is tried.
+    // What spinning was good for the last times decides how long it is tried: where the ends share a processor it only
+    // keeps the other one from answering.
     private bool Spin()
     {
-        for (var i = SpinPays ? _spins : 1; i > 0; i--)
+        var end = Stopwatch.GetTimestamp() + _spin;
+        do
         {
             if (TakeTurn())
             {
-                _spins = Math.Min(_spins * 2, MaxSpins);
+                _spin = Math.Min(_spin * 2, LongestSpin);
+                _inVain = 0;
                 return true;
             }
 
             Thread.SpinWait(PauseOfSpin);
         }
-
-        _spins = Math.Max(_spins / 2, 16);
+        while (Stopwatch.GetTimestamp() < end);
+        _inVain++;
+        _spin = _inVain % WaitsUntilTrial == 0 ? LongestSpin : Math.Max(_spin / 2, ShortestSpin);
         return false;
     }
+
+    private static long Ticks(double microseconds) => (long)(microseconds * Stopwatch.Frequency / 1e6);
 }
 
 /// <summary>The descriptors of a <see cref="CallBox"/>'s other end, to be sent to another process.</summary>
