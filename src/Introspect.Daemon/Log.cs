@@ -96,6 +96,18 @@ internal static partial class Log
     [LoggerMessage(73, LogLevel.Warning, "It cannot be noted in {Folder} which domains are attached, 'introspect recover --state' will not know them: {Why}")]
     public static partial void NotNoted(ILogger logger, string folder, string why);
 
+    [LoggerMessage(80, LogLevel.Debug, "Plugin {Plugin}: {Message}")]
+    public static partial void PluginDebug(ILogger logger, string plugin, string message);
+
+    [LoggerMessage(81, LogLevel.Information, "Plugin {Plugin}: {Message}")]
+    public static partial void PluginTold(ILogger logger, string plugin, string message);
+
+    [LoggerMessage(82, LogLevel.Warning, "Plugin {Plugin}: {Message}")]
+    public static partial void PluginWarned(ILogger logger, string plugin, string message);
+
+    [LoggerMessage(83, LogLevel.Error, "Plugin {Plugin}: {Message}")]
+    public static partial void PluginFailed(ILogger logger, string plugin, string message);
+
     [LoggerMessage(60, LogLevel.Error, "The watchdog is not fed: {Why}")]
     public static partial void WatchdogStarved(ILogger logger, string why);
 }

@@ -3,6 +3,13 @@ using Introspect.Daemon;
 using Introspect.Daemon.Cli;
 using Introspect.Daemon.Hypervisors;
 using Introspect.Daemon.Output;
+using Introspect.Rules.Plugins.Isolation;
+
+// A plugin's process is this program, too; nobody calls it by hand.
+if (args is [PluginHostCommand.Word, var socket])
+{
+    return PluginHost.Run(socket);
+}
 
 using var stopping = new CancellationTokenSource();
 

@@ -8,7 +8,7 @@ using Introspect.Benchmarks.Ring;
 const int Usage = 2;
 const int OverBudget = 1;
 
-Benchmark[] benchmarks = [.. InterpreterBenchmarks.All, .. RingBenchmarks.All, .. PumpBenchmarks.All, .. RecordBenchmarks.All, .. ForkBenchmarks.All];
+Benchmark[] benchmarks = [.. InterpreterBenchmarks.All, .. RingBenchmarks.All, .. PumpBenchmarks.All, .. PluginBenchmarks.All, .. RecordBenchmarks.All, .. ForkBenchmarks.All];
 var budgets = AllocationBudgets.Read();
 if (args.Contains("--list"))
 {

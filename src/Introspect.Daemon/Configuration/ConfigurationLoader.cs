@@ -1,5 +1,6 @@
 using System.Collections;
 using Introspect.Daemon.Cli;
+using Introspect.Rules.Plugins;
 using Microsoft.Extensions.Configuration;
 using YamlDotNet.Core;
 using YamlDotNet.RepresentationModel;
@@ -18,7 +19,10 @@ internal static class ConfigurationLoader
     /// <summary>Reads the configuration, or throws with every mistake of all files.</summary>
     /// <exception cref="ConfigurationMistakes">Something in the files or the environment is wrong.</exception>
     /// <exception cref="UserError">The file is not there or cannot be read.</exception>
-    public static DaemonConfiguration Load(string path, IDictionary environment)
+    /// <param name="path">The main file.</param>
+    /// <param name="environment">The environment's variables.</param>
+    /// <param name="provePlugin">Has a plugin run and says what is wrong with it; null: plugins are only looked at.</param>
+    public static DaemonConfiguration Load(string path, IDictionary environment, Func<PluginEntry, IReadOnlyList<OptionMistake>>? provePlugin = null)
     {
         var files = ConfigurationFiles.Of(path);
         var tree = new ConfigurationTree();
@@ -34,7 +38,7 @@ internal static class ConfigurationLoader
         mistakes.AddRange(tree.Mistakes);
         var variables = FromEnvironment(environment);
         var values = new ConfigurationBuilder().AddInMemoryCollection(tree.Values).AddInMemoryCollection(variables.Select(v => KeyValuePair.Create(v.Key, v.Value.Value))).Build();
-        var (configuration, others) = ConfigurationReader.Read(values, key => VariableOf(key, variables) ?? tree.PlaceOf(key)?.ToString() ?? path, FolderOf, isPart: mistakes.Count != 0);
+        var (configuration, others) = ConfigurationReader.Read(values, key => VariableOf(key, variables) ?? tree.PlaceOf(key)?.ToString() ?? path, FolderOf, isPart: mistakes.Count != 0, provePlugin);
         mistakes.AddRange(others);
         return configuration is not null && mistakes.Count == 0 ? configuration with { Files = [.. files.Concat(configuration.Domains.SelectMany(policy => policy.Rules?.Files ?? [])).Distinct()] } : throw new ConfigurationMistakes(path, mistakes);
 

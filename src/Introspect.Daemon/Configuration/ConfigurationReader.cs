@@ -1,6 +1,7 @@
 using System.Globalization;
 using System.Net;
 using Introspect.Daemon.Hypervisors;
+using Introspect.Daemon.Plugins;
 using Introspect.Daemon.Service;
 using Introspect.Daemon.Sinks;
 using Introspect.Daemon.Tracing;
@@ -10,6 +11,7 @@ using Introspect.Hypervisor.Xen;
 using Introspect.Rules.Files;
 using Introspect.Rules.Handlers;
 using Introspect.Rules.Language;
+using Introspect.Rules.Plugins;
 using Introspect.Rules.Pump;
 using Microsoft.Extensions.Configuration;
 using Microsoft.Extensions.Logging;
@@ -35,16 +37,20 @@ internal sealed partial class ConfigurationReader
     /// <param name="where">Where the value of a path was written.</param>
     /// <param name="folderOf">The folder that files named by the value of a path are looked for in.</param>
     /// <param name="isPart">Some of it could not be read: what is not there may be in that part, and is no mistake.</param>
+    /// <param name="provePlugin">Has a plugin run and says what is wrong with it; null: plugins are only looked at.</param>
     /// <returns>The configuration; or null and every mistake, each a line of its own.</returns>
-    public static (DaemonConfiguration? Configuration, IReadOnlyList<string> Mistakes) Read(IConfiguration root, Func<string, string> where, Func<string, string> folderOf, bool isPart = false)
+    public static (DaemonConfiguration? Configuration, IReadOnlyList<string> Mistakes) Read(
+        IConfiguration root, Func<string, string> where, Func<string, string> folderOf, bool isPart = false, Func<PluginEntry, IReadOnlyList<OptionMistake>>? provePlugin = null)
     {
-        var reader = new ConfigurationReader(where, folderOf, isPart);
-        reader.RefuseOthers(root, "hypervisor", "domains", "metrics", "logging", "sinks", "timeouts", "control", "reload", "otlp");
+        var reader = new ConfigurationReader(where, folderOf, isPart) { _provePlugin = provePlugin };
+        reader.RefuseOthers(root, "hypervisor", "domains", "metrics", "logging", "sinks", "timeouts", "control", "reload", "otlp", "plugins");
         var timeouts = reader.Section(root, "timeouts", "shutdown", "pump_stall");
+        var plugins = reader.ReadPlugins(root.GetSection("plugins"));
         var configuration = new DaemonConfiguration
         {
             Hypervisor = reader.ReadHypervisor(reader.Section(root, "hypervisor", "connect", "xen", "demo", "kernel", "cmdline", "modules", "memory_mib", "vendor")),
-            Domains = reader.ReadDomains(root.GetSection("domains")),
+            Domains = reader.ReadDomains(root.GetSection("domains"), plugins, needsEvents: !Items(root.GetSection("plugins")).Any()),
+            Plugins = plugins,
             Metrics = reader.ReadMetrics(reader.Section(root, "metrics", "listen")),
             Logging = reader.ReadLogging(reader.Section(root, "logging", "level", "console", "file")),
             Sinks = reader.ReadSinks(reader.Section(
@@ -92,7 +98,7 @@ internal sealed partial class ConfigurationReader
         };
     }
 
-    private List<DomainPolicy> ReadDomains(IConfigurationSection section)
+    private List<DomainPolicy> ReadDomains(IConfigurationSection section, List<PluginSpec> plugins, bool needsEvents)
     {
         var policies = new List<DomainPolicy>();
         foreach (var item in Items(section))
@@ -106,10 +112,11 @@ internal sealed partial class ConfigurationReader
             }
 
             var rules = ReadRules(item.GetSection("rules"));
-            var policy = new DomainPolicy(match ?? "*", ReadEvents(item.GetSection("events"), needsSome: rules is null), Flag(item, "deny_protection_clears", false))
+            var policy = new DomainPolicy(match ?? "*", ReadEvents(item.GetSection("events"), needsSome: needsEvents && rules is null), Flag(item, "deny_protection_clears", false))
             {
                 Fail = Choice(item, "fail", FailPolicy.Open),
                 Rules = rules,
+                Plugins = plugins,
             };
             if (_mistakes.Count == before)
             {

@@ -1,6 +1,7 @@
 using System.Net;
 using Introspect.Daemon.Hypervisors;
 using Introspect.Daemon.Output;
+using Introspect.Daemon.Plugins;
 using Introspect.Daemon.Sinks;
 using Introspect.Daemon.Sinks.Otlp;
 using Introspect.Daemon.Sinks.Syslog;
@@ -20,6 +21,9 @@ internal sealed record DaemonConfiguration
 
     /// <summary>Which domains are watched and how: the first that matches counts.</summary>
     public required IReadOnlyList<DomainPolicy> Domains { get; init; }
+
+    /// <summary>Handlers in assemblies of their own.</summary>
+    public IReadOnlyList<PluginSpec> Plugins { get; init; } = [];
 
     /// <summary>Where metrics and health are served.</summary>
     public required MetricsOptions Metrics { get; init; }
@@ -64,11 +68,17 @@ internal sealed record DomainPolicy(string Match, EventSelection Selection, bool
     /// <summary>Rules of files; null where there are none.</summary>
     public RuleSet? Rules { get; init; }
 
+    /// <summary>The plugins, of which those are for a domain that match it.</summary>
+    public IReadOnlyList<PluginSpec> Plugins { get; init; } = [];
+
     /// <summary>True when the policy is for this domain.</summary>
-    public bool Matches(DomainInfo domain) =>
-        Match == "*" || (DomainRef.Parse(Match) is { Name: null } reference
+    public bool Matches(DomainInfo domain) => Matches(Match, domain);
+
+    /// <summary>True when a domain is meant by a number, a UUID, or a name with <c>*</c> and <c>?</c>.</summary>
+    public static bool Matches(string pattern, DomainInfo domain) =>
+        pattern == "*" || (DomainRef.Parse(pattern) is { Name: null } reference
             ? reference.Matches(domain)
-            : System.IO.Enumeration.FileSystemName.MatchesSimpleExpression(Match, domain.Name, ignoreCase: false));
+            : System.IO.Enumeration.FileSystemName.MatchesSimpleExpression(pattern, domain.Name, ignoreCase: false));
 }
 
 /// <summary>The page that Prometheus scrapes.</summary>

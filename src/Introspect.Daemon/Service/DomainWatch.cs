@@ -1,9 +1,11 @@
 using Introspect.Daemon.Cli;
 using Introspect.Daemon.Configuration;
+using Introspect.Daemon.Plugins;
 using Introspect.Daemon.Sinks;
 using Introspect.Daemon.Telemetry;
 using Introspect.Hypervisor;
 using Introspect.Rules.Files;
+using Introspect.Rules.Handlers;
 using Introspect.Rules.Pump;
 using Introspect.Rules.Running;
 using Microsoft.Extensions.Logging;
@@ -16,6 +18,9 @@ internal sealed record WatchServices(
 {
     /// <summary>Where it is noted which domains are attached.</summary>
     public AttachedDomains Attached { get; init; } = AttachedDomains.Unknown;
+
+    /// <summary>The plugins that run; null: there are none.</summary>
+    public PluginSet? Plugins { get; init; }
 }
 
 /// <summary>
@@ -34,6 +39,7 @@ internal sealed class DomainWatch
 
     private readonly IHypervisor _hypervisor;
     private readonly WatchServices _services;
+    private readonly DomainPlugins _plugins;
     private readonly Lock _gate = new();
     private readonly CancellationTokenSource _ended = new();
     private readonly CancellationTokenSource _giveUp = new();
@@ -57,6 +63,7 @@ internal sealed class DomainWatch
     public DomainWatch(DomainInfo info, string label, DomainPolicy policy, IHypervisor hypervisor, WatchServices services)
     {
         (_info, _label, _policy, _hypervisor, _services) = (info, label, policy, hypervisor, services);
+        _plugins = new(services.Plugins);
         _own = AddMetrics();
         _alerting = TellAlertsAsync();
     }
@@ -103,13 +110,13 @@ internal sealed class DomainWatch
     /// <exception cref="PumpStartException">The hypervisor cannot send what the policy asks for.</exception>
     public async Task<WatchChange> PrepareAsync(DomainPolicy policy)
     {
-        var change = new WatchChange(policy, null, null, null);
+        var change = new WatchChange(policy, null, null);
         await Enqueue(() =>
         {
             if (_pump is { } pump)
             {
-                var rules = RulesOf(policy, _domain!);
-                change = change with { Pump = pump, Rules = rules, Change = pump.Prepare(PolicyHandlers.Make(policy, rules)) };
+                var (prepared, handlers) = Prepare(policy, _domain!, pump.Prepare);
+                change = change with { Pump = pump, Handlers = handlers, Change = prepared };
             }
         }).ConfigureAwait(false);
         return change;
@@ -126,14 +133,13 @@ internal sealed class DomainWatch
         if (_pump is { } pump)
         {
             // Attached anew since it was prepared?
-            var isPrepared = change.Pump == pump;
-            var rules = isPrepared ? change.Rules : RulesOf(change.Policy, _domain!);
-            var prepared = isPrepared ? change.Change! : pump.Prepare(PolicyHandlers.Make(change.Policy, rules));
+            var (prepared, handlers) = change.Pump == pump ? (change.Change!, change.Handlers!) : Prepare(change.Policy, _domain!, pump.Prepare);
             await UnguardAsync().ConfigureAwait(false);
             try
             {
                 pump.Apply(prepared);
-                _rules = rules;
+                _rules = handlers.Rules;
+                handlers.Plugins.Use();
             }
             catch (PumpStartException) when (pump.Completion.IsCompleted)
             {
@@ -141,6 +147,7 @@ internal sealed class DomainWatch
             }
             finally
             {
+                handlers.Plugins.Abandon();
                 Guard(pump);
             }
         }
@@ -246,12 +253,16 @@ internal sealed class DomainWatch
                 throw new HypervisorException(Errno.ESRCH, $"domain {Info.Id} is another one now");
             }
 
-            var rules = RulesOf(Policy, domain);
-            var pump = new EventPump(domain, PolicyHandlers.Make(Policy, rules), _services.Pump, new PumpLog(() => Label, _services.Logger));
-            _services.Attached.Add(Info);
-            pump.Start();
+            var (pump, handlers) = Prepare(Policy, domain, registrations =>
+            {
+                var made = new EventPump(domain, registrations, _services.Pump, new PumpLog(() => Label, _services.Logger));
+                _services.Attached.Add(Info);
+                made.Start();
+                return made;
+            });
+            handlers.Plugins.Use();
             _domain = domain;
-            Volatile.Write(ref _rules, rules);
+            Volatile.Write(ref _rules, handlers.Rules);
             Guard(pump);
             _delivery = DeliverAsync(pump);
 
@@ -264,6 +275,22 @@ internal sealed class DomainWatch
         {
             _services.Attached.Remove(Info);
             domain.Dispose();
+            throw;
+        }
+    }
+
+    // Handlers of plugins that come to nothing are let go of.
+    private (T Made, WatchHandlers Handlers) Prepare<T>(DomainPolicy policy, IDomain domain, Func<IReadOnlyList<HandlerRegistration>, T> make)
+    {
+        var plugins = _plugins.Prepare(policy.Plugins, Info);
+        try
+        {
+            var rules = RulesOf(policy, domain);
+            return (make([.. PolicyHandlers.Make(policy, rules), .. plugins.Handlers]), new(rules, plugins));
+        }
+        catch
+        {
+            plugins.Abandon();
             throw;
         }
     }
@@ -326,6 +353,7 @@ internal sealed class DomainWatch
         {
             Volatile.Write(ref _trouble, why);
             Volatile.Write(ref _pump, null);
+            _plugins.Release();
             _domain?.Dispose();
             _domain = null;
         }
@@ -371,6 +399,14 @@ internal sealed class DomainWatch
 /// <summary>Another policy for a watch, found possible.</summary>
 /// <param name="Policy">The policy.</param>
 /// <param name="Pump">The pump that it was prepared for; null where there was none.</param>
-/// <param name="Rules">Its rules on the domain.</param>
 /// <param name="Change">What to apply to the pump.</param>
-internal sealed record WatchChange(DomainPolicy Policy, EventPump? Pump, DomainRules? Rules, PumpChange? Change);
+internal sealed record WatchChange(DomainPolicy Policy, EventPump? Pump, PumpChange? Change)
+{
+    /// <summary>The new handlers; null where there was no pump.</summary>
+    public WatchHandlers? Handlers { get; init; }
+}
+
+/// <summary>Where a policy's handlers on a domain come from.</summary>
+/// <param name="Rules">Its rules; null where there are none.</param>
+/// <param name="Plugins">Its plugins.</param>
+internal sealed record WatchHandlers(DomainRules? Rules, DomainPlugins.Prepared Plugins);

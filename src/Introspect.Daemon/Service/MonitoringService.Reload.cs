@@ -36,6 +36,7 @@ internal sealed partial class MonitoringService
 
         if (mistakes.Count != 0)
         {
+            changes.ForEach(change => change.Change.Handlers?.Plugins.Abandon());
             reload.Done.TrySetResult(new(mistakes, 0));
             return;
         }
@@ -65,7 +66,7 @@ internal sealed partial class MonitoringService
         var changes = new List<(DomainWatch Watch, WatchChange Change)>();
         foreach (var domain in domains)
         {
-            if (!_watches.TryGetValue(domain.Id, out var watch) || table.Find(domain) is not { } policy || PolicyComparer.AreSame(watch.Policy, policy))
+            if (!_watches.TryGetValue(domain.Id, out var watch) || table.Find(domain) is not { } policy || PolicyComparer.AreSame(watch.Policy, policy, domain))
             {
                 continue;
             }

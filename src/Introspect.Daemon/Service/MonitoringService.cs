@@ -3,6 +3,7 @@ using System.Threading.Channels;
 using Introspect.Daemon.Cli;
 using Introspect.Daemon.Configuration;
 using Introspect.Daemon.Hypervisors;
+using Introspect.Daemon.Plugins;
 using Introspect.Daemon.Sinks;
 using Introspect.Daemon.Telemetry;
 using Introspect.Hypervisor;
@@ -23,7 +24,8 @@ internal sealed partial class MonitoringService(
     ServiceMetrics metrics,
     TimeProvider time,
     ILogger<MonitoringService> logger,
-    AttachedDomains? attached = null) : IHostedService, IHealthSource, IDisposable
+    AttachedDomains? attached = null,
+    PluginSet? plugins = null) : IHostedService, IHealthSource, IDisposable
 {
     private static readonly TimeSpan FirstReconnect = TimeSpan.FromSeconds(1);
     private static readonly TimeSpan LongestReconnect = TimeSpan.FromSeconds(30);
@@ -32,7 +34,7 @@ internal sealed partial class MonitoringService(
     private readonly ConcurrentDictionary<DomainId, DomainWatch> _watches = new();
     private readonly ConcurrentDictionary<DomainWatch, Task> _leaving = new();
     private readonly CancellationTokenSource _stopping = new();
-    private readonly WatchServices _services = new(sinks, metrics, PumpOptionsFor(configuration, sinks), time, logger) { Attached = attached ?? AttachedDomains.Unknown };
+    private readonly WatchServices _services = new(sinks, metrics, PumpOptionsFor(configuration, sinks), time, logger) { Attached = attached ?? AttachedDomains.Unknown, Plugins = plugins };
     private PolicyTable _policies = new(configuration.Domains);
     private HypervisorSession? _session;
     private string? _lost;
@@ -127,6 +129,7 @@ internal sealed partial class MonitoringService(
         }
 
         reasons.AddRange(_watches.Values.Where(w => w.Trouble is not null).Select(w => $"domain {w.Label}: {w.Trouble}"));
+        reasons.AddRange((plugins?.Counts ?? []).Where(p => !p.IsUp).Select(p => $"plugin {p.Name}: its process is being started anew"));
         reasons.AddRange(FindStalls());
         return new(reasons);
     }
@@ -135,7 +138,7 @@ internal sealed partial class MonitoringService(
     public IReadOnlyList<string> FindStalls()
     {
         var stalls = _watches.Values.Where(w => w.Idle > configuration.PumpStallTimeout)
-            .Select(w => $"domain {w.Label}: its pump has not moved for {w.Idle.TotalSeconds:0.0} s").ToList();
+            .Select(w => $"domain {w.Label}: its pump has not moved for {w.Idle.TotalSeconds:0.0} s{(w.Statistics?.ActiveHandler is { } handler ? $", it is in handler {handler}" : "")}").ToList();
         var busySince = Volatile.Read(ref _busySince);
         // Letting go of everything may take as long as stopping.
         if (busySince != 0 && time.GetElapsedTime(busySince) is var busy && busy > (configuration.ShutdownTimeout * 2) + configuration.PumpStallTimeout)
@@ -259,7 +262,7 @@ internal sealed partial class MonitoringService(
         {
             _ = RemoveAsync(domain.Id, "no policy is for its new name");
         }
-        else if (!PolicyComparer.AreSame(policy, watch.Policy))
+        else if (!PolicyComparer.AreSame(policy, watch.Policy, domain))
         {
             try
             {

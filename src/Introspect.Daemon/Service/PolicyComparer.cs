@@ -1,4 +1,6 @@
 using Introspect.Daemon.Configuration;
+using Introspect.Daemon.Plugins;
+using Introspect.Hypervisor;
 
 namespace Introspect.Daemon.Service;
 
@@ -6,10 +8,11 @@ namespace Introspect.Daemon.Service;
 internal static class PolicyComparer
 {
     /// <summary>True when a domain watched by one need not be attached anew for the other.</summary>
-    public static bool AreSame(DomainPolicy a, DomainPolicy b) =>
+    public static bool AreSame(DomainPolicy a, DomainPolicy b, DomainInfo domain) =>
         a.DenyProtectionClears == b.DenyProtectionClears
         && a.Fail == b.Fail
         && a.Rules?.Fingerprint == b.Rules?.Fingerprint
+        && PluginSpec.AreSameFor(domain, a.Plugins, b.Plugins)
         && a.Selection.Events.ToHashSet().SetEquals(b.Selection.Events)
         && a.Selection.Memory.ToHashSet().SetEquals(b.Selection.Memory);
 }

@@ -1,6 +1,7 @@
 using System.Collections;
 using Introspect.Daemon.Cli;
 using Introspect.Daemon.Configuration;
+using Introspect.Daemon.Plugins;
 using Introspect.Daemon.Sinks;
 using Introspect.Daemon.Systemd;
 using Introspect.Daemon.Telemetry;
@@ -34,7 +35,8 @@ internal sealed class Reloader(
     SinkSet sinks,
     ServiceMetrics metrics,
     SdNotify notify,
-    ILogger<Reloader> logger) : IDisposable
+    ILogger<Reloader> logger,
+    PluginSet? plugins = null) : IDisposable
 {
     private readonly SemaphoreSlim _one = new(1);
 
@@ -77,7 +79,7 @@ internal sealed class Reloader(
     {
         try
         {
-            var read = ConfigurationLoader.Load(path, environment);
+            var read = ConfigurationLoader.Load(path, environment, plugins is null ? null : plugins.Prove);
             Files = read.Files;
             foreach (var warning in read.Warnings)
             {
@@ -90,6 +92,7 @@ internal sealed class Reloader(
                 return new(policies.Mistakes);
             }
 
+            plugins?.Keep(read.Plugins.Select(plugin => plugin.Entry));
             var restarts = Restarts(read);
             if (restarts.Count != 0)
             {
@@ -105,6 +108,10 @@ internal sealed class Reloader(
         catch (UserError e)
         {
             return new([e.Message]);
+        }
+        finally
+        {
+            plugins?.KeepThose();
         }
     }
 

@@ -4,6 +4,7 @@ using Introspect.Daemon.Cli;
 using Introspect.Daemon.Configuration;
 using Introspect.Daemon.Control;
 using Introspect.Daemon.Hypervisors;
+using Introspect.Daemon.Plugins;
 using Introspect.Daemon.Sinks;
 using Introspect.Daemon.Systemd;
 using Introspect.Daemon.Telemetry;
@@ -25,11 +26,15 @@ internal sealed class RunCommand(IHypervisorFactory factory, Func<string, string
     /// <returns>The exit code.</returns>
     public async Task<int> RunAsync(string path, CancellationToken cancellationToken)
     {
+        using var plugins = new PluginSet(PluginSet.ThisProgram);
         var fingerprint = ConfigurationFingerprint.Of(path);
-        var configuration = ConfigurationLoader.Load(path, environment);
+        var configuration = ConfigurationLoader.Load(path, environment, plugins.Prove);
+        plugins.Keep(configuration.Plugins.Select(plugin => plugin.Entry));
         using var notify = SdNotify.FromEnvironment(variable, TimeProvider.System);
         var serilog = CreateLogger(configuration.Logging);
-        var host = CreateHost(path, fingerprint, configuration, serilog, notify);
+        var host = CreateHost(path, fingerprint, configuration, serilog, notify, plugins);
+        using var pluginMetrics = new PluginMetrics(host.Services.GetRequiredService<ServiceMetrics>().DomainMeterName, () => plugins.Counts);
+        plugins.UseLogger(host.Services.GetRequiredService<ILogger<PluginSet>>());
         try
         {
             using var reload = PosixSignalRegistration.Create(PosixSignal.SIGHUP, signal =>
@@ -49,7 +54,7 @@ internal sealed class RunCommand(IHypervisorFactory factory, Func<string, string
         }
     }
 
-    private IHost CreateHost(string path, byte[] fingerprint, DaemonConfiguration configuration, Serilog.Core.Logger serilog, SdNotify notify)
+    private IHost CreateHost(string path, byte[] fingerprint, DaemonConfiguration configuration, Serilog.Core.Logger serilog, SdNotify notify, PluginSet plugins)
     {
         var builder = Host.CreateEmptyApplicationBuilder(null);
         builder.Logging.AddSerilog(serilog);
@@ -66,11 +71,12 @@ internal sealed class RunCommand(IHypervisorFactory factory, Func<string, string
         services.AddSingleton(provider => new MonitoringService(
             configuration, factory, provider.GetRequiredService<SinkSet>().Queues, provider.GetRequiredService<ServiceMetrics>(),
             TimeProvider.System, provider.GetRequiredService<ILogger<MonitoringService>>(),
-            AttachedDomains.FromEnvironment(variable, configuration.Hypervisor, (folder, why) => Log.NotNoted(provider.GetRequiredService<ILogger<MonitoringService>>(), folder, why))));
+            AttachedDomains.FromEnvironment(variable, configuration.Hypervisor, (folder, why) => Log.NotNoted(provider.GetRequiredService<ILogger<MonitoringService>>(), folder, why)),
+            plugins));
         services.AddSingleton<IHealthSource>(provider => provider.GetRequiredService<MonitoringService>());
         services.AddSingleton(provider => new Reloader(
             path, environment, configuration, provider.GetRequiredService<MonitoringService>(), provider.GetRequiredService<SinkSet>(),
-            provider.GetRequiredService<ServiceMetrics>(), notify, provider.GetRequiredService<ILogger<Reloader>>()));
+            provider.GetRequiredService<ServiceMetrics>(), notify, provider.GetRequiredService<ILogger<Reloader>>(), plugins));
         services.AddSingleton<StatusSource>();
         services.AddSingleton(configuration.Control);
 

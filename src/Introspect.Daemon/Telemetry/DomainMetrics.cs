@@ -54,6 +54,8 @@ internal sealed class DomainMetrics : IDisposable
         Counter("introspect.handler.time", "s", "Time in a handler.", s => s.Handlers.Select(h => new Measurement<double>(h.Time.TotalSeconds, new KeyValuePair<string, object?>("handler", h.Name))));
         Counter("introspect.handler.failures", "{failure}", "Times that a handler threw.", s => PerHandler(s, h => h.Failures));
         Counter("introspect.handler.overruns", "{overrun}", "Times that a handler took longer than its budget.", s => PerHandler(s, h => h.Overruns));
+        Counter("introspect.handler.trips", "{trip}", "Times that a handler was disabled for a while.", s => PerHandler(s, h => h.BreakerTrips));
+        Counter("introspect.handler.stand_ins", "{event}", "Events that a handler's fail policy answered: it failed, was disabled, or its plugin was away.", s => PerHandler(s, h => h.StandIns));
         Gauge("introspect.handler.disabled", "1 while a handler is disabled because it failed repeatedly.", s => PerHandler(s, h => h.IsDisabled ? 1 : 0));
         _meter.CreateObservableGauge("introspect.pump.idle", () => Read(s => One(s.SinceLastActivity.TotalSeconds)), "s", "Time since the pump went round its loop.");
     }

@@ -73,6 +73,14 @@ public readonly record struct Verdict
 {
     private Verdict(Decision decision, VerdictEffects effects, ushort view) => (Decision, Effects, View) = (decision, effects, view);
 
+    /// <summary>A verdict of its parts, as another process wrote them.</summary>
+    /// <returns>False where no handler could have said that.</returns>
+    internal static bool TryMake(byte decision, byte effects, ushort view, out Verdict verdict)
+    {
+        verdict = new((Decision)decision, (VerdictEffects)effects, view);
+        return decision <= (byte)Decision.Emulate && (decision != (byte)Decision.Pass || (effects == 0 && view == 0));
+    }
+
     /// <summary>A verdict that was written down.</summary>
     internal static Verdict FromParts(Decision decision, VerdictEffects effects, ushort view) => new(decision, effects, view);
 

@@ -11,6 +11,7 @@ internal sealed class HandlerSlot
         Registration = registration;
         Handler = registration.Handler;
         Name = registration.Handler.Name;
+        Absent = registration.Handler as IAbsentHandler;
         FailPolicy = registration.FailPolicy;
         Subscription = subscription;
         Statistics = statistics ?? new(Name, options.Clock);
@@ -24,6 +25,8 @@ internal sealed class HandlerSlot
     public IEventHandler Handler { get; }
 
     public string Name { get; }
+
+    public IAbsentHandler? Absent { get; }
 
     public FailPolicy FailPolicy { get; }
 
@@ -155,7 +158,7 @@ internal sealed class HandlerChain
         var slot = _slots[index];
         isPolicy = false;
         var wasOpen = slot.Breaker.IsOpen;
-        if (!slot.Breaker.Allows(now))
+        if (slot.Absent is { IsAway: true } || !slot.Breaker.Allows(now))
         {
             isPolicy = true;
             return StandIn(slot);
@@ -168,6 +171,7 @@ internal sealed class HandlerChain
         }
 
         slot.Statistics.CountCall();
+        _statistics.ActiveHandler = slot.Name;
         Exception? failure = null;
         var verdict = Verdict.Pass;
         try
@@ -181,6 +185,7 @@ internal sealed class HandlerChain
             failure = exception;
         }
 
+        _statistics.ActiveHandler = null;
         var end = _clock.GetTimestamp();
         var elapsed = end - now;
         now = end;
@@ -207,7 +212,11 @@ internal sealed class HandlerChain
         return StandIn(slot);
     }
 
-    private static Verdict StandIn(HandlerSlot slot) => slot.FailPolicy == FailPolicy.Closed ? Verdict.Deny : Verdict.Pass;
+    private static Verdict StandIn(HandlerSlot slot)
+    {
+        slot.Statistics.CountStandIn();
+        return slot.FailPolicy == FailPolicy.Closed ? Verdict.Deny : Verdict.Pass;
+    }
 
     private void Failed(int index, VmEventReason reason, Exception? failure, long elapsed, long now)
     {

@@ -10,6 +10,7 @@ public sealed class HandlerStatistics
     private long _failures;
     private long _overruns;
     private long _trips;
+    private long _standIns;
     private long _ignoredVerdicts;
     private int _disabled;
 
@@ -36,6 +37,9 @@ public sealed class HandlerStatistics
     /// <summary>Times it was disabled for a while.</summary>
     public long BreakerTrips => Volatile.Read(ref _trips);
 
+    /// <summary>Events that its fail policy answered: it threw, was disabled, or its plugin was away.</summary>
+    public long StandIns => Volatile.Read(ref _standIns);
+
     /// <summary>Its verdicts of which a part had no meaning for the event.</summary>
     public long IgnoredVerdicts => Volatile.Read(ref _ignoredVerdicts);
 
@@ -53,6 +57,8 @@ public sealed class HandlerStatistics
     internal void CountOverrun() => Volatile.Write(ref _overruns, _overruns + 1);
 
     internal void CountTrip() => Volatile.Write(ref _trips, _trips + 1);
+
+    internal void CountStandIn() => Volatile.Write(ref _standIns, _standIns + 1);
 
     internal void CountIgnoredVerdict() => Volatile.Write(ref _ignoredVerdicts, _ignoredVerdicts + 1);
 

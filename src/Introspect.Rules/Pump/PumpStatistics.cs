@@ -41,6 +41,7 @@ public sealed class PumpStatistics
     private long _ringFull;
     private long _ringSize;
     private long _lastActivity;
+    private string? _activeHandler;
     private long _changes;
     private IReadOnlyList<HandlerStatistics> _handlers;
 
@@ -123,6 +124,13 @@ public sealed class PumpStatistics
 
     /// <summary>Time since <see cref="LastActivity"/>. Much more than <see cref="PumpOptions.IdleInterval"/> is a pump that hangs.</summary>
     public TimeSpan SinceLastActivity => _clock.GetElapsedTime(LastActivity);
+
+    /// <summary>The handler that is being asked at this moment; null when none is. Names the one that a pump hangs in.</summary>
+    public string? ActiveHandler
+    {
+        get => Volatile.Read(ref _activeHandler);
+        internal set => Volatile.Write(ref _activeHandler, value);
+    }
 
     /// <summary>Requests with a reason.</summary>
     public long Events(VmEventReason reason) => Volatile.Read(ref _events[Slot(reason)]);

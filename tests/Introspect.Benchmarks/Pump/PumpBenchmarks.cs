@@ -47,7 +47,7 @@ internal static class PumpBenchmarks
     }
 
     /// <summary>A mixture as a guest at work sends: mostly address-space switches, and one write that is denied.</summary>
-    private static VmEvent[] Requests()
+    internal static VmEvent[] Requests()
     {
         const ulong Smep = 1 << 20;
         return

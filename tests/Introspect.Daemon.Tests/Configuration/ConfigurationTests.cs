@@ -128,7 +128,7 @@ public sealed class ConfigurationTests : IDisposable
             """);
         Assert.Equal(
             [
-                "sink: is not known; known here: hypervisor, domains, metrics, logging, sinks, timeouts, control, reload, otlp",
+                "sink: is not known; known here: hypervisor, domains, metrics, logging, sinks, timeouts, control, reload, otlp, plugins",
                 "hypervisor: 2 of connect, xen, kernel and demo are given; give exactly one",
                 "hypervisor.memory_mib: '1' is no number from 4 to 1048576",
                 "hypervisor.vendor: 'via' is none of vmx, svm",

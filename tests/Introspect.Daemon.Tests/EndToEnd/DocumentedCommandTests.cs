@@ -128,7 +128,9 @@ public sealed class DocumentedCommandTests(DocumentedCommandTests.Machine machin
         /// <summary>Done when the service, which shows nothing, has an event in its sink.</summary>
         internal async Task IsDone(string[] words)
         {
+            // What an earlier command left would end this one while it starts.
             var events = new FileInfo(Path.Combine(_folder, "events"));
+            events.Delete();
             do
             {
                 await Task.Delay(words[0] == "run" ? 20 : Timeout.Infinite);

@@ -1,6 +1,7 @@
 using System.Net;
 using System.Text.RegularExpressions;
 using Introspect.Daemon.Cli;
+using Introspect.Daemon.Plugins;
 using Introspect.Daemon.Service;
 using Introspect.Daemon.Telemetry;
 using Introspect.Daemon.Tests.Fakes;
@@ -108,6 +109,7 @@ public sealed class MetricsServerTests
         await using var harness = new ServiceHarness(RuleServiceTests.Policy("rules: [ { rule: a, on: cpuid } ]"));
         var domain = harness.Hypervisor.Add(1, "web");
         harness.Sinks.Add(new(new CountingSink(), new(16), (_, _) => { }));
+        using var plugins = new PluginMetrics(harness.Metrics.DomainMeterName, () => [new("one", true, 0, 0, 0)]);
         await harness.StartAsync();
         await ServiceHarness.Until(() => domain.Enables == 1 && harness.Service.CheckHealth().IsHealthy);
         var served = Regex.Matches(MonitoringServiceTests.Scrape(harness), "^# TYPE ([a-z_]+) ", RegexOptions.Multiline).Select(m => m.Groups[1].Value).Order();
