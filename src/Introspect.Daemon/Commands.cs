@@ -58,6 +58,7 @@ internal sealed class Commands(IHypervisorFactory factory, Stream output, bool i
     public async Task<int> RecordAsync(RecordRequest request, CancellationToken cancellationToken)
     {
         using var hypervisor = factory.Open(request.Trace.Hypervisor);
+        Warn(hypervisor);
         var symbols = SymbolFile.Choose(request.Trace.Symbols, hypervisor.Symbols);
         var memory = request.Windows.Count == 0 ? null : new MemoryRecorder(request.Windows, CaptureOutput.MemoryCapacity(request.Windows));
         var isStandard = request.Path == CaptureFiles.Standard;
@@ -195,7 +196,7 @@ internal sealed class Commands(IHypervisorFactory factory, Stream output, bool i
     {
         foreach (var warning in session.Warnings)
         {
-            (notes ?? Console.Error).WriteLine($"{CommandLine.ProgramName}: warning: {UserError.OneLine(warning)}");
+            Note($"warning: {warning}");
         }
     }
 

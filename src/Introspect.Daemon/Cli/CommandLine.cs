@@ -77,7 +77,7 @@ internal interface ICommands
 /// </summary>
 internal static class CommandLine
 {
-    internal const string ProgramName = "introspect";
+    private const string ProgramName = "introspect";
 
     /// <summary>Runs a command line.</summary>
     /// <returns>The exit code.</returns>
