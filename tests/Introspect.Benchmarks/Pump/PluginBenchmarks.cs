@@ -1,7 +1,6 @@
 using Introspect.Benchmarks.Measuring;
 using Introspect.Benchmarks.Pump;
 using Introspect.Daemon.Plugins;
-using Introspect.Hypervisor;
 using Introspect.Hypervisor.Abi;
 using Introspect.Rules.Handlers;
 using Introspect.Rules.Plugins;

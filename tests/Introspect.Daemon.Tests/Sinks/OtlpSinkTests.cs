@@ -17,7 +17,7 @@ public sealed class OtlpSinkTests
         await using var collector = await Collector.StartAsync(grpc);
         var queue = Queue(collector);
         Post(queue, 1, 300);
-        Assert.True(queue.PostAsync(SampleRecords.Denied(VmEventReason.WriteCtrlreg, sequence: 301), SampleRecords.Web, CancellationToken.None).IsCompletedSuccessfully);
+        await queue.PostAsync(SampleRecords.Denied(VmEventReason.WriteCtrlreg, sequence: 301), SampleRecords.Web, CancellationToken.None);
         await queue.DisposeAsync();
 
         Assert.Equal((301, 0), (queue.Counts.Written, queue.Counts.Dropped));
@@ -180,7 +180,8 @@ public sealed class OtlpSinkTests
     {
         for (var i = from; i < from + count; i++)
         {
-            Assert.True(queue.PostAsync(SampleRecords.Allowed(VmEventReason.Cpuid, (ulong)i), SampleRecords.Web, CancellationToken.None).IsCompletedSuccessfully);
+            var posted = queue.PostAsync(SampleRecords.Allowed(VmEventReason.Cpuid, (ulong)i), SampleRecords.Web, CancellationToken.None).AsTask();
+            Assert.True(posted.IsCompletedSuccessfully);
         }
     }
 }

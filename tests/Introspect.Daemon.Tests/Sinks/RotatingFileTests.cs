@@ -75,7 +75,7 @@ public sealed class RotatingFileTests : IDisposable
         var queue = new SinkQueue(new JsonSink(() => new RotatingFile(path, new(MaxBytes: 1 << 17, Keep: 100)), null, JsonShape.Introspect), new(4096), (_, e) => Assert.Fail(e.Message));
         for (var i = 1; i <= 2000; i++)
         {
-            Assert.True(queue.PostAsync(SampleRecords.Allowed(VmEventReason.Cpuid, (ulong)i), SampleRecords.Web, CancellationToken.None).IsCompletedSuccessfully);
+            await queue.PostAsync(SampleRecords.Allowed(VmEventReason.Cpuid, (ulong)i), SampleRecords.Web, CancellationToken.None);
         }
 
         await queue.DisposeAsync();
