@@ -94,7 +94,7 @@ internal static class FieldCatalog
             .On(VmEventReason.SoftwareBreakpoint, FieldReader.Member(nameof(VmEvent.Debug), nameof(VmEventDebug.Type)))
             .On(VmEventReason.DebugException, FieldReader.Member(nameof(VmEvent.Debug), nameof(VmEventDebug.Type)))
             .On(VmEventReason.Interrupt, FieldReader.Member(nameof(VmEvent.Interrupt), nameof(VmEventInterrupt.Type))),
-        new Field("pending_dbg", FieldType.Number, "pending debug exceptions, as in DR6")
+        new Field("pending_dbg", FieldType.Number, "pending debug exceptions, as in DR6; no release of Xen fills it")
             .On(VmEventReason.DebugException, FieldReader.Member(nameof(VmEvent.Debug), nameof(VmEventDebug.PendingDbg))),
         new Field("leaf", FieldType.Number, "EAX before CPUID")
             .On(VmEventReason.Cpuid, FieldReader.Member(nameof(VmEvent.Cpuid), nameof(VmEventCpuid.Leaf))),
