@@ -171,8 +171,11 @@ internal sealed class TraceSession(TraceRequest request, HypervisorSession hyper
         {
             // Not woken by each event: with one processor for both, that would cost more than the event itself.
             await Task.Delay(PollInterval, time, cancellationToken).ConfigureAwait(ConfigureAwaitOptions.SuppressThrowing);
-            var end = FindEnd(domain);
+            var before = _shown;
             ShowRecords(pump);
+
+            // A guest that sends events has not ended; to ask costs more than many of them, since it asks xenstored, too.
+            var end = _shown == before ? FindEnd(domain) : null;
             ShowConsole(toEnd: false);
             output.Flush();
             if (HasEnough)

@@ -77,11 +77,14 @@ internal sealed class ProgramRun(IDomain domain, string command, string output, 
         }
     }
 
-    private static void End(Process process)
+    // xen-access may leave requests unanswered, and then a guest that stands.
+    private void End(Process process)
     {
         using var kill = Process.Start("kill", ["-INT", process.Id.ToString(CultureInfo.InvariantCulture)]);
         kill.WaitForExit();
         Check.True(process.WaitForExit(Check.Patience), "the program ends when it is interrupted");
+        domain.Recover();
+        GuestCounter.WaitUntilItGoesOn(domain);
     }
 
     private string Said() => string.Join(" | ", File.ReadLines(output + ".err").Concat(File.ReadLines(output)).Take(5));
