@@ -23,9 +23,9 @@ internal sealed class ConfigurationWatch(Reloader reloader, byte[] started, Time
     {
         // What changed between the reading of the files and now is a change, too.
         WatchFolders();
-        if (ConfigurationFingerprint.Of(reloader.Path).AsSpan().SequenceEqual(started))
+        if (ConfigurationContents.Of(reloader.Path).AsSpan().SequenceEqual(started))
         {
-            _seen = Fingerprint();
+            _seen = Contents();
         }
         else
         {
@@ -63,7 +63,7 @@ internal sealed class ConfigurationWatch(Reloader reloader, byte[] started, Time
 
                 // A folder that came may hold files whose coming nobody was told of.
                 WatchFolders();
-                var now = Fingerprint();
+                var now = Contents();
                 if (!now.AsSpan().SequenceEqual(_seen))
                 {
                     _seen = now;
@@ -120,5 +120,5 @@ internal sealed class ConfigurationWatch(Reloader reloader, byte[] started, Time
         }
     }
 
-    private byte[] Fingerprint() => ConfigurationFingerprint.Of(reloader.Path, reloader.Files);
+    private byte[] Contents() => ConfigurationContents.Of(reloader.Path, reloader.Files);
 }

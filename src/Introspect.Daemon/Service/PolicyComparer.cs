@@ -11,7 +11,7 @@ internal static class PolicyComparer
     public static bool AreSame(DomainPolicy a, DomainPolicy b, DomainInfo domain) =>
         a.DenyProtectionClears == b.DenyProtectionClears
         && a.Fail == b.Fail
-        && a.Rules?.Fingerprint == b.Rules?.Fingerprint
+        && (ReferenceEquals(a.Rules, b.Rules) || (a.Rules is { } rules && b.Rules is { } others && rules.HasTextsOf(others)))
         && PluginSpec.AreSameFor(domain, a.Plugins, b.Plugins)
         && a.Selection.Events.ToHashSet().SetEquals(b.Selection.Events)
         && a.Selection.Memory.ToHashSet().SetEquals(b.Selection.Memory);

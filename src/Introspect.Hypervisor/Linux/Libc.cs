@@ -172,6 +172,9 @@ internal static unsafe partial class Libc
     [SuppressGCTransition]
     public static partial nint WriteQuick(int fd, void* buffer, nuint count);
 
+    [LibraryImport(Library, EntryPoint = "getrandom", SetLastError = true)]
+    public static partial nint GetRandom(void* buffer, nuint count, uint flags);
+
     [LibraryImport(Library, EntryPoint = "ppoll", SetLastError = true)]
     public static partial int Ppoll(PollFd* fds, nuint count, TimeSpec* timeout, void* signalMask);
 

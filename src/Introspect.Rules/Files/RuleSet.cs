@@ -1,5 +1,3 @@
-using System.Security.Cryptography;
-using System.Text;
 using Introspect.Rules.Language;
 
 namespace Introspect.Rules.Files;
@@ -7,23 +5,16 @@ namespace Introspect.Rules.Files;
 /// <summary>The rules of some files, compiled and found right. The same set serves any number of domains.</summary>
 public sealed class RuleSet
 {
+    private readonly string[] _texts;
+
     internal RuleSet(IReadOnlyList<Rule> rules, ExpressionScope scope, RuleMatching matching, IReadOnlyList<SourceText> files)
     {
         Rules = rules;
         Scope = scope;
         Matching = matching;
         Files = [.. files.Select(file => file.Name)];
-        using var hash = IncrementalHash.CreateHash(HashAlgorithmName.SHA256);
-        foreach (var file in files)
-        {
-            hash.AppendData(Encoding.UTF8.GetBytes($"{file.Name}\0{file.Slice(0, file.Length)}\0"));
-        }
-
-        Fingerprint = Convert.ToHexStringLower(hash.GetHashAndReset());
+        _texts = [.. files.Select(file => file.Slice(0, file.Length).ToString())];
     }
-
-    /// <summary>The same for sets of the same files with the same texts.</summary>
-    public string Fingerprint { get; }
 
     /// <summary>Which of the rules that match an event count.</summary>
     public RuleMatching Matching { get; }
@@ -33,6 +24,9 @@ public sealed class RuleSet
 
     /// <summary>Names of the rules that are in force, in the order in which they are asked.</summary>
     public IEnumerable<string> Names => Enabled.Select(rule => rule.Name);
+
+    /// <summary>Whether another set is of the same files with the same texts.</summary>
+    public bool HasTextsOf(RuleSet other) => Files.SequenceEqual(other.Files) && _texts.AsSpan().SequenceEqual(other._texts);
 
     /// <summary>Every rule, those that are switched off among them, in the order of the files.</summary>
     internal IReadOnlyList<Rule> Rules { get; }

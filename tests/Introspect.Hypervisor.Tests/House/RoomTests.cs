@@ -51,6 +51,18 @@ public sealed partial class RoomTests
     }
 
     [Fact]
+    public void Nothing_asks_for_openssl()
+    {
+        // The runtime's hashes, random numbers and TLS load libssl, which a dom0 need not have.
+        var sources = Path.GetFullPath(Path.Combine(Source(), ".."));
+        var offenders = Directory.EnumerateFiles(sources, "*.cs", SearchOption.AllDirectories)
+            .Where(path => OpenSslUser().IsMatch(Comments().Replace(File.ReadAllText(path), "")))
+            .Select(path => Path.GetRelativePath(sources, path));
+
+        Assert.Empty(offenders);
+    }
+
+    [Fact]
     public void No_hand_written_file_grows_past_its_readers()
     {
         const int Most = 600;
@@ -74,6 +86,9 @@ public sealed partial class RoomTests
 
     [GeneratedRegex(@"\bunsafe\b")]
     private static partial Regex UnsafeKeyword();
+
+    [GeneratedRegex(@"System\.Security\.Cryptography|\bSslStream\b|\b(SHA|MD5|HMAC)[0-9]*\.")]
+    private static partial Regex OpenSslUser();
 
     [GeneratedRegex(@"\[(Library|Dll)Import")]
     private static partial Regex NativeImport();

@@ -1,6 +1,6 @@
 using System.Buffers.Binary;
 using System.Diagnostics;
-using System.Security.Cryptography;
+using Introspect.Hypervisor.Linux;
 
 namespace Introspect.Hypervisor.Core.Platform;
 
@@ -67,7 +67,7 @@ internal sealed class HostWorld : IOutsideWorld
     public ulong UnixNanoseconds => (ulong)(DateTime.UtcNow - DateTime.UnixEpoch).Ticks * 100;
 
     /// <inheritdoc/>
-    public void FillRandom(Span<byte> destination) => RandomNumberGenerator.Fill(destination);
+    public void FillRandom(Span<byte> destination) => SystemRandom.Fill(destination);
 }
 
 /// <summary>A world in which every run is the same: time stands at a chosen moment, numbers follow from a seed.</summary>
