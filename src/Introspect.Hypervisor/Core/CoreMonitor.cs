@@ -19,6 +19,9 @@ internal sealed class CoreMonitor : IMonitor
     // The same ring where the hypervisor's events have an older layout; else null, and nothing is converted.
     private readonly VersionedMonitorRing? _versioned;
     private readonly HashSet<MonitorEvent> _enabled = [];
+
+    // Microseconds: the longest is about what the guest needs to go on and come back.
+    private readonly AdaptiveSpin _spin = new(shortest: 0.5, longest: 50);
     private readonly VmEvent[] _taken;
     private readonly CoreAltp2m _views;
     private int _takenCount;
@@ -177,7 +180,7 @@ internal sealed class CoreMonitor : IMonitor
 
     /// <inheritdoc/>
     public bool Wait(TimeSpan timeout, CancellationToken cancellationToken) =>
-        _ring.FinalCheckForRequests() || _channel.Wait(timeout, cancellationToken);
+        _ring.FinalCheckForRequests() || (_channel.SleepIsDear && _spin.Until(new NextRequest(_ring), 1)) || _channel.Wait(timeout, cancellationToken);
 
     /// <inheritdoc/>
     public void Enable(MonitorEvent monitorEvent)
@@ -356,5 +359,10 @@ internal sealed class CoreMonitor : IMonitor
             AltP2mIndex = request.AltP2mIndex,
         };
         Respond(response);
+    }
+
+    private readonly struct NextRequest(MonitorRing ring) : ILook
+    {
+        public bool IsThere() => ring.UnconsumedRequests != 0;
     }
 }

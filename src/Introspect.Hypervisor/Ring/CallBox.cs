@@ -1,4 +1,3 @@
-using System.Diagnostics;
 using System.Runtime.InteropServices;
 using Introspect.Hypervisor.Linux;
 using Microsoft.Win32.SafeHandles;
@@ -29,12 +28,10 @@ internal sealed unsafe class CallBox : IDisposable
 
     private const int PauseOfSpin = 4;
 
-    // Two ends that sleep for each other never find out that spinning would do now: once in so many waits it is tried.
-    private const int WaitsUntilTrial = 64;
-
-    // An answer often comes within a microsecond or two, and a sleep costs more than that on both sides.
-    private static readonly long LongestSpin = Ticks(20);
-    private static readonly long ShortestSpin = Ticks(0.5);
+    // Microseconds. An answer often comes within one or two, and a sleep costs more than that on both sides. Where the ends
+    // share a processor, looking only keeps the other one from answering.
+    private const double ShortestSpin = 0.5;
+    private const double LongestSpin = 20;
 
     private static readonly bool SpinPays = Environment.ProcessorCount > 1;
 
@@ -47,10 +44,9 @@ internal sealed unsafe class CallBox : IDisposable
     private readonly ulong* _otherAsleep;
     private readonly byte* _outgoing;
     private readonly byte* _incoming;
+    private readonly AdaptiveSpin _spin = new(ShortestSpin, LongestSpin);
     private ulong _sent;
     private ulong _seen;
-    private long _spin = LongestSpin;
-    private int _inVain;
 
     private CallBox(MappedMemory memory, EventFd toOther, EventFd fromOther, bool isCaller)
     {
@@ -111,7 +107,7 @@ internal sealed unsafe class CallBox : IDisposable
             return WaitResult.Signalled;
         }
 
-        if (SpinPays && Spin())
+        if (SpinPays && _spin.Until(new Turn(this), PauseOfSpin))
         {
             return WaitResult.Signalled;
         }
@@ -150,29 +146,10 @@ internal sealed unsafe class CallBox : IDisposable
         return true;
     }
 
-    // What spinning was good for the last times decides how long it is tried: where the ends share a processor it only
-    // keeps the other one from answering.
-    private bool Spin()
+    private readonly struct Turn(CallBox box) : ILook
     {
-        var end = Stopwatch.GetTimestamp() + _spin;
-        do
-        {
-            if (TakeTurn())
-            {
-                _spin = Math.Min(_spin * 2, LongestSpin);
-                _inVain = 0;
-                return true;
-            }
-
-            Thread.SpinWait(PauseOfSpin);
-        }
-        while (Stopwatch.GetTimestamp() < end);
-        _inVain++;
-        _spin = _inVain % WaitsUntilTrial == 0 ? LongestSpin : Math.Max(_spin / 2, ShortestSpin);
-        return false;
+        public bool IsThere() => box.TakeTurn();
     }
-
-    private static long Ticks(double microseconds) => (long)(microseconds * Stopwatch.Frequency / 1e6);
 }
 
 /// <summary>The descriptors of a <see cref="CallBox"/>'s other end, to be sent to another process.</summary>

@@ -6,6 +6,12 @@ public abstract class EventChannel : IDisposable
     /// <summary>Local port number.</summary>
     public abstract uint Port { get; }
 
+    /// <summary>
+    /// Whether it pays to look for what is to be signalled for a while before <see cref="Wait"/>: true where a signal takes
+    /// several system calls, and a channel does not look by itself.
+    /// </summary>
+    public virtual bool SleepIsDear => false;
+
     /// <summary>Signals the other end (<c>xenevtchn_notify</c>).</summary>
     public abstract void Notify();
 

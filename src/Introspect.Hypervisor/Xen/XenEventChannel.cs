@@ -23,6 +23,12 @@ internal sealed class XenEventChannel : EventChannel
     /// <inheritdoc/>
     public override uint Port { get; }
 
+    /// <summary>
+    /// A wake-up is the interrupt, a change of threads and three system calls. As long as the ring is never found empty none
+    /// of them is needed: until it is unmasked, the port stays silent whatever Xen sends.
+    /// </summary>
+    public override bool SleepIsDear => true;
+
     /// <summary>Binds a domain's port, through a device handle of its own.</summary>
     /// <returns>0, or a negated errno.</returns>
     public static int Bind(LibXenEvtchn library, ushort domain, uint remotePort, out EventChannel? channel)

@@ -5,7 +5,7 @@
 publish_one() {
   nice dotnet publish "$repository/$1" -c Release -r linux-x64 --self-contained -p:PublishSingleFile=true \
     -p:PublishReadyToRun=true -p:PublishReadyToRunComposite=false \
-    --artifacts-path "$cache/artifacts" -o "$work/$2" -nodeReuse:false -v q --nologo ||
+    --artifacts-path "$cache/artifacts" -o "$work/$2" -nodeReuse:false -v q --nologo 9>&- ||
     die "cannot publish $1"
 }
 
