@@ -27,7 +27,9 @@ internal sealed class ReferenceTime
     {
         _frequency = frequency;
         _followsInstructions = followsInstructions;
-        Scale = frequency > UnitsPerSecond ? (ulong)(((UInt128)UnitsPerSecond << 64) / frequency) : 0;
+
+        // Rounded up, so that whole units come out whole.
+        Scale = frequency > UnitsPerSecond ? (ulong)((((UInt128)UnitsPerSecond << 64) + frequency - 1) / frequency) : 0;
     }
 
     /// <summary>Units a cycle × 2⁶⁴; 0 where 64 bits do not hold it: there is no reference TSC page then.</summary>
