@@ -217,6 +217,51 @@ public sealed class SyntheticTimerTests
     }
 
     [Fact]
+    public void B5_a_copy_of_a_domain_whose_time_is_instructions_keeps_its_deadlines_to_the_instruction()
+    {
+        var host = new FakeViridianHost(ViridianFeatureSet.All, frequency: 2_394_230_000, followsInstructions: true);
+        host.Run(held: false);
+        Set(host, 0, Enable | Sint2, count: 1_000);
+        host.Cycles += 12_345;
+        host.Run(held: true);
+        var (domain, vcpu) = (new byte[32], new byte[216]);
+        host.Domain.Save(domain);
+        host.First.Save(vcpu);
+        host.First.SaveRest(out var rest);
+
+        var copy = new FakeViridianHost(ViridianFeatureSet.All, frequency: 2_394_230_000, followsInstructions: true) { Cycles = host.Cycles, IsHeld = true };
+        Assert.Equal((Errno.None, Errno.None), (copy.Domain.Load(domain), copy.First.Load(vcpu)));
+        copy.First.LoadRest(in rest);
+        copy.Run(held: false);
+
+        Assert.Equal(host.First.NextDeadline, copy.First.NextDeadline);
+        Assert.Equal((host.Time, host.Domain.Time.Offset), (copy.Time, copy.Domain.Time.Offset));
+    }
+
+    [Fact]
+    public void B5_timers_of_a_restored_domain_start_when_it_goes_on()
+    {
+        var host = WithSynic();
+        Set(host, 0, Enable | Periodic | Sint2, count: 100);
+        host.Pass(7_000);
+        host.Run(held: true);
+        var (domain, vcpu) = (new byte[32], new byte[216]);
+        host.Domain.Save(domain);
+        host.First.Save(vcpu);
+
+        var restored = new FakeViridianHost(ViridianFeatureSet.All) { Cycles = 1_000_000_000, IsHeld = true };
+        Assert.Equal((Errno.None, Errno.None), (restored.Domain.Load(domain), restored.First.Load(vcpu)));
+        Assert.Equal(ulong.MaxValue, restored.First.NextDeadline);
+        restored.Run(held: false);
+        Assert.Equal(1_000_010_002UL, restored.First.NextDeadline);
+        Skip(restored);
+        restored.First.DeliverTimers();
+
+        Assert.Equal(170UL, restored.Load<ulong>(Slot2 + 24));
+        Assert.Equal(Vector, restored.Vcpus[0].TakeInterrupt());
+    }
+
+    [Fact]
     public void B3_synthetic_interrupts_are_masked_at_first_and_take_legal_vectors_only()
     {
         var host = WithSynic();

@@ -30,6 +30,27 @@ public sealed class ViridianGuestTests
         Assert.Equal(first, Run(CpuVendor.Vmx, new PlatformOptions { Interleaved = true }));
     }
 
+    [Theory]
+    [InlineData(new byte[] { 0xFA, 0xF4 })] // CLI, HLT
+    [InlineData(new byte[] { 0x0F, 0x0B })] // UD2 without an IDT: a triple fault
+    public void B3_a_guest_that_told_of_its_crash_has_crashed_however_it_ends(byte[] end)
+    {
+        using var machine = new Machine(new MachineOptions(static domain => new DomainPlatform(domain, new PlatformOptions())));
+        using var built = DomainUnderConstruction.Create(
+            new LocalToolstack(machine, ToolstackCaller.Control), new DomainConfig { MemoryBytes = 2 << 20, Viridian = ViridianFeatureSet.Defaults });
+
+        // mov ecx, CRASH_P0; mov eax, 7; xor edx, edx; wrmsr; mov ecx, CRASH_CTL; xor eax, eax; mov edx, 0x80000000; wrmsr
+        built.WritePhysical(0x10_0000, [
+            0xB9, 0x00, 0x01, 0, 0x40, 0xB8, 7, 0, 0, 0, 0x31, 0xD2, 0x0F, 0x30, 0xB9, 0x05, 0x01, 0, 0x40, 0x31, 0xC0, 0xBA, 0, 0, 0, 0x80, 0x0F, 0x30, .. end]);
+        built.Start(new PvhEntryState(0x10_0000, 0).ToVcpuState());
+        var domain = machine.Find(built.Id.Value)!;
+        built.Unpause();
+
+        Assert.True(SpinWait.SpinUntil(() => domain.IsShutDown, TimeSpan.FromSeconds(60)));
+        Assert.Equal(ShutdownReason.Crash, domain.ShutdownReason);
+        Assert.Equal([7, 0, 0, 0, 0], ((DomainPlatform)domain.Platform).Viridian!.LastCrash);
+    }
+
     /// <summary>Runs the guest to its end, and gives its memory of results and its instructions.</summary>
     private static string Run(CpuVendor vendor, PlatformOptions options)
     {

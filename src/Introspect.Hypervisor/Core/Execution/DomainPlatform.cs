@@ -113,6 +113,9 @@ internal sealed partial class DomainPlatform : IDomainPlatform, ISharedPages, IE
     /// <summary>Reason kept by SHUTDOWN_CODE for the shutdown that follows.</summary>
     public ShutdownReason? KeptShutdownReason { get; set; }
 
+    /// <summary>The guest shuts down: for the reason that it told before, if it did, whatever this one is.</summary>
+    public void ShutDown(ShutdownReason reason) => Domain.Shutdown(KeptShutdownReason ?? reason);
+
     /// <summary>Memory map for XENMEM_memory_map; empty when the builder gave none.</summary>
     public E820Entry[] MemoryMap { get; set; } = [];
 

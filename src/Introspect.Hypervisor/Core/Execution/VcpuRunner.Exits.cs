@@ -87,7 +87,7 @@ internal sealed partial class VcpuRunner
                 DescriptorAccess(in exit);
                 break;
             case ExitKind.TripleFault:
-                _domain.Shutdown((ShutdownReason)_domain.GetParam(HvmParam.TripleFaultReason));
+                _platform.ShutDown((ShutdownReason)_domain.GetParam(HvmParam.TripleFaultReason));
                 break;
             case ExitKind.Vmfunc:
                 _cpu.Raise(Vector.InvalidOpcode);

@@ -34,7 +34,7 @@ internal sealed partial class VcpuRunner : IViridianVcpuHost, IViridianHypercall
     {
         // Its own at once; as soon as another one is meant they all forget.
         var own = UInt128.One << (int)_vcpu.Id;
-        var there = (UInt128.One << _domain.Vcpus.Count) - 1;
+        var there = UInt128.MaxValue >> (ViridianHypercalls.MaxVcpus - _domain.Vcpus.Count);
         if ((vcpus & there & ~own) != 0)
         {
             _domain.FlushTlbs();

@@ -85,6 +85,11 @@ internal sealed partial class ViridianVcpu
             for (var n = 0; n < _timers.Length; n++)
             {
                 ref var timer = ref _timers[n];
+                if (timer.Deadline != 0)
+                {
+                    continue; // one that was copied as it runs, in time that is instructions
+                }
+
                 if (timer is { IsEnabled: true, Started: true, Pending: false })
                 {
                     Arm(n, cycles, _domain.Time.At(cycles));
