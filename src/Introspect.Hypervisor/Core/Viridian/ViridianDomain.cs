@@ -1,5 +1,4 @@
 using System.Buffers.Binary;
-using Introspect.Hypervisor.Abi;
 using Introspect.Hypervisor.Core.Platform;
 
 namespace Introspect.Hypervisor.Core.Viridian;
