@@ -174,6 +174,8 @@ internal sealed partial class Domain
         {
             vcpu.Kick();
         }
+
+        _platform?.HoldChanged();
     }
 
     /// <summary>Undoes one pause.</summary>
@@ -182,6 +184,7 @@ internal sealed partial class Domain
         ForeignWriters.BeforeGoingOn();
         if (Interlocked.Decrement(ref _pauseCount) == 0)
         {
+            _platform?.HoldChanged();
             foreach (var vcpu in _vcpus)
             {
                 vcpu.Wake();
@@ -233,6 +236,8 @@ internal sealed partial class Domain
 
             Volatile.Write(ref _shutDown, true);
         }
+
+        _platform?.HoldChanged();
     }
 
     /// <summary>Lets a domain that shut down (suspended) go on (<c>XEN_DOMCTL_resumedomain</c>).</summary>
@@ -247,6 +252,7 @@ internal sealed partial class Domain
 
             ShutdownReason = ShutdownReason.None;
             Volatile.Write(ref _shutDown, false);
+            _platform?.HoldChanged();
             foreach (var vcpu in _vcpus)
             {
                 vcpu.Unpause();

@@ -3,6 +3,7 @@ using Introspect.Hypervisor.Core.Domains;
 using Introspect.Hypervisor.Core.Hypercalls.Toolstack;
 using Introspect.Hypervisor.Core.Platform;
 using Introspect.Hypervisor.Core.Platform.Apic;
+using Introspect.Hypervisor.Core.Viridian;
 
 namespace Introspect.Hypervisor.Core.Execution;
 
@@ -26,6 +27,9 @@ internal sealed record PlatformOptions
 
     /// <summary>The vCPUs run on one thread by turns, and time follows their instructions. A domain can ask for it by itself.</summary>
     public bool Interleaved { get; init; }
+
+    /// <summary>Where the enlightenments of domains that have some differ from Xen's.</summary>
+    public ViridianOptions Viridian { get; init; } = ViridianOptions.Default;
 }
 
 /// <summary>A domain's devices: CPU policy, clock, console, event channels, timers, shared pages.</summary>
@@ -37,6 +41,7 @@ internal sealed partial class DomainPlatform : IDomainPlatform, ISharedPages, IE
     private const ulong RepeatableStart = 1_700_000_000_000_000_000;
     private const ulong RepeatableSeed = 1;
 
+    private readonly CpuidConfiguration _cpuid;
     private readonly ulong[] _registeredInfo;
     private readonly object _timerGate = new();
     private readonly Thread _timerThread;
@@ -47,7 +52,7 @@ internal sealed partial class DomainPlatform : IDomainPlatform, ISharedPages, IE
     {
         Domain = domain;
         Options = options;
-        Policy = new CpuidPolicy(new CpuidConfiguration
+        _cpuid = new CpuidConfiguration
         {
             Vendor = domain.Personality.Vendor,
             Features = FeaturesOf(domain, options),
@@ -55,7 +60,8 @@ internal sealed partial class DomainPlatform : IDomainPlatform, ISharedPages, IE
             VcpuCount = (int)domain.MaxVcpus,
             TscFrequency = options.TscFrequency,
             PhysicalAddressBits = Cpu.Mmu.PhysicalBits,
-        });
+        };
+        Policy = new CpuidPolicy(_cpuid);
         Msrs = new MsrFile(Policy);
         IsInterleaved = options.Interleaved || (domain.Config.Arch.MiscFlags & CoreDomainFlags.Interleaved) != 0;
         World = IsInterleaved && ReferenceEquals(options.World, HostWorld.Instance) ? new RepeatableWorld(RepeatableStart, RepeatableSeed) : options.World;
@@ -85,9 +91,9 @@ internal sealed partial class DomainPlatform : IDomainPlatform, ISharedPages, IE
     /// <summary>Where its time, its chance and its turns come from.</summary>
     public IOutsideWorld World { get; }
 
-    public CpuidPolicy Policy { get; }
+    public CpuidPolicy Policy { get; private set; }
 
-    public MsrFile Msrs { get; }
+    public MsrFile Msrs { get; private set; }
 
     public VirtualClock Clock { get; }
 
@@ -106,6 +112,9 @@ internal sealed partial class DomainPlatform : IDomainPlatform, ISharedPages, IE
 
     /// <summary>Reason kept by SHUTDOWN_CODE for the shutdown that follows.</summary>
     public ShutdownReason? KeptShutdownReason { get; set; }
+
+    /// <summary>The guest shuts down: for the reason that it told before, if it did, whatever this one is.</summary>
+    public void ShutDown(ShutdownReason reason) => Domain.Shutdown(KeptShutdownReason ?? reason);
 
     /// <summary>Memory map for XENMEM_memory_map; empty when the builder gave none.</summary>
     public E820Entry[] MemoryMap { get; set; } = [];
@@ -134,6 +143,11 @@ internal sealed partial class DomainPlatform : IDomainPlatform, ISharedPages, IE
     /// <inheritdoc/>
     public Errno HvmParamSet(uint index, ulong value)
     {
+        if (index == HvmParam.Viridian)
+        {
+            return SetViridian(value);
+        }
+
         if (index == HvmParam.CallbackIrq)
         {
             // The guest says how it wants to be called; its mode decides the layout of what it reads then.
