@@ -54,6 +54,7 @@ public sealed class DomainRules
             throw new ArgumentException(string.Join("; ", diagnostics.All.Where(d => d.Severity == DiagnosticSeverity.Error)), nameof(set));
         }
 
+        Warnings = [.. diagnostics.All];
         _started = before?._started ?? _clock.GetTimestamp();
         _rules = [.. rules.Select(rule => new RuleRun(
             rule,
@@ -74,6 +75,27 @@ public sealed class DomainRules
 
     /// <summary>The handler to give to a pump. It fails open by itself: each rule has its own fail policy.</summary>
     public RuleSetHandler Handler { get; private set; }
+
+    /// <summary>What is likely not meant as the rules say it of this domain, and may be.</summary>
+    public IReadOnlyList<RuleDiagnostic> Warnings { get; }
+
+    /// <summary>When the next rule that is throttled is in force again, as the clock's timestamp; null where none is.</summary>
+    internal long? NextResume
+    {
+        get
+        {
+            long? next = null;
+            foreach (var run in _rules)
+            {
+                if (run.IsThrottled && !(run.ThrottledUntil >= next))
+                {
+                    next = run.ThrottledUntil;
+                }
+            }
+
+            return next;
+        }
+    }
 
     /// <summary>Told, on the pump thread, that a rule's events are too many.</summary>
     internal Action? Flooded { get; set; }

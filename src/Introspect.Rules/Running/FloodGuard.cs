@@ -68,8 +68,7 @@ public sealed class FloodGuard : IAsyncDisposable
 
     private TimeSpan? UntilNext()
     {
-        var until = _rules.Rules.Where(run => run.IsThrottled).Select(run => run.ThrottledUntil).DefaultIfEmpty(long.MaxValue).Min();
-        if (until == long.MaxValue)
+        if (_rules.NextResume is not { } until)
         {
             return null;
         }
