@@ -90,7 +90,7 @@ internal sealed class SymbolTable
                     next++;
                 }
 
-                ulong end = next < _byAddress.Length ? _byAddress[next].Address : _end;
+                ulong end = next < _byAddress.Length ? Math.Min(_byAddress[next].Address, _end) : _end;
                 ranges.Add((first, end > first ? end - 1 : first));
             }
         }
