@@ -78,6 +78,9 @@ public sealed record ReplayOptions
     /// <summary>The guest's symbols, for the rules; null: none are known.</summary>
     public ISymbolResolver? Symbols { get; init; }
 
+    /// <summary>Is given the rules as they are bound to the capture's domain, before the first event.</summary>
+    internal Action<DomainRules>? Bound { get; init; }
+
     /// <summary>Nothing is left out.</summary>
     internal bool TakesAll => From is null && Until is null && Vcpu is null;
 }
@@ -174,6 +177,11 @@ public static class CaptureReplay
             var pump = new PumpOptions { Clock = _clock };
             _clock.MoveTo(TimeSpan.Zero, capture.Header.Started);
             _rules = options.Rules is { } rules ? new(rules, _domain, this, options.Symbols, _clock) : null;
+            if (_rules is not null)
+            {
+                options.Bound?.Invoke(_rules);
+            }
+
             _slots = HandlerSlot.MakeAll(_rules is null ? handlers : [.. handlers, new(_rules.Handler, RuleOrder)], pump, []);
             _statistics = new(_clock, Array.ConvertAll(_slots, slot => slot.Statistics));
             _chain = new(_slots, _statistics, new(options.Diagnostics, _slots.Length), pump);

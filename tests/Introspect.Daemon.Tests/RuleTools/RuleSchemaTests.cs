@@ -3,6 +3,7 @@ using System.Text.Json.Nodes;
 using Introspect.Daemon.Tests.Output;
 using Introspect.Rules.Files;
 using Introspect.Rules.Language;
+using Introspect.Rules.Testing;
 
 namespace Introspect.Daemon.Tests.RuleTools;
 
@@ -10,6 +11,8 @@ namespace Introspect.Daemon.Tests.RuleTools;
 public sealed class RuleSchemaTests
 {
     private readonly SchemaChecker _schema = new(File.ReadAllText(Repository.PathOf("docs", "rules.schema.json")));
+
+    private readonly SchemaChecker _tests = new(File.ReadAllText(Repository.PathOf("docs", "rules-test.schema.json")));
 
     public static TheoryData<string> Shipped =>
         [.. Directory.EnumerateFiles(Repository.PathOf("deploy", "rules"), "*.yaml").Select(file => Path.GetFileName(file) ?? "").Where(name => !name.EndsWith(".test.yaml", StringComparison.Ordinal)).Order()];
@@ -72,6 +75,52 @@ public sealed class RuleSchemaTests
         var diagnostics = new DiagnosticBag();
         RuleFileLoader.Load([new SourceText("a.yaml", text)], diagnostics);
         return [.. diagnostics.All.Where(d => d.Severity == DiagnosticSeverity.Error)];
+    }
+
+    public static TheoryData<string> ShippedTests => [.. Directory.EnumerateFiles(Repository.PathOf("deploy", "rules"), "*.test.yaml").Select(file => Path.GetFileName(file) ?? "").Order()];
+
+    [Theory]
+    [MemberData(nameof(ShippedTests))]
+    public void the_shipped_tests_are_within_the_schema_of_tests(string file) =>
+        Assert.Empty(_tests.Check(ToJson(File.ReadAllText(Repository.PathOf("deploy", "rules", file)))));
+
+    [Theory]
+    [InlineData("{ test: t, events: [ { cpuid: { leaf: 1 }, vcpu: 0, sync: true, wait: 5s, registers: { rip: 0x1000 }, expect: anything }, { guest_request: null } ] }")]
+    [InlineData("{ test: t, memory: { 0x1000: 90 c3 }, events: [ { write_ctrlreg: { register: CR4, old: CR4.PAE | 1 }, expect: { verdict: deny, alerts: [ a, { rule: b, message: m } ] } } ] }")]
+    [InlineData("{ test: t, capture: CAPTURE, expect: [ a, { rule: a, matches: 1.., events: 0x10..20, verdict: pass } ] }")]
+    [InlineData("{ test: t, capture: CAPTURE, expect: nothing }")]
+    [InlineData("{ test: t, capture: CAPTURE }")]
+    public void what_the_reader_of_tests_takes_the_schema_takes(string test)
+    {
+        Assert.Empty(TestMistakes(test));
+        Assert.Empty(_tests.Check(ToJson(TestText(test))));
+    }
+
+    [Theory]
+    [InlineData("{ events: [] }")]
+    [InlineData("{ test: t }")]
+    [InlineData("{ test: t, events: [ { cpuid: { laef: 1 } } ] }")]
+    [InlineData("{ test: t, events: [ { write_ctrlreg: { register: cr5 } } ] }")]
+    [InlineData("{ test: t, events: [ { cpuid: {}, expect: { verdcit: deny } } ] }")]
+    [InlineData("{ test: t, events: [ { cpuid: {} } ], expect: nothing }")]
+    [InlineData("{ test: t, capture: CAPTURE, events: [] }")]
+    [InlineData("{ test: t, capture: CAPTURE, expect: [ { matches: 1 } ] }")]
+    [InlineData("{ test: t, capture: CAPTURE, expect: [ { rule: a, matches: many } ] }")]
+    [InlineData("{ test: t, capture: CAPTURE, expect: [ { rule: a, count: 1 } ] }")]
+    public void what_the_schema_of_tests_refuses_their_reader_refuses(string test)
+    {
+        Assert.NotEmpty(TestMistakes(test));
+        Assert.NotEmpty(_tests.Check(ToJson(TestText(test))));
+    }
+
+    private static string TestText(string test) =>
+        "rules: [a.yaml]\ntests:\n  - " + test.Replace("CAPTURE", Repository.PathOf("deploy", "rules", "tests", "demo.ivc"), StringComparison.Ordinal) + "\n";
+
+    private static IReadOnlyList<RuleDiagnostic> TestMistakes(string test)
+    {
+        var diagnostics = new DiagnosticBag();
+        RuleTestFile.Read(new SourceText("a.test.yaml", TestText(test)), diagnostics);
+        return diagnostics.All;
     }
 
     // As editors read YAML: plain numbers, truths and nothing have types of their own.
