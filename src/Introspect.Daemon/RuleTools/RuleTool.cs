@@ -1,6 +1,7 @@
 using System.Globalization;
 using System.Text.Json;
 using Introspect.Daemon.Cli;
+using Introspect.Daemon.Symbols;
 using Introspect.Rules.Files;
 using Introspect.Rules.Language;
 using Introspect.Rules.Testing;
@@ -18,7 +19,7 @@ internal sealed class RuleTool(TextWriter output)
     {
         RequirePaths(request.Paths);
         var diagnostics = new DiagnosticBag();
-        var set = RuleFileLoader.Load(request.Paths, diagnostics);
+        var set = RuleFileLoader.Load(request.Paths, diagnostics, SymbolFile.Choose(request.Symbols, ofImage: null));
         foreach (var finding in diagnostics.All)
         {
             output.Write((request.Json ? Json(finding) : finding.Render()) + "\n");

@@ -32,7 +32,7 @@ public sealed class DomainRules
     /// <param name="set">The rules.</param>
     /// <param name="domain">The domain.</param>
     /// <param name="sink">Where alerts go.</param>
-    /// <param name="symbols">Symbols of the guest, where they are known.</param>
+    /// <param name="symbols">Symbols of the guest; null: those that the rules were read with, if any.</param>
     /// <param name="clock">The clock of rates and delays; the system's when null.</param>
     /// <param name="before">The rules that these follow on the same domain: what those of the same name counted and remember goes on.</param>
     /// <exception cref="ArgumentException">A rule cannot be for this domain.</exception>
@@ -48,7 +48,7 @@ public sealed class DomainRules
         _clock = clock ?? TimeProvider.System;
         _matching = set.Matching;
         var diagnostics = new DiagnosticBag();
-        var rules = set.For(_about, symbols, diagnostics);
+        var rules = set.For(_about, symbols ?? set.Symbols, diagnostics);
         if (diagnostics.HasErrors)
         {
             throw new ArgumentException(string.Join("; ", diagnostics.All.Where(d => d.Severity == DiagnosticSeverity.Error)), nameof(set));
