@@ -15,6 +15,9 @@ public sealed class DomainRules
 {
     private const int RegisterCount = 4;
 
+    // A rule that names more processes than these means those that run.
+    private const ulong MostProcesses = 16;
+
     private readonly IDomain _domain;
     private readonly RuleDomain _about;
     private readonly IAlertSink _sink;
@@ -56,13 +59,7 @@ public sealed class DomainRules
 
         Warnings = [.. diagnostics.All];
         _started = before?._started ?? _clock.GetTimestamp();
-        _rules = [.. rules.Select(rule => new RuleRun(
-            rule,
-            new RuleFilter(rule, info.MaxGfn.Value, info.Id.Value),
-            info.VcpuCount,
-            _started,
-            _clock,
-            Array.Find(before?._rules ?? [], run => run.Name == rule.Name)))];
+        _rules = [.. rules.Select(rule => Bind(rule, info, Array.Find(before?._rules ?? [], run => run.Name == rule.Name)))];
         _byReason = [.. Enum.GetValues<VmEventReason>().Order().Select(reason => Array.FindAll(_rules, run => run.Filter.Reasons.Contains(reason)))];
         _byRegister = [.. Enumerable.Range(0, RegisterCount).Select(index => Array.FindAll(_rules, run => run.Filter.Wants((ControlRegisterIndex)index)))];
         _ownPlaces = [.. _rules.SelectMany(run => run.Filter.Places.ToArray()).Distinct().Order()];
@@ -96,6 +93,9 @@ public sealed class DomainRules
             return next;
         }
     }
+
+    /// <summary>When it is looked again where linear addresses are, as the clock's timestamp; null where no rule names any.</summary>
+    internal long? NextLook => Array.FindAll(_rules, run => run.Pages is not null) is { Length: > 0 } linear ? linear.Min(run => run.LookAgain) : null;
 
     /// <summary>Told, on the pump thread, that a rule's events are too many.</summary>
     internal Action? Flooded { get; set; }
@@ -183,6 +183,45 @@ public sealed class DomainRules
 
         return request.Reason == VmEventReason.Singlestep && !context.IsDecided ? CountStep(request.VcpuId, verdict, ref context) : verdict;
     }
+
+    /// <summary>Looks again where linear addresses are whose time has come.</summary>
+    /// <returns>True when a page of them is elsewhere.</returns>
+    internal bool LookAgain()
+    {
+        var now = _clock.GetTimestamp();
+        var info = _domain.GetInfo();
+        var any = false;
+        foreach (var run in _rules)
+        {
+            if (run.Pages is { } pages && now >= run.LookAgain)
+            {
+                run.LookAgain = now + TicksOf(run.Rule.LinearRefresh);
+                if (pages.Refresh(_domain))
+                {
+                    run.Replace(new(run.Rule, info.MaxGfn.Value, info.Id.Value, pages.Frames));
+                    any = true;
+                }
+            }
+        }
+
+        return any;
+    }
+
+    private RuleRun Bind(Rule rule, DomainInfo info, RuleRun? before)
+    {
+        LinearPages? pages = null;
+        if (rule.Linear is { } linear && _domain is not IHasNoPageTables)
+        {
+            var processes = rule.FactsFor(VmEventReason.MemAccess)?.Processes ?? NumberSet.Everything;
+            pages = new(linear, processes.Count <= MostProcesses ? [.. processes.Numbers()] : []);
+            pages.Refresh(_domain);
+        }
+
+        var filter = new RuleFilter(rule, info.MaxGfn.Value, info.Id.Value, pages?.Frames, byAddress: _domain is IHasNoPageTables);
+        return new(rule, filter, info.VcpuCount, _started, _clock, before) { Pages = pages, LookAgain = pages is null ? 0 : _clock.GetTimestamp() + TicksOf(rule.LinearRefresh) };
+    }
+
+    private long TicksOf(TimeSpan time) => (long)((Int128)time.Ticks * _clock.TimestampFrequency / TimeSpan.TicksPerSecond);
 
     private RuleRun[] RulesFor(ref readonly VmEvent request)
     {
