@@ -90,7 +90,7 @@ internal sealed class Commands(IHypervisorFactory factory, Stream output, bool i
     public int Replay(ReplayRequest request, CancellationToken cancellationToken)
     {
         using var capture = CaptureFiles.Open(request.Path);
-        var symbols = SymbolFile.Choose(request.Symbols, ofImage: null) ?? new CapturedSymbols(capture);
+        var symbols = SymbolFile.Choose(request.Symbols, ofImage: null) ?? new CapturedSymbols(capture, request.Path);
         var time = new ReplayTime();
         // Not disposed: that would close stdout, which is the program's. The replay flushes it.
 #pragma warning disable CA2000
@@ -101,7 +101,7 @@ internal sealed class Commands(IHypervisorFactory factory, Stream output, bool i
             : new TextTraceOutput(_text, new TextFormatter(Palette.For(isTerminal, variable), symbols));
         try
         {
-            return new ReplaySession(request, capture, shown, time, Note).Run(cancellationToken);
+            return new ReplaySession(request, capture, shown, time, Note, symbols).Run(cancellationToken);
         }
         catch (IOException e) when (StandardOutput.IsClosed(e))
         {

@@ -29,6 +29,9 @@ internal sealed record ReplayRequest(string Path)
     /// <summary>Names of the handlers that judge the events; none: the verdicts are those that were recorded.</summary>
     public IReadOnlyList<string> Handlers { get; init; } = [];
 
+    /// <summary>Files and folders of rules that judge the events behind the handlers; none: there are no rules.</summary>
+    public IReadOnlyList<string> Rules { get; init; } = [];
+
     /// <summary>Where symbols are; null: in the capture.</summary>
     public SymbolSpec? Symbols { get; init; }
 

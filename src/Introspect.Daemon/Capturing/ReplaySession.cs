@@ -3,8 +3,11 @@ using Introspect.Daemon.Cli;
 using Introspect.Daemon.Output;
 using Introspect.Daemon.Tracing;
 using Introspect.Rules.Capture;
+using Introspect.Rules.Files;
 using Introspect.Rules.Handlers;
+using Introspect.Rules.Language;
 using Introspect.Rules.Pump;
+using Introspect.Rules.Running;
 
 namespace Introspect.Daemon.Capturing;
 
@@ -28,6 +31,7 @@ internal sealed class ReplaySession : ICaptureSink, IPumpDiagnostics
     private readonly ITraceOutput _output;
     private readonly ReplayTime _time;
     private readonly Action<string> _note;
+    private readonly ISymbolResolver? _symbols;
     private readonly ReasonCounter _counter;
     private TimeSpan _paused;
     private DateTime _last;
@@ -38,22 +42,30 @@ internal sealed class ReplaySession : ICaptureSink, IPumpDiagnostics
     /// <param name="output">Where it is shown, at the times of <paramref name="time"/>.</param>
     /// <param name="time">The clock of the output.</param>
     /// <param name="note">Is told, in one line each, what a user should know beside.</param>
-    public ReplaySession(ReplayRequest request, CaptureReader capture, ITraceOutput output, ReplayTime time, Action<string> note)
+    /// <param name="symbols">The guest's symbols, for rules.</param>
+    public ReplaySession(ReplayRequest request, CaptureReader capture, ITraceOutput output, ReplayTime time, Action<string> note, ISymbolResolver? symbols = null)
     {
-        (_request, _capture, _output, _time, _note) = (request, capture, output, time, note);
+        (_request, _capture, _output, _time, _note, _symbols) = (request, capture, output, time, note, symbols);
         _counter = new(capture.Header.Domain.Vendor);
         _last = capture.Header.Started;
     }
 
     /// <summary>Runs the replay to its end.</summary>
-    /// <exception cref="UserError">There is no such handler, or the capture is damaged. What came before was shown.</exception>
+    /// <exception cref="UserError">
+    /// There is no such handler, rules are wrong, or the capture is damaged. What came before was shown.
+    /// </exception>
     public int Run(CancellationToken cancellationToken)
     {
         var handlers = _request.Handlers.Select(Make).ToList();
+        var options = _request.Options with { Diagnostics = this, Rules = LoadRules(), Symbols = _symbols };
         ReplayResult result;
         try
         {
-            result = CaptureReplay.Run(_capture, handlers, this, _request.Options with { Diagnostics = this }, cancellationToken);
+            result = CaptureReplay.Run(_capture, handlers, this, options, cancellationToken);
+        }
+        catch (ArgumentException e) when (options.Rules is not null)
+        {
+            throw UserError.Failure($"--rules: {UserError.OneLine(e.Message)}", e);
         }
         catch (CaptureException e)
         {
@@ -77,10 +89,19 @@ internal sealed class ReplaySession : ICaptureSink, IPumpDiagnostics
     public void Event(in EventRecord record, in CapturedAnswer answered)
     {
         _output.Event(in record, _capture.Header.Domain);
+        Unrecorded(in record);
+    }
+
+    /// <inheritdoc/>
+    public void Unrecorded(in EventRecord record)
+    {
         _counter.Count(in record);
         _paused = ReasonCounter.Sum(_paused, record.PausedTime);
         _last = record.Time;
     }
+
+    /// <inheritdoc/>
+    public void Alert(AlertRecord alert) => _output.Alert(alert, _capture.Header.Domain);
 
     /// <inheritdoc/>
     public void Console(DateTime time, string line)
@@ -101,6 +122,24 @@ internal sealed class ReplaySession : ICaptureSink, IPumpDiagnostics
     private static IEventHandler Make(string name) => BuiltInHandlers.TryMake(name, out var handler) ? handler
         : throw UserError.Usage($"--handler: '{name}' is unknown; write {string.Join(" or ", BuiltInHandlers.Names)}");
 
+    private RuleSet? LoadRules()
+    {
+        if (_request.Rules.Count == 0)
+        {
+            return null;
+        }
+
+        RuleTools.RuleTool.RequirePaths(_request.Rules, "--rules");
+        var diagnostics = new DiagnosticBag();
+        var rules = RuleFileLoader.Load(_request.Rules, diagnostics);
+        foreach (var mistake in diagnostics.All.Where(finding => finding.Severity == DiagnosticSeverity.Error))
+        {
+            _note(mistake.ToString());
+        }
+
+        return diagnostics.HasErrors ? throw UserError.Failure("--rules: nothing is replayed by rules with mistakes; 'introspect rules check' shows them") : rules;
+    }
+
     // As the recording's own summary where all of it was replayed; else of what was shown.
     private TraceSummary Summarise(ReplayResult result)
     {
@@ -116,7 +155,8 @@ internal sealed class ReplaySession : ICaptureSink, IPumpDiagnostics
             VcpuPaused = isWhole ? end!.VcpuPaused : _paused,
             Dropped = (long)Math.Min(result.Lost, long.MaxValue / 2),
             Malformed = end?.Malformed ?? 0,
-            Changed = _request.Handlers.Count != 0 ? result.Changed : null,
+            Changed = _request.Handlers.Count != 0 || result.Rules is not null ? result.Changed : null,
+            Rules = result.Rules,
         };
     }
 
@@ -133,7 +173,14 @@ internal sealed class ReplaySession : ICaptureSink, IPumpDiagnostics
 
         foreach (var (handler, missing) in result.NotRecorded)
         {
-            _note($"handler {handler} wants what was not recorded: {string.Join(", ", missing)}");
+            _note(handler == RuleSetHandler.HandlerName
+                ? $"the rules want what was not recorded: {string.Join(", ", missing)}"
+                : $"handler {handler} wants what was not recorded: {string.Join(", ", missing)}");
+        }
+
+        foreach (var warning in result.RuleWarnings)
+        {
+            _note(warning.ToString());
         }
     }
 }

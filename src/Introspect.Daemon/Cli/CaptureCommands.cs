@@ -52,13 +52,20 @@ internal static class CaptureCommands
             HelpName = "NAME,...",
             Arity = ArgumentArity.OneOrMore,
         };
+        var rules = new Option<string[]>("--rules")
+        {
+            Description = "Judge the events anew by rules: files and folders of them",
+            HelpName = "PATH",
+            Arity = ArgumentArity.OneOrMore,
+            AllowMultipleArgumentsPerToken = true,
+        };
         var from = new Option<string?>("--from") { Description = "Leave out what came sooner than this after the begin", HelpName = "TIME" };
         var until = new Option<string?>("--until") { Description = "Leave out what came later than this after the begin", HelpName = "TIME" };
         var vcpu = new Option<string?>("--vcpu") { Description = "Only events of this vCPU", HelpName = "N" };
         var speed = new Option<string?>("--speed") { Description = "max (default), or real: as far apart as they were", HelpName = "SPEED" };
         var symbols = new SymbolOptions();
-        var command = new Command("replay", "Print a capture as 'trace' would have printed it, or judge it by handlers") { file };
-        foreach (var option in new Option[] { json, registers, handler, from, until, vcpu, speed })
+        var command = new Command("replay", "Print a capture as 'trace' would have printed it, or judge it by handlers and rules") { file };
+        foreach (var option in new Option[] { json, registers, handler, rules, from, until, vcpu, speed })
         {
             command.Add(option);
         }
@@ -70,6 +77,7 @@ internal static class CaptureCommands
                 Json = result.GetValue(json),
                 Registers = TraceCommand.ReadRegisters(result, registers, json),
                 Handlers = [.. (result.GetValue(handler) ?? []).SelectMany(Split).Distinct()],
+                Rules = result.GetValue(rules) ?? [],
                 Symbols = symbols.Read(result),
                 Options = new()
                 {

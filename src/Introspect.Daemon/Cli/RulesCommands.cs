@@ -1,11 +1,16 @@
 using System.CommandLine;
+using Introspect.Daemon.Symbols;
 
 namespace Introspect.Daemon.Cli;
 
 /// <summary>What <c>introspect rules check</c> is asked for.</summary>
 /// <param name="Paths">Files and folders, in the order in which they are read.</param>
 /// <param name="Json">NDJSON, one object a finding.</param>
-internal sealed record RulesCheckRequest(IReadOnlyList<string> Paths, bool Json);
+internal sealed record RulesCheckRequest(IReadOnlyList<string> Paths, bool Json)
+{
+    /// <summary>Symbols of the guests that the rules are for; null: none are known.</summary>
+    public SymbolSpec? Symbols { get; init; }
+}
 
 /// <summary>What <c>introspect rules test</c> is asked for.</summary>
 /// <param name="Paths">Test files, and folders of them.</param>
@@ -28,7 +33,12 @@ internal static class RulesCommands
         var paths = Paths("Rule files and folders of them; a later one overrides an earlier one");
         var json = new Option<bool>("--json") { Description = "NDJSON, one object a finding" };
         var command = new Command("check", "Tell every mistake in rule files; fails when there is one") { paths, json };
-        command.SetAction(result => check(new(result.GetRequiredValue(paths), result.GetValue(json))));
+        var symbols = new Option<string?>("--symbols") { Description = "Symbols that the rules know: a System.map or an ELF image", HelpName = "FILE" };
+        command.Add(symbols);
+        command.SetAction(result => check(new(result.GetRequiredValue(paths), result.GetValue(json))
+        {
+            Symbols = result.GetValue(symbols) is { } file ? new(file, 0) : null,
+        }));
         return command;
     }
 

@@ -1,6 +1,5 @@
 using System.CommandLine;
 using Introspect.Daemon.Symbols;
-using Introspect.Daemon.Tracing;
 
 namespace Introspect.Daemon.Cli;
 
@@ -33,9 +32,8 @@ internal sealed class SymbolOptions
             return null;
         }
 
-        var isNegative = text.StartsWith('-');
-        return SelectionParser.TryNumber(isNegative ? text[1..] : text, out var value)
-            ? (isNegative ? unchecked(0 - value) : value)
+        return SymbolSpec.TryOffset(text, out var offset)
+            ? offset
             : throw UserError.Usage($"--symbols-offset: '{text}' is no number; write bytes (0x1a000000), with a minus for downwards");
     }
 }

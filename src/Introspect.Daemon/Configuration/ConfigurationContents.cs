@@ -4,17 +4,17 @@ using Introspect.Daemon.Cli;
 namespace Introspect.Daemon.Configuration;
 
 /// <summary>
-/// What is in the files of a configuration: equal where nothing changed. The bytes themselves, which are few: a digest
-/// would come from OpenSSL, which a dom0 need not have.
+/// What is in files: equal where nothing changed. The bytes themselves, which are few: a digest would come from OpenSSL,
+/// which a dom0 need not have.
 /// </summary>
 internal static class ConfigurationContents
 {
-    /// <summary>Of the files that a path stands for, and of some more.</summary>
-    public static byte[] Of(string path, params IReadOnlyList<string> more)
+    /// <summary>Of files.</summary>
+    public static byte[] Of(IEnumerable<string> files)
     {
         using var contents = new MemoryStream();
         using var writer = new BinaryWriter(contents, Encoding.UTF8);
-        foreach (var file in Files(path).Union(more))
+        foreach (var file in files)
         {
             writer.Write(file);
             try
@@ -33,7 +33,15 @@ internal static class ConfigurationContents
         return contents.ToArray();
     }
 
-    private static IReadOnlyList<string> Files(string path)
+    /// <summary>Of a file that may be large, as a kernel's image: its length, and when it was written.</summary>
+    public static byte[] OfLarge(string file)
+    {
+        var about = new FileInfo(file);
+        return about.Exists ? [.. BitConverter.GetBytes(about.Length), .. BitConverter.GetBytes(about.LastWriteTimeUtc.Ticks)] : [];
+    }
+
+    /// <summary>The files of a configuration, as far as they can be found.</summary>
+    public static IReadOnlyList<string> FilesOf(string path)
     {
         try
         {

@@ -24,6 +24,7 @@ internal static class ConfigurationLoader
     /// <param name="provePlugin">Has a plugin run and says what is wrong with it; null: plugins are only looked at.</param>
     public static DaemonConfiguration Load(string path, IDictionary environment, Func<PluginEntry, IReadOnlyList<OptionMistake>>? provePlugin = null)
     {
+        var own = ConfigurationSources.OfConfiguration(path);
         var files = ConfigurationFiles.Of(path);
         var tree = new ConfigurationTree();
         var mistakes = new List<string>();
@@ -38,9 +39,12 @@ internal static class ConfigurationLoader
         mistakes.AddRange(tree.Mistakes);
         var variables = FromEnvironment(environment);
         var values = new ConfigurationBuilder().AddInMemoryCollection(tree.Values).AddInMemoryCollection(variables.Select(v => KeyValuePair.Create(v.Key, v.Value.Value))).Build();
-        var (configuration, others) = ConfigurationReader.Read(values, key => VariableOf(key, variables) ?? tree.PlaceOf(key)?.ToString() ?? path, FolderOf, isPart: mistakes.Count != 0, provePlugin);
+        var (configuration, others, sources) = ConfigurationReader.Read(values, key => VariableOf(key, variables) ?? tree.PlaceOf(key)?.ToString() ?? path, FolderOf, isPart: mistakes.Count != 0, provePlugin);
         mistakes.AddRange(others);
-        return configuration is not null && mistakes.Count == 0 ? configuration with { Files = [.. files.Concat(configuration.Domains.SelectMany(policy => policy.Rules?.Files ?? [])).Distinct()] } : throw new ConfigurationMistakes(path, mistakes);
+        sources = own.With(sources);
+        return configuration is not null && mistakes.Count == 0
+            ? configuration with { Sources = sources, Files = [.. files.Concat(configuration.Domains.SelectMany(policy => policy.Rules?.Files ?? [])).Distinct()] }
+            : throw new ConfigurationMistakes(path, mistakes) { Sources = sources };
 
         string FolderOf(string key) => Path.GetDirectoryName(Path.GetFullPath(VariableOf(key, variables) is null && tree.PlaceOf(key) is { File: var file } ? file : path)) ?? "/";
     }
@@ -129,4 +133,7 @@ internal sealed class ConfigurationMistakes(string path, IReadOnlyList<string> m
 
     /// <summary>The file that was named.</summary>
     public string Path { get; } = path;
+
+    /// <summary>What was read, or was to be: a change of it may mend the mistakes.</summary>
+    public ConfigurationSources Sources { get; init; } = ConfigurationSources.None;
 }

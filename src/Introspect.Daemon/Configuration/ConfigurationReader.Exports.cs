@@ -53,6 +53,12 @@ internal sealed partial class ConfigurationReader
             return null;
         }
 
+        if (SyslogAddress.NeedsTls(text))
+        {
+            Mistake($"{section.Path}:syslog", text, "needs TLS, which this program does not speak; write unix:/dev/log, and have the syslog server of this machine relay by TLS (docs/sinks.md)");
+            return null;
+        }
+
         if (SyslogAddress.Parse(text) is { } address)
         {
             return new(address, number, shape);

@@ -95,13 +95,8 @@ internal sealed partial class ConfigurationReader
             return null;
         }
 
-        var full = PluginNames.IsName(path) ? Path.Combine(PluginSpec.DefaultFolder, path) : path;
-        if (!Path.IsPathRooted(full))
-        {
-            Mistake($"{item.Path}:path", path, $"is no whole path; begin with /, or give the name of a folder in {PluginSpec.DefaultFolder}");
-            return null;
-        }
-
+        // A mere name is a plugin that is installed; what has a slash in it is looked for where the file is that says so.
+        var full = PluginNames.IsName(path) ? Path.Combine(PluginSpec.DefaultFolder, path) : Path.GetFullPath(path, _folderOf($"{item.Path}:path"));
         try
         {
             return PluginFolder.Open(full);

@@ -29,6 +29,7 @@ internal sealed partial class ConfigurationReader
     private readonly Func<string, string> _where;
     private readonly Func<string, string> _folderOf;
     private readonly bool _isPart;
+    private ConfigurationSources _sources = ConfigurationSources.None;
 
     private ConfigurationReader(Func<string, string> where, Func<string, string> folderOf, bool isPart) => (_where, _folderOf, _isPart) = (where, folderOf, isPart);
 
@@ -38,8 +39,8 @@ internal sealed partial class ConfigurationReader
     /// <param name="folderOf">The folder that files named by the value of a path are looked for in.</param>
     /// <param name="isPart">Some of it could not be read: what is not there may be in that part, and is no mistake.</param>
     /// <param name="provePlugin">Has a plugin run and says what is wrong with it; null: plugins are only looked at.</param>
-    /// <returns>The configuration; or null and every mistake, each a line of its own.</returns>
-    public static (DaemonConfiguration? Configuration, IReadOnlyList<string> Mistakes) Read(
+    /// <returns>The configuration; or null and every mistake, each a line of its own; and what else was read.</returns>
+    public static (DaemonConfiguration? Configuration, IReadOnlyList<string> Mistakes, ConfigurationSources Sources) Read(
         IConfiguration root, Func<string, string> where, Func<string, string> folderOf, bool isPart = false, Func<PluginEntry, IReadOnlyList<OptionMistake>>? provePlugin = null)
     {
         var reader = new ConfigurationReader(where, folderOf, isPart) { _provePlugin = provePlugin };
@@ -62,7 +63,7 @@ internal sealed partial class ConfigurationReader
             ShutdownTimeout = reader.Duration(timeouts, "shutdown", TimeSpan.FromSeconds(10)),
             PumpStallTimeout = reader.Duration(timeouts, "pump_stall", TimeSpan.FromSeconds(5)),
         };
-        return reader._mistakes.Count == 0 ? (configuration with { Warnings = reader._warnings }, []) : (null, reader._mistakes);
+        return reader._mistakes.Count == 0 ? (configuration with { Warnings = reader._warnings }, [], reader._sources) : (null, reader._mistakes, reader._sources);
     }
 
     private HypervisorSpec ReadHypervisor(IConfigurationSection section)
@@ -104,18 +105,20 @@ internal sealed partial class ConfigurationReader
         foreach (var item in Items(section))
         {
             var before = _mistakes.Count;
-            RefuseOthers(item, "match", "events", "deny_protection_clears", "fail", "rules");
+            RefuseOthers(item, "match", "events", "deny_protection_clears", "fail", "rules", "symbols");
             var match = Text(item, "match");
             if (match is null)
             {
                 Mistake($"{item.Path}:match", null, "is missing; give a domain's number, UUID or name ('*' is every domain)");
             }
 
-            var rules = ReadRules(item.GetSection("rules"));
+            var (about, symbols) = ReadSymbols(item.GetSection("symbols"), hasRules: Items(item.GetSection("rules")).Any());
+            var rules = ReadRules(item.GetSection("rules"), symbols);
             var policy = new DomainPolicy(match ?? "*", ReadEvents(item.GetSection("events"), needsSome: needsEvents && rules is null), Flag(item, "deny_protection_clears", false))
             {
                 Fail = Choice(item, "fail", FailPolicy.Open),
                 Rules = rules,
+                Symbols = about,
                 Plugins = plugins,
             };
             if (_mistakes.Count == before)
@@ -148,7 +151,7 @@ internal sealed partial class ConfigurationReader
     }
 
     // Named from where the configuration is, so that a service finds them wherever it was started.
-    private RuleSet? ReadRules(IConfigurationSection section)
+    private RuleSet? ReadRules(IConfigurationSection section, ISymbolResolver? symbols)
     {
         var paths = Items(section).Select(item => Path.GetFullPath(item.Value ?? "", _folderOf(item.Path))).ToArray();
         if (paths.Length == 0)
@@ -156,8 +159,9 @@ internal sealed partial class ConfigurationReader
             return null;
         }
 
+        _sources = _sources.With(ConfigurationSources.OfRules(paths));
         var diagnostics = new DiagnosticBag();
-        var set = RuleFileLoader.Load(paths, diagnostics);
+        var set = RuleFileLoader.Load(paths, diagnostics, symbols);
         foreach (var diagnostic in diagnostics.All)
         {
             // The same files may be for several kinds of domains.

@@ -49,6 +49,9 @@ internal sealed record DaemonConfiguration
     /// <summary>The files that it was read from, those of rules among them.</summary>
     public IReadOnlyList<string> Files { get; init; } = [];
 
+    /// <summary>What it was read from, folders that may get more files among it.</summary>
+    public ConfigurationSources Sources { get; init; } = ConfigurationSources.None;
+
     /// <summary>How long stopping may take before the program gives up and says so.</summary>
     public TimeSpan ShutdownTimeout { get; init; } = TimeSpan.FromSeconds(10);
 
@@ -68,6 +71,9 @@ internal sealed record DomainPolicy(string Match, EventSelection Selection, bool
     /// <summary>Rules of files; null where there are none.</summary>
     public RuleSet? Rules { get; init; }
 
+    /// <summary>Where the symbols are that the rules know; null: they know none.</summary>
+    public PolicySymbols? Symbols { get; init; }
+
     /// <summary>The plugins, of which those are for a domain that match it.</summary>
     public IReadOnlyList<PluginSpec> Plugins { get; init; } = [];
 
@@ -80,6 +86,13 @@ internal sealed record DomainPolicy(string Match, EventSelection Selection, bool
             ? reference.Matches(domain)
             : System.IO.Enumeration.FileSystemName.MatchesSimpleExpression(pattern, domain.Name, ignoreCase: false));
 }
+
+/// <summary>A file of symbols, as it was when it was read. Equal ones have the same symbols.</summary>
+/// <param name="Path">The file.</param>
+/// <param name="Offset">What is added to each address.</param>
+/// <param name="Length">Its bytes.</param>
+/// <param name="Written">When it was written last, UTC.</param>
+internal sealed record PolicySymbols(string Path, ulong Offset, long Length, DateTime Written);
 
 /// <summary>The page that Prometheus scrapes.</summary>
 /// <param name="Listen">Address and port; null: nothing is served.</param>

@@ -133,6 +133,11 @@ internal sealed class JsonFormatter : IEventFormatter
             _json.WriteNumber("changed_verdicts", changed);
         }
 
+        if (summary.Rules is { } rules)
+        {
+            WriteRules(rules);
+        }
+
         _json.WriteStartObject("by_reason");
         foreach (var (reason, count) in summary.ByReason)
         {
@@ -167,6 +172,24 @@ internal sealed class JsonFormatter : IEventFormatter
 
     /// <inheritdoc/>
     public void Dispose() => _json.Dispose();
+
+    private void WriteRules(IReadOnlyList<RuleStatistics> rules)
+    {
+        _json.WriteStartArray("rules");
+        foreach (var rule in rules)
+        {
+            _json.WriteStartObject();
+            _json.WriteString("rule", rule.Rule);
+            _json.WriteNumber("matches", rule.Matches);
+            _json.WriteNumber("alerts", rule.Alerts);
+            _json.WriteNumber("suppressed", rule.Suppressed);
+            _json.WriteNumber("throttles", rule.Throttles);
+            _json.WriteNumber("failures", rule.Failures);
+            _json.WriteEndObject();
+        }
+
+        _json.WriteEndArray();
+    }
 
     private void WriteDetail(in VmEvent e, CpuVendor vendor)
     {

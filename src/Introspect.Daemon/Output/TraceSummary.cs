@@ -2,6 +2,7 @@ using System.Globalization;
 using System.Text;
 using Introspect.Hypervisor;
 using Introspect.Hypervisor.Abi;
+using Introspect.Rules.Running;
 
 namespace Introspect.Daemon.Output;
 
@@ -34,6 +35,9 @@ internal sealed record TraceSummary
 
     /// <summary>In a replay by handlers: events on which they decided otherwise than was answered.</summary>
     public long? Changed { get; init; }
+
+    /// <summary>In a replay by rules: what each came to, in the order in which they are asked.</summary>
+    public IReadOnlyList<RuleStatistics>? Rules { get; init; }
 
     /// <summary>Events that were handled, shown or not.</summary>
     public long Events => ByReason.Sum(r => r.Count) + Dropped;
@@ -70,11 +74,33 @@ internal sealed record TraceSummary
             text.Append(CultureInfo.InvariantCulture, $"  {changed} verdicts are other than what was answered\n");
         }
 
+        AppendRules(text);
         if (Malformed != 0)
         {
             text.Append(CultureInfo.InvariantCulture, $"  {Malformed} requests could not be understood\n");
         }
 
         return text.ToString();
+    }
+
+    private void AppendRules(StringBuilder text)
+    {
+        var width = Rules is { Count: > 0 } rules ? rules.Max(rule => rule.Rule.Length) : 0;
+        foreach (var rule in Rules ?? [])
+        {
+            text.Append(CultureInfo.InvariantCulture, $"  rule {rule.Rule.PadRight(width)}  {rule.Matches,8} matches  {rule.Alerts,8} alerts");
+            AppendWhen(text, rule.Suppressed, "kept back");
+            AppendWhen(text, rule.Throttles, "times throttled");
+            AppendWhen(text, rule.Failures, "failures");
+            text.Append('\n');
+        }
+    }
+
+    private static void AppendWhen(StringBuilder text, long count, string what)
+    {
+        if (count != 0)
+        {
+            text.Append(CultureInfo.InvariantCulture, $", {count} {what}");
+        }
     }
 }

@@ -1,6 +1,7 @@
 using System.Globalization;
 using System.Text.Json;
 using Introspect.Daemon.Cli;
+using Introspect.Daemon.Symbols;
 using Introspect.Rules.Files;
 using Introspect.Rules.Language;
 using Introspect.Rules.Testing;
@@ -18,7 +19,7 @@ internal sealed class RuleTool(TextWriter output)
     {
         RequirePaths(request.Paths);
         var diagnostics = new DiagnosticBag();
-        var set = RuleFileLoader.Load(request.Paths, diagnostics);
+        var set = RuleFileLoader.Load(request.Paths, diagnostics, SymbolFile.Choose(request.Symbols, ofImage: null));
         foreach (var finding in diagnostics.All)
         {
             output.Write((request.Json ? Json(finding) : finding.Render()) + "\n");
@@ -128,18 +129,22 @@ internal sealed class RuleTool(TextWriter output)
         }
     }
 
-    private static void RequirePaths(IReadOnlyList<string> paths)
+    /// <summary>Makes sure that there are files and folders of the names that a user gave.</summary>
+    /// <param name="paths">The names.</param>
+    /// <param name="option">The option behind which they stand; null: they stand by themselves.</param>
+    /// <exception cref="UserError">One is not there.</exception>
+    public static void RequirePaths(IReadOnlyList<string> paths, string? option = null)
     {
         foreach (var path in paths)
         {
-            if (path.StartsWith('-'))
+            if (option is null && path.StartsWith('-'))
             {
                 throw UserError.Usage($"unknown option '{path}'; see 'introspect rules --help'");
             }
 
             if (!File.Exists(path) && !Directory.Exists(path))
             {
-                throw UserError.Usage($"'{path}': there is no such file or folder; name files of rules");
+                throw UserError.Usage($"{(option is null ? "" : option + ": ")}'{path}': there is no such file or folder; name files of rules");
             }
         }
     }

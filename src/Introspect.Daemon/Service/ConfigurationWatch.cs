@@ -9,29 +9,20 @@ namespace Introspect.Daemon.Service;
 /// Reloads when a file of the configuration changed: some time after the last change, so that an editor or a package
 /// manager has finished, and only when what is in the files is different.
 /// </summary>
-internal sealed class ConfigurationWatch(Reloader reloader, byte[] started, TimeSpan settle, TimeProvider time, ILogger<ConfigurationWatch> logger) : BackgroundService
+internal sealed class ConfigurationWatch(Reloader reloader, TimeSpan settle, TimeProvider time, ILogger<ConfigurationWatch> logger) : BackgroundService
 {
     /// <summary>How long the files must be left alone.</summary>
     public static readonly TimeSpan Settle = TimeSpan.FromMilliseconds(500);
 
     private readonly Dictionary<string, FileSystemWatcher> _watchers = [];
     private readonly SemaphoreSlim _touched = new(0);
-    private byte[] _seen = [];
 
     /// <inheritdoc/>
     public override Task StartAsync(CancellationToken cancellationToken)
     {
         // What changed between the reading of the files and now is a change, too.
         WatchFolders();
-        if (ConfigurationContents.Of(reloader.Path).AsSpan().SequenceEqual(started))
-        {
-            _seen = Contents();
-        }
-        else
-        {
-            _touched.Release();
-        }
-
+        _touched.Release();
         return base.StartAsync(cancellationToken);
     }
 
@@ -55,20 +46,26 @@ internal sealed class ConfigurationWatch(Reloader reloader, byte[] started, Time
             while (true)
             {
                 await _touched.WaitAsync(stoppingToken).ConfigureAwait(false);
+                ConfigurationSources before, now = reloader.Sources.Now();
                 do
                 {
+                    before = now;
                     await Task.Delay(settle, time, stoppingToken).ConfigureAwait(false);
-                }
-                while (WasTouched());
+                    Forget();
 
-                // A folder that came may hold files whose coming nobody was told of.
-                WatchFolders();
-                var now = Contents();
-                if (!now.AsSpan().SequenceEqual(_seen))
-                {
-                    _seen = now;
-                    await reloader.ReloadAsync("a change of its files").ConfigureAwait(false);
+                    // A folder that came may hold files whose coming nobody was told of.
                     WatchFolders();
+                    now = reloader.Sources.Now();
+                }
+                while (!now.IsSame(before));
+
+                if (!now.IsSame(reloader.Sources))
+                {
+                    await reloader.ReloadAsync("a change of its files").ConfigureAwait(false);
+
+                    // Other folders may be named now, and what came into them before they were watched was told by nobody.
+                    WatchFolders();
+                    _touched.Release();
                 }
             }
         }
@@ -78,22 +75,19 @@ internal sealed class ConfigurationWatch(Reloader reloader, byte[] started, Time
         }
     }
 
-    private bool WasTouched()
+    // What is looked at from here on has all that was told before. Other files of the folders, logs perhaps, may change without end.
+    private void Forget()
     {
-        var was = false;
         while (_touched.Wait(0))
         {
-            was = true;
+            // On to the next.
         }
-
-        return was;
     }
 
     // Whole folders, since files are replaced by renaming others, and reached by links that change.
     private void WatchFolders()
     {
-        var conf = ConfigurationFiles.FolderOf(reloader.Path);
-        var folders = reloader.Files.Select(file => Path.GetDirectoryName(Path.GetFullPath(file))!).Append(conf).Where(Directory.Exists).ToHashSet();
+        var folders = reloader.Sources.Folders.ToHashSet();
         foreach (var gone in _watchers.Keys.Except(folders).ToArray())
         {
             _watchers.Remove(gone, out var watcher);
@@ -119,6 +113,4 @@ internal sealed class ConfigurationWatch(Reloader reloader, byte[] started, Time
             }
         }
     }
-
-    private byte[] Contents() => ConfigurationContents.Of(reloader.Path, reloader.Files);
 }

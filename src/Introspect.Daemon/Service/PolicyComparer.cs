@@ -12,6 +12,7 @@ internal static class PolicyComparer
         a.DenyProtectionClears == b.DenyProtectionClears
         && a.Fail == b.Fail
         && (ReferenceEquals(a.Rules, b.Rules) || (a.Rules is { } rules && b.Rules is { } others && rules.HasTextsOf(others)))
+        && a.Symbols == b.Symbols
         && PluginSpec.AreSameFor(domain, a.Plugins, b.Plugins)
         && a.Selection.Events.ToHashSet().SetEquals(b.Selection.Events)
         && a.Selection.Memory.ToHashSet().SetEquals(b.Selection.Memory);

@@ -40,8 +40,8 @@ internal sealed class Reloader(
 {
     private readonly SemaphoreSlim _one = new(1);
 
-    /// <summary>The files of the configuration, as they were when it was last read.</summary>
-    public IReadOnlyList<string> Files { get; private set; } = started.Files;
+    /// <summary>What the configuration was last read from, and what one with mistakes was to be read from since.</summary>
+    public ConfigurationSources Sources { get; private set; } = started.Sources;
 
     /// <summary>The file that was named.</summary>
     public string Path => path;
@@ -77,10 +77,12 @@ internal sealed class Reloader(
 
     private async Task<ReloadReport> ReadAsync()
     {
+        // A configuration that is not there has no more than this.
+        var own = ConfigurationSources.OfConfiguration(path);
         try
         {
             var read = ConfigurationLoader.Load(path, environment, plugins is null ? null : plugins.Prove);
-            Files = read.Files;
+            Sources = read.Sources;
             foreach (var warning in read.Warnings)
             {
                 Log.RuleWarning(logger, warning);
@@ -103,10 +105,12 @@ internal sealed class Reloader(
         }
         catch (ConfigurationMistakes e)
         {
+            Sources = Sources.With(e.Sources);
             return new(e.Mistakes);
         }
         catch (UserError e)
         {
+            Sources = Sources.With(own);
             return new([e.Message]);
         }
         finally

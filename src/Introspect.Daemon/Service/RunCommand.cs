@@ -27,12 +27,11 @@ internal sealed class RunCommand(IHypervisorFactory factory, Func<string, string
     public async Task<int> RunAsync(string path, CancellationToken cancellationToken)
     {
         using var plugins = new PluginSet(PluginSet.ThisProgram);
-        var contents = ConfigurationContents.Of(path);
         var configuration = ConfigurationLoader.Load(path, environment, plugins.Prove);
         plugins.Keep(configuration.Plugins.Select(plugin => plugin.Entry));
         using var notify = SdNotify.FromEnvironment(variable, TimeProvider.System);
         var serilog = CreateLogger(configuration.Logging);
-        var host = CreateHost(path, contents, configuration, serilog, notify, plugins);
+        var host = CreateHost(path, configuration, serilog, notify, plugins);
         using var pluginMetrics = new PluginMetrics(host.Services.GetRequiredService<ServiceMetrics>().DomainMeterName, () => plugins.Counts);
         plugins.UseLogger(host.Services.GetRequiredService<ILogger<PluginSet>>());
         try
@@ -54,7 +53,7 @@ internal sealed class RunCommand(IHypervisorFactory factory, Func<string, string
         }
     }
 
-    private IHost CreateHost(string path, byte[] contents, DaemonConfiguration configuration, Serilog.Core.Logger serilog, SdNotify notify, PluginSet plugins)
+    private IHost CreateHost(string path, DaemonConfiguration configuration, Serilog.Core.Logger serilog, SdNotify notify, PluginSet plugins)
     {
         var builder = Host.CreateEmptyApplicationBuilder(null);
         builder.Logging.AddSerilog(serilog);
@@ -93,7 +92,7 @@ internal sealed class RunCommand(IHypervisorFactory factory, Func<string, string
         if (configuration.WatchFiles)
         {
             services.AddHostedService(provider => new ConfigurationWatch(
-                provider.GetRequiredService<Reloader>(), contents, ConfigurationWatch.Settle, TimeProvider.System, provider.GetRequiredService<ILogger<ConfigurationWatch>>()));
+                provider.GetRequiredService<Reloader>(), ConfigurationWatch.Settle, TimeProvider.System, provider.GetRequiredService<ILogger<ConfigurationWatch>>()));
         }
 
         services.AddHostedService<NotifyService>();

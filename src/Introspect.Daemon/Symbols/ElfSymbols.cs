@@ -1,5 +1,6 @@
 using System.Diagnostics.CodeAnalysis;
 using Introspect.Hypervisor.Core.Building;
+using Introspect.Rules.Language;
 
 namespace Introspect.Daemon.Symbols;
 
@@ -13,8 +14,7 @@ internal sealed class ElfSymbols(SymbolTable table) : ISymbolSource
     public bool TryFind(ulong address, [NotNullWhen(true)] out string? name, out ulong offset) => table.TryFind(address, out name, out offset);
 
     /// <inheritdoc/>
-    public IReadOnlyList<ulong> AddressesOf(string name) =>
-        table.TryGetAddress(name, out _) ? [.. table.Symbols.Where(s => s.Name == name).Select(s => s.Address).Distinct()] : [];
+    public IReadOnlyList<NumberRange> RangesOf(string name) => [.. table.RangesOf(name).Select(range => new NumberRange(range.First, range.Last))];
 }
 
 /// <summary>Symbols of a kernel that was loaded elsewhere than it was linked for.</summary>
@@ -30,5 +30,6 @@ internal sealed class ShiftedSymbols(ISymbolSource symbols, ulong offset) : ISym
         symbols.TryFind(unchecked(address - offset), out name, out distance);
 
     /// <inheritdoc/>
-    public IReadOnlyList<ulong> AddressesOf(string name) => [.. symbols.AddressesOf(name).Select(address => unchecked(address + offset))];
+    public IReadOnlyList<NumberRange> RangesOf(string name) =>
+        [.. symbols.RangesOf(name).Select(range => new NumberRange(unchecked(range.First + offset), unchecked(range.Last + offset)))];
 }

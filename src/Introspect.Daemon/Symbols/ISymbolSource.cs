@@ -1,18 +1,12 @@
-using System.Diagnostics.CodeAnalysis;
+using Introspect.Rules.Language;
 
 namespace Introspect.Daemon.Symbols;
 
-/// <summary>Names for guest addresses.</summary>
-internal interface ISymbolSource
+/// <summary>Names for guest addresses, for people and for rules.</summary>
+internal interface ISymbolSource : ISymbolResolver
 {
-    /// <summary>Every name, for suggestions.</summary>
-    IEnumerable<string> Names { get; }
-
-    /// <summary>The nearest symbol at or below an address.</summary>
-    bool TryFind(ulong address, [NotNullWhen(true)] out string? name, out ulong offset);
-
     /// <summary>The addresses of a name, lowest first: a name that several files keep to themselves has more than one.</summary>
-    IReadOnlyList<ulong> AddressesOf(string name);
+    IReadOnlyList<ulong> AddressesOf(string name) => [.. RangesOf(name).Select(range => range.First)];
 }
 
 /// <summary>Addresses as people read them.</summary>

@@ -7,7 +7,17 @@ namespace Introspect.Daemon.Symbols;
 /// <summary>Where a user says that symbols are.</summary>
 /// <param name="Path">A System.map or an ELF image; null: those of the image that is booted.</param>
 /// <param name="Offset">What to add to each address, modulo 2^64: where KASLR moved the kernel.</param>
-internal sealed record SymbolSpec(string? Path, ulong Offset);
+internal sealed record SymbolSpec(string? Path, ulong Offset)
+{
+    /// <summary>Reads an offset: a number, with a minus for downwards.</summary>
+    public static bool TryOffset(string text, out ulong offset)
+    {
+        var isNegative = text.StartsWith('-');
+        var isNumber = Tracing.SelectionParser.TryNumber(isNegative ? text[1..] : text, out var value);
+        offset = isNegative ? unchecked(0 - value) : value;
+        return isNumber;
+    }
+}
 
 /// <summary>Reads files with symbols.</summary>
 internal static class SymbolFile
@@ -28,7 +38,9 @@ internal static class SymbolFile
         return spec.Offset == 0 ? symbols : new ShiftedSymbols(symbols, spec.Offset);
     }
 
-    private static ISymbolSource Read(string path)
+    /// <summary>The symbols of a file, where it has them.</summary>
+    /// <exception cref="UserError">It is not there, or has none.</exception>
+    public static ISymbolSource Read(string path)
     {
         var bytes = InputFile.Read(path, "symbols");
         if (!bytes.AsSpan().StartsWith("\x7f\u0045LF"u8))

@@ -1,5 +1,6 @@
 using System.Diagnostics.CodeAnalysis;
 using System.Globalization;
+using Introspect.Rules.Language;
 
 namespace Introspect.Daemon.Symbols;
 
@@ -101,18 +102,32 @@ internal sealed class SystemMap : ISymbolSource
     }
 
     /// <inheritdoc/>
-    public IReadOnlyList<ulong> AddressesOf(string name)
+    public IReadOnlyList<NumberRange> RangesOf(string name)
     {
-        var addresses = new List<ulong>();
+        var ranges = new List<NumberRange>();
         for (var i = 0; i < _names.Length; i++)
         {
-            if (_names[i] == name && (addresses.Count == 0 || addresses[^1] != _addresses[i]))
+            if (_names[i] == name && (ranges.Count == 0 || ranges[^1].First != _addresses[i]))
             {
-                addresses.Add(_addresses[i]);
+                ranges.Add(new(_addresses[i], LastOf(i)));
             }
         }
 
-        return addresses;
+        return ranges;
+    }
+
+    // Up to the next symbol, where that is not farther than anything that belongs to one.
+    private ulong LastOf(int index)
+    {
+        var first = _addresses[index];
+        var next = index + 1;
+        while (next < _addresses.Length && _addresses[next] == first)
+        {
+            next++;
+        }
+
+        var farthest = first > ulong.MaxValue - MaxDistance ? ulong.MaxValue : first + MaxDistance - 1;
+        return next < _addresses.Length ? Math.Min(_addresses[next] - 1, farthest) : farthest;
     }
 
     private static bool IsAddress(string text, out ulong address) =>

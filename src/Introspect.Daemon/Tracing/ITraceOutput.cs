@@ -1,6 +1,7 @@
 using Introspect.Daemon.Output;
 using Introspect.Hypervisor;
 using Introspect.Rules.Pump;
+using Introspect.Rules.Running;
 
 namespace Introspect.Daemon.Tracing;
 
@@ -30,6 +31,11 @@ internal interface ITraceOutput : IDisposable
     /// <summary>Shows an event.</summary>
     void Event(in EventRecord record, DomainInfo domain);
 
+    /// <summary>Shows an alert.</summary>
+    void Alert(AlertRecord alert, DomainInfo domain)
+    {
+    }
+
     /// <summary>Shows a line of the guest's console.</summary>
     void Console(DomainInfo domain, string line);
 
@@ -47,6 +53,13 @@ internal sealed class TextTraceOutput(TextWriter writer, TextFormatter formatter
     public void Event(in EventRecord record, DomainInfo domain)
     {
         writer.Write(formatter.Event(record.Event, RecordContext.Of(record, domain)));
+        writer.Write('\n');
+    }
+
+    /// <inheritdoc/>
+    public void Alert(AlertRecord alert, DomainInfo domain)
+    {
+        writer.Write(formatter.Alert(alert));
         writer.Write('\n');
     }
 
@@ -78,6 +91,9 @@ internal sealed class JsonTraceOutput(Stream stream, JsonFormatter formatter, Ti
     /// <inheritdoc/>
     public void Event(in EventRecord record, DomainInfo domain) =>
         stream.Write(formatter.Event(record.Event, RecordContext.Of(record, domain)));
+
+    /// <inheritdoc/>
+    public void Alert(AlertRecord alert, DomainInfo domain) => stream.Write(formatter.Alert(alert, domain));
 
     /// <inheritdoc/>
     public void Console(DomainInfo domain, string line) => stream.Write(formatter.Console(time.GetUtcNow(), domain.Id, line));

@@ -1,7 +1,10 @@
 using System.Runtime.CompilerServices;
 using Introspect.Hypervisor.Abi;
+using Introspect.Rules.Files;
 using Introspect.Rules.Handlers;
+using Introspect.Rules.Language;
 using Introspect.Rules.Pump;
+using Introspect.Rules.Running;
 
 namespace Introspect.Rules.Capture;
 
@@ -15,6 +18,19 @@ public interface ICaptureSink
     /// </param>
     /// <param name="answered">What was answered when it was recorded.</param>
     void Event(in EventRecord record, in CapturedAnswer answered);
+
+    /// <summary>
+    /// An event that rules were asked about and did not match, where no handler wants a record of it either: a service would
+    /// show nothing.
+    /// </summary>
+    void Unrecorded(in EventRecord record)
+    {
+    }
+
+    /// <summary>An alert of the rules of the replay; one on an event comes behind the event.</summary>
+    void Alert(AlertRecord alert)
+    {
+    }
 
     /// <summary>A line of the guest's console.</summary>
     void Console(DateTime time, string line)
@@ -53,6 +69,18 @@ public sealed record ReplayOptions
     /// <summary>Is told of handlers that fail.</summary>
     public IPumpDiagnostics? Diagnostics { get; init; }
 
+    /// <summary>
+    /// Rules that judge the events behind the handlers, as a service has them judge. Memory that the capture does not have is
+    /// unknown to them.
+    /// </summary>
+    public RuleSet? Rules { get; init; }
+
+    /// <summary>The guest's symbols, for the rules; null: none are known.</summary>
+    public ISymbolResolver? Symbols { get; init; }
+
+    /// <summary>Is given the rules as they are bound to the capture's domain, before the first event.</summary>
+    internal Action<DomainRules>? Bound { get; init; }
+
     /// <summary>Nothing is left out.</summary>
     internal bool TakesAll => From is null && Until is null && Vcpu is null;
 }
@@ -80,6 +108,12 @@ public sealed record ReplayResult
 
     /// <summary>The handlers' counters.</summary>
     public required PumpStatistics Statistics { get; init; }
+
+    /// <summary>The rules' counters, in the order in which they were asked; null where there were none.</summary>
+    public IReadOnlyList<RuleStatistics>? Rules { get; init; }
+
+    /// <summary>What is likely not meant as the rules say it of this domain.</summary>
+    public IReadOnlyList<RuleDiagnostic> RuleWarnings { get; init; } = [];
 }
 
 /// <summary>
@@ -95,7 +129,7 @@ public static class CaptureReplay
     /// <param name="options">What of the capture, or null for all of it.</param>
     /// <param name="cancellationToken">Ends the replay early.</param>
     /// <exception cref="CaptureException">The capture is damaged. What came before was replayed.</exception>
-    /// <exception cref="ArgumentException">A handler asks for what cannot be, or two have one name.</exception>
+    /// <exception cref="ArgumentException">A handler or a rule asks for what cannot be, or two handlers have one name.</exception>
     /// <exception cref="OperationCanceledException">The replay was ended.</exception>
     [OverloadResolutionPriority(1)]
     public static ReplayResult Run(CaptureReader capture, IReadOnlyList<IEventHandler> handlers, ICaptureSink sink, ReplayOptions? options = null, CancellationToken cancellationToken = default)
@@ -114,7 +148,10 @@ public static class CaptureReplay
         return new Session(capture, handlers, sink, options ?? new()).Run(cancellationToken);
     }
 
-    private sealed class Session
+    // Behind the handlers that were named, as a service has its rules behind what decides by itself.
+    private const int RuleOrder = int.MaxValue;
+
+    private sealed class Session : IAlertSink
     {
         private readonly CaptureReader _capture;
         private readonly ICaptureSink _sink;
@@ -124,6 +161,8 @@ public static class CaptureReplay
         private readonly HandlerSlot[] _slots;
         private readonly PumpStatistics _statistics;
         private readonly HandlerChain _chain;
+        private readonly DomainRules? _rules;
+        private readonly List<AlertRecord> _alerts = [];
         private EventRecord _record;
         private VmEvent _response;
         private long _events;
@@ -136,7 +175,14 @@ public static class CaptureReplay
         {
             (_capture, _sink, _options, _domain) = (capture, sink, options, new(capture));
             var pump = new PumpOptions { Clock = _clock };
-            _slots = HandlerSlot.MakeAll(handlers, pump, []);
+            _clock.MoveTo(TimeSpan.Zero, capture.Header.Started);
+            _rules = options.Rules is { } rules ? new(rules, _domain, this, options.Symbols, _clock) : null;
+            if (_rules is not null)
+            {
+                options.Bound?.Invoke(_rules);
+            }
+
+            _slots = HandlerSlot.MakeAll(_rules is null ? handlers : [.. handlers, new(_rules.Handler, RuleOrder)], pump, []);
             _statistics = new(_clock, Array.ConvertAll(_slots, slot => slot.Statistics));
             _chain = new(_slots, _statistics, new(options.Diagnostics, _slots.Length), pump);
         }
@@ -166,6 +212,7 @@ public static class CaptureReplay
             {
                 // What was lost behind the last event has no gap of its own.
                 _lost = Math.Max(_lost, (ulong)end.Dropped);
+                ResumeRules(_options.Until is { } until && until < end.Elapsed ? until : end.Elapsed);
             }
 
             _sink.Flush();
@@ -179,7 +226,15 @@ public static class CaptureReplay
                 NotRecorded = _slots.Select(slot => (slot.Name, Missing: RecordedCoverage.Missing(slot.Subscription, _capture.Header.Watched)))
                     .Where(slot => slot.Missing.Count != 0).ToDictionary(slot => slot.Name, slot => slot.Missing),
                 Statistics = _statistics,
+                Rules = _rules?.Statistics,
+                RuleWarnings = _rules?.Warnings ?? [],
             };
+        }
+
+        public bool TryRaise(AlertRecord alert)
+        {
+            _alerts.Add(alert);
+            return true;
         }
 
         private bool IsWanted(in EventRecord record) =>
@@ -194,8 +249,10 @@ public static class CaptureReplay
             _last = recorded.Elapsed;
             _statistics.CountEvent(recorded.Reason);
             var answered = new CapturedAnswer(recorded.Verdict, recorded.Handler, recorded.ResponseFlags);
+            var isRecorded = true;
             if (_slots.Length != 0)
             {
+                ResumeRules(recorded.Elapsed);
                 _clock.MoveTo(recorded.Elapsed, recorded.Time);
                 _response = recorded.Event;
                 var context = new HandlerContext(_domain, in _record.Event, ref _response, recorded.Time) { Sequence = recorded.Sequence };
@@ -203,9 +260,43 @@ public static class CaptureReplay
                 _chain.Describe(in judgement, ref _record);
                 _record.HandlingTime = TimeSpan.Zero;
                 _changed += _record.Verdict != answered.Verdict ? 1 : 0;
+                isRecorded = _rules is null || judgement.IsRecorded;
             }
 
-            _sink.Event(in _record, in answered);
+            if (isRecorded)
+            {
+                _sink.Event(in _record, in answered);
+            }
+            else
+            {
+                _sink.Unrecorded(in _record);
+            }
+
+            TellAlerts();
+        }
+
+        // Rules that were flooded are in force again when their time has come, as a service has them, and not with the next event.
+        private void ResumeRules(TimeSpan now)
+        {
+            while (_rules?.NextResume is { } ticks && ticks <= now.Ticks)
+            {
+                // A capture may claim times that no date has.
+                var at = Math.Clamp(ticks, 0, now.Ticks);
+                var started = _capture.Header.Started;
+                _clock.MoveTo(new(at), at <= DateTime.MaxValue.Ticks - started.Ticks ? started.AddTicks(at) : DateTime.MaxValue);
+                _rules.Resume();
+                TellAlerts();
+            }
+        }
+
+        private void TellAlerts()
+        {
+            foreach (var alert in _alerts)
+            {
+                _sink.Alert(alert);
+            }
+
+            _alerts.Clear();
         }
 
         private void WaitFor(TimeSpan elapsed, CancellationToken cancellationToken)

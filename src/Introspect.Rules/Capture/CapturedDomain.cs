@@ -1,4 +1,5 @@
 using Introspect.Hypervisor;
+using Introspect.Rules.Running;
 
 namespace Introspect.Rules.Capture;
 
@@ -6,7 +7,7 @@ namespace Introspect.Rules.Capture;
 /// The domain of a capture, for handlers: what is known of it is told, pauses are as good as done, and everything else is
 /// refused by name.
 /// </summary>
-internal sealed class CapturedDomain(CaptureReader capture) : IDomain
+internal sealed class CapturedDomain(CaptureReader capture) : IDomain, IHasNoPageTables
 {
     public DomainId Id => capture.Header.Domain.Id;
 

@@ -94,7 +94,7 @@ internal sealed class OnReader(RuleValues values)
 
         string[] own = clause.Reason switch
         {
-            VmEventReason.MemAccess => ["addresses", "pages", "access", "page_table_walks", "written", "optional"],
+            VmEventReason.MemAccess => ["addresses", "pages", "linear", "refresh", "access", "page_table_walks", "written", "optional"],
             VmEventReason.SoftwareBreakpoint => ["at", "optional"],
             VmEventReason.GuestRequest => ["userspace", "sync", "optional"],
             var reason when HasChoiceOfSync(reason) => ["sync", "optional"],
@@ -110,12 +110,19 @@ internal sealed class OnReader(RuleValues values)
                 "userspace" => clause with { Userspace = values.Flag(value, false) },
                 "pages" => clause with { Frames = (clause.Frames ?? NumberSet.Empty).Union(ReadRanges(value, 0)) },
                 "addresses" => clause with { Frames = (clause.Frames ?? NumberSet.Empty).Union(ReadRanges(value, Gfn.PageShift)) },
+                "linear" => clause with { Linear = [.. clause.Linear, .. ReadLinear(value)] },
+                "refresh" => clause with { Refresh = ReadRefresh(value, clause.Refresh) },
                 "access" => clause with { Access = ReadAccess(value, clause.Access) },
                 "page_table_walks" => clause with { PageTableWalks = values.Flag(value, true) },
                 "written" => clause with { Written = values.Flag(value, false) },
                 "at" => clause with { Places = [.. ReadRanges(value, 0, onlyOne: true).Ranges.Select(range => new GuestPhysical(range.First))] },
                 _ => clause,
             };
+        }
+
+        if (options["refresh"] is { } refresh && clause.Linear.Count == 0)
+        {
+            values.Error(refresh.Span, "'refresh' is for linear addresses; write 'linear' beside it, or remove this");
         }
 
         if (clause.Written && options["access"] is { } access && clause.Access != MemAccessFlags.Execute)
@@ -146,6 +153,37 @@ internal sealed class OnReader(RuleValues values)
         }
 
         values.Error(node.Span, $"{RuleValues.Shown(node)} is no access; write r, w, x, or more than one of them");
+        return otherwise;
+    }
+
+    private List<LinearRange> ReadLinear(RuleNode node)
+    {
+        var ranges = new List<LinearRange>();
+        foreach (var scalar in values.Scalars(node, "an address, a range or a symbol"))
+        {
+            var range = new LinearRange(scalar.Text, scalar.Span);
+            if (range.IsRange)
+            {
+                ranges.Add(range);
+            }
+            else
+            {
+                values.Error(scalar.Span, $"{RuleValues.Shown(scalar)} is no range of linear addresses; write sym(NAME), '&_stext..&_etext', 0x1000..0x1fff or 0x1000+0x1000");
+            }
+        }
+
+        return ranges;
+    }
+
+    private TimeSpan ReadRefresh(RuleNode node, TimeSpan otherwise)
+    {
+        var time = values.Duration(node, otherwise);
+        if (time >= TimeSpan.FromSeconds(1))
+        {
+            return time;
+        }
+
+        values.Error(node.Span, "pages are looked up at most once a second; write 1s or more");
         return otherwise;
     }
 

@@ -27,6 +27,12 @@ internal sealed class Rule(RuleDefinition definition, IReadOnlyList<CompiledCond
 
     public bool IsEnforced => Definition.Mode == RuleMode.Enforce;
 
+    /// <summary>Linear addresses whose pages it is about; null where it names none.</summary>
+    public NumberSet? Linear { get; init; }
+
+    /// <summary>How often it is looked where they are.</summary>
+    public TimeSpan LinearRefresh => Definition.On.First(clause => clause.Linear.Count > 0).Refresh;
+
     /// <summary>Memory of the guest is read while it is asked, so that the guest must stand still.</summary>
     public bool ReadsGuestMemory { get; } = conditions.Concat(exceptions).Any(condition => condition.ReadsGuestMemory);
 

@@ -3,6 +3,7 @@ using System.Text.RegularExpressions;
 using Introspect.Hypervisor.Abi;
 using Introspect.Rules.Handlers;
 using Introspect.Rules.Language;
+using Introspect.Rules.Running;
 
 namespace Introspect.Rules.Files;
 
@@ -33,7 +34,7 @@ internal static partial class RuleCompiler
             return null;
         }
 
-        var rule = new Rule(definition, conditions!, exceptions!, output);
+        var rule = new Rule(definition, conditions!, exceptions!, output) { Linear = LinearOf(definition, scope.Symbols, diagnostics) };
         CheckSources(rule, diagnostics);
         VerdictLimits.Check(rule, diagnostics);
         CheckRate(rule, diagnostics);
@@ -76,11 +77,28 @@ internal static partial class RuleCompiler
                     : $"the rule is about {writes.Msrs.Count} MSRs, and each is asked for by itself; name at most {MostMsrs}");
             }
 
-            if (clause.Reason == VmEventReason.MemAccess && clause.Frames is null && rule.FactsFor(clause.Reason) is { Gfns.IsEverything: true })
+            if (clause.Reason == VmEventReason.MemAccess && clause.Frames is null && clause.Linear.Count == 0 && rule.FactsFor(clause.Reason) is { Gfns.IsEverything: true })
             {
-                diagnostics.Error(clause.Span, "the rule does not say which pages it is about; add 'gfn in $list' to 'when', or write 'mem_access: { addresses: [0x1000..0x1fff] }'");
+                diagnostics.Error(clause.Span, "the rule does not say which pages it is about; add 'gfn in $list' to 'when', or write 'mem_access: { addresses: [0x1000..0x1fff] }' or 'mem_access: { linear: sym(NAME) }'");
             }
         }
+    }
+
+    private static NumberSet? LinearOf(RuleDefinition definition, ISymbolResolver? symbols, DiagnosticBag diagnostics)
+    {
+        if (definition.On.FirstOrDefault(clause => clause.Linear.Count > 0) is not { } clause)
+        {
+            return null;
+        }
+
+        var linear = clause.Linear.Aggregate(NumberSet.Empty, (all, range) => all.Union(range.Resolve(symbols, diagnostics)));
+        if (LinearPages.PagesOf(linear) is var pages && pages > LinearPages.Most)
+        {
+            diagnostics.Error(clause.Linear[0].Span, $"the linear addresses are on {pages} pages, and each is looked up by itself; name at most {LinearPages.Most}");
+            return NumberSet.Empty;
+        }
+
+        return linear;
     }
 
     // The hypervisor's map of MSRs has three parts.

@@ -102,6 +102,12 @@ internal sealed record OnClause(VmEventReason Reason, SourceSpan Span)
     /// <summary>Memory accesses: guest-physical frames; null: those that the condition names.</summary>
     public NumberSet? Frames { get; init; }
 
+    /// <summary>Memory accesses: linear addresses, whose pages the guest's page tables tell.</summary>
+    public IReadOnlyList<LinearRange> Linear { get; init; } = [];
+
+    /// <summary>How often it is looked where the linear addresses are.</summary>
+    public TimeSpan Refresh { get; init; } = TimeSpan.FromSeconds(10);
+
     /// <summary>Memory accesses: kinds.</summary>
     public MemAccessFlags Access { get; init; } = MemAccessFlags.Read | MemAccessFlags.Write | MemAccessFlags.Execute;
 

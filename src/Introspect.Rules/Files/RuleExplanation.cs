@@ -66,6 +66,8 @@ internal sealed class RuleExplanation
         var definition = rule.Definition;
         Line(string.Create(CultureInfo.InvariantCulture, $"  {number}. {rule.Name} ({RuleValues.NameOf(definition.Priority)}){(definition.Description.Length > 0 ? $": {definition.Description}" : "")}"));
         var asks = Describe(SubscriptionPlan.Make([(rule.Name, wishes)], Everything)).ToList();
+        asks.AddRange(definition.On.Where(clause => clause.Linear.Count > 0).Select(clause =>
+            $"accesses to the pages at the linear addresses {string.Join(", ", clause.Linear.Select(range => range.Text))}, looked up in the guest's page tables when the domain is attached and every {RuleValues.Short(clause.Refresh)}"));
         Line($"     sees: {(asks.Count == 0 ? "nothing: no event can match" : string.Join("; ", asks))}");
         foreach (var condition in definition.When)
         {

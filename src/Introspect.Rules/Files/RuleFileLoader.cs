@@ -12,11 +12,12 @@ public static class RuleFileLoader
     /// <summary>Reads files, each folder's in the order of their names, and makes one set of them.</summary>
     /// <param name="paths">Files and folders.</param>
     /// <param name="diagnostics">Takes every mistake; the set may be used when there is no error.</param>
-    public static RuleSet Load(IEnumerable<string> paths, DiagnosticBag diagnostics)
+    /// <param name="symbols">Symbols of the guests that the rules are for; null where they are not known, or not yet.</param>
+    public static RuleSet Load(IEnumerable<string> paths, DiagnosticBag diagnostics, ISymbolResolver? symbols = null)
     {
         ArgumentNullException.ThrowIfNull(paths);
         ArgumentNullException.ThrowIfNull(diagnostics);
-        var builder = new RuleSetBuilder(diagnostics);
+        var builder = new RuleSetBuilder(diagnostics, symbols);
         foreach (var path in paths)
         {
             foreach (var file in FilesOf(path, diagnostics))

@@ -22,6 +22,9 @@ public sealed class RuleSet
     /// <summary>The files, in the order in which they were read.</summary>
     public IReadOnlyList<string> Files { get; }
 
+    /// <summary>The symbols that the rules were read with; null where none were known.</summary>
+    public ISymbolResolver? Symbols => Scope.Symbols;
+
     /// <summary>Names of the rules that are in force, in the order in which they are asked.</summary>
     public IEnumerable<string> Names => Enabled.Select(rule => rule.Name);
 

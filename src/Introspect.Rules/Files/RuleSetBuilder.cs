@@ -20,8 +20,11 @@ internal sealed class RuleSetBuilder
     private readonly List<SourceText> _files = [];
     private RuleMatching _matching;
 
-    public RuleSetBuilder(DiagnosticBag diagnostics)
+    private readonly ISymbolResolver? _symbols;
+
+    public RuleSetBuilder(DiagnosticBag diagnostics, ISymbolResolver? symbols = null)
     {
+        _symbols = symbols;
         _values = new(diagnostics);
         _reader = new(_values);
     }
@@ -66,7 +69,7 @@ internal sealed class RuleSetBuilder
     /// <summary>Compiles the set. Where there were errors, what can be compiled is, so that all are told.</summary>
     public RuleSet Build()
     {
-        var scope = new ExpressionScope();
+        var scope = new ExpressionScope { Symbols = _symbols };
         foreach (var (name, list) in _lists)
         {
             scope.AddList(name, list.Name.Span, list.Items, _values.Diagnostics);

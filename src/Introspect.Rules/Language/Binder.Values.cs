@@ -257,7 +257,11 @@ internal sealed partial class Binder
         }
 
         var ranges = symbols.RangesOf(name);
-        if (ranges.Count == 0)
+        if (ranges.Count == 0 && !symbols.IsComplete)
+        {
+            Warning(at, $"'{name}' is none of the symbols that are known here: a comparison with this is never true");
+        }
+        else if (ranges.Count == 0)
         {
             Error(at, $"the guest has no symbol '{name}'", Suggestion.Nearest(name, symbols.Names));
             return null;

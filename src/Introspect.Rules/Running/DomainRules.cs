@@ -15,6 +15,9 @@ public sealed class DomainRules
 {
     private const int RegisterCount = 4;
 
+    // A rule that names more processes than these means those that run.
+    private const ulong MostProcesses = 16;
+
     private readonly IDomain _domain;
     private readonly RuleDomain _about;
     private readonly IAlertSink _sink;
@@ -32,7 +35,7 @@ public sealed class DomainRules
     /// <param name="set">The rules.</param>
     /// <param name="domain">The domain.</param>
     /// <param name="sink">Where alerts go.</param>
-    /// <param name="symbols">Symbols of the guest, where they are known.</param>
+    /// <param name="symbols">Symbols of the guest; null: those that the rules were read with, if any.</param>
     /// <param name="clock">The clock of rates and delays; the system's when null.</param>
     /// <param name="before">The rules that these follow on the same domain: what those of the same name counted and remember goes on.</param>
     /// <exception cref="ArgumentException">A rule cannot be for this domain.</exception>
@@ -48,20 +51,15 @@ public sealed class DomainRules
         _clock = clock ?? TimeProvider.System;
         _matching = set.Matching;
         var diagnostics = new DiagnosticBag();
-        var rules = set.For(_about, symbols, diagnostics);
+        var rules = set.For(_about, symbols ?? set.Symbols, diagnostics);
         if (diagnostics.HasErrors)
         {
             throw new ArgumentException(string.Join("; ", diagnostics.All.Where(d => d.Severity == DiagnosticSeverity.Error)), nameof(set));
         }
 
+        Warnings = [.. diagnostics.All];
         _started = before?._started ?? _clock.GetTimestamp();
-        _rules = [.. rules.Select(rule => new RuleRun(
-            rule,
-            new RuleFilter(rule, info.MaxGfn.Value, info.Id.Value),
-            info.VcpuCount,
-            _started,
-            _clock,
-            Array.Find(before?._rules ?? [], run => run.Name == rule.Name)))];
+        _rules = [.. rules.Select(rule => Bind(rule, info, Array.Find(before?._rules ?? [], run => run.Name == rule.Name)))];
         _byReason = [.. Enum.GetValues<VmEventReason>().Order().Select(reason => Array.FindAll(_rules, run => run.Filter.Reasons.Contains(reason)))];
         _byRegister = [.. Enumerable.Range(0, RegisterCount).Select(index => Array.FindAll(_rules, run => run.Filter.Wants((ControlRegisterIndex)index)))];
         _ownPlaces = [.. _rules.SelectMany(run => run.Filter.Places.ToArray()).Distinct().Order()];
@@ -74,6 +72,30 @@ public sealed class DomainRules
 
     /// <summary>The handler to give to a pump. It fails open by itself: each rule has its own fail policy.</summary>
     public RuleSetHandler Handler { get; private set; }
+
+    /// <summary>What is likely not meant as the rules say it of this domain, and may be.</summary>
+    public IReadOnlyList<RuleDiagnostic> Warnings { get; }
+
+    /// <summary>When the next rule that is throttled is in force again, as the clock's timestamp; null where none is.</summary>
+    internal long? NextResume
+    {
+        get
+        {
+            long? next = null;
+            foreach (var run in _rules)
+            {
+                if (run.IsThrottled && !(run.ThrottledUntil >= next))
+                {
+                    next = run.ThrottledUntil;
+                }
+            }
+
+            return next;
+        }
+    }
+
+    /// <summary>When it is looked again where linear addresses are, as the clock's timestamp; null where no rule names any.</summary>
+    internal long? NextLook => Array.FindAll(_rules, run => run.Pages is not null) is { Length: > 0 } linear ? linear.Min(run => run.LookAgain) : null;
 
     /// <summary>Told, on the pump thread, that a rule's events are too many.</summary>
     internal Action? Flooded { get; set; }
@@ -161,6 +183,45 @@ public sealed class DomainRules
 
         return request.Reason == VmEventReason.Singlestep && !context.IsDecided ? CountStep(request.VcpuId, verdict, ref context) : verdict;
     }
+
+    /// <summary>Looks again where linear addresses are whose time has come.</summary>
+    /// <returns>True when a page of them is elsewhere.</returns>
+    internal bool LookAgain()
+    {
+        var now = _clock.GetTimestamp();
+        var info = _domain.GetInfo();
+        var any = false;
+        foreach (var run in _rules)
+        {
+            if (run.Pages is { } pages && now >= run.LookAgain)
+            {
+                run.LookAgain = now + TicksOf(run.Rule.LinearRefresh);
+                if (pages.Refresh(_domain))
+                {
+                    run.Replace(new(run.Rule, info.MaxGfn.Value, info.Id.Value, pages.Frames));
+                    any = true;
+                }
+            }
+        }
+
+        return any;
+    }
+
+    private RuleRun Bind(Rule rule, DomainInfo info, RuleRun? before)
+    {
+        LinearPages? pages = null;
+        if (rule.Linear is { } linear && _domain is not IHasNoPageTables)
+        {
+            var processes = rule.FactsFor(VmEventReason.MemAccess)?.Processes ?? NumberSet.Everything;
+            pages = new(linear, processes.Count <= MostProcesses ? [.. processes.Numbers()] : []);
+            pages.Refresh(_domain);
+        }
+
+        var filter = new RuleFilter(rule, info.MaxGfn.Value, info.Id.Value, pages?.Frames, byAddress: _domain is IHasNoPageTables);
+        return new(rule, filter, info.VcpuCount, _started, _clock, before) { Pages = pages, LookAgain = pages is null ? 0 : _clock.GetTimestamp() + TicksOf(rule.LinearRefresh) };
+    }
+
+    private long TicksOf(TimeSpan time) => (long)((Int128)time.Ticks * _clock.TimestampFrequency / TimeSpan.TicksPerSecond);
 
     private RuleRun[] RulesFor(ref readonly VmEvent request)
     {

@@ -5,8 +5,9 @@ using Introspect.Rules.Pump;
 namespace Introspect.Rules.Running;
 
 /// <summary>
-/// Takes the events of a flooding rule away from the hypervisor for a while, and asks for them again: what the guest does
-/// meanwhile costs it nothing. Every event that was sent is still answered.
+/// Changes what rules ask of the hypervisor while they are in force. It takes the events of a flooding rule away for a while,
+/// and asks for them again: what the guest does meanwhile costs it nothing. And it watches other pages when linear addresses
+/// of rules have come elsewhere. Every event that was sent is still answered.
 /// </summary>
 public sealed class FloodGuard : IAsyncDisposable
 {
@@ -17,6 +18,7 @@ public sealed class FloodGuard : IAsyncDisposable
     private readonly CancellationTokenSource _stopping = new();
     private readonly Task _loop;
     private RuleSetHandler _inForce;
+    private bool _isLate;
 
     /// <summary>Begins to guard.</summary>
     /// <param name="pump">A pump that runs, with the rules' handler in it.</param>
@@ -59,20 +61,35 @@ public sealed class FloodGuard : IAsyncDisposable
             var due = UntilNext() is { } delay ? Task.Delay(delay, _rules.Clock, waiting.Token) : Task.Delay(Timeout.Infinite, waiting.Token);
             await Task.WhenAny(_flooded.Reader.WaitToReadAsync(waiting.Token).AsTask(), due).ConfigureAwait(false);
             await waiting.CancelAsync().ConfigureAwait(false);
-            if (!_stopping.IsCancellationRequested && (_rules.Resume() | _flooded.Reader.TryRead(out _)))
+            if (!_stopping.IsCancellationRequested && (_rules.Resume() | LookAgain() | _flooded.Reader.TryRead(out _) | _isLate))
             {
                 Change();
             }
         }
     }
 
+    private bool LookAgain()
+    {
+        try
+        {
+            return _rules.LookAgain();
+        }
+        catch (HypervisorException e)
+        {
+            // The domain goes, most likely; who watches that lets it go.
+            _told($"where linear addresses of rules are could not be looked up: {e.Message}");
+            return false;
+        }
+    }
+
     private TimeSpan? UntilNext()
     {
-        var until = _rules.Rules.Where(run => run.IsThrottled).Select(run => run.ThrottledUntil).DefaultIfEmpty(long.MaxValue).Min();
-        if (until == long.MaxValue)
+        if ((_rules.NextResume ?? _rules.NextLook) is not { } until)
         {
             return null;
         }
+
+        until = Math.Min(until, _rules.NextLook ?? until);
 
         var left = _rules.Clock.GetElapsedTime(_rules.Clock.GetTimestamp(), until);
         return left > TimeSpan.Zero ? left : TimeSpan.Zero;
@@ -88,11 +105,14 @@ public sealed class FloodGuard : IAsyncDisposable
                 _inForce = next;
                 Changes++;
             }
+
+            _isLate = false;
         }
         catch (Exception e) when (e is PumpStartException or HypervisorException or TimeoutException or ArgumentException or InvalidOperationException)
         {
             // The rules leave the events of a throttled one alone by themselves; the next change tries again.
-            _told($"the events of rules that flood could not be changed: {e.Message}");
+            _isLate = true;
+            _told($"the events that rules ask for could not be changed: {e.Message}");
         }
     }
 }

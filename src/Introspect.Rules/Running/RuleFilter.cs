@@ -20,6 +20,8 @@ internal sealed class RuleFilter
     private readonly NumberSet _msrs = NumberSet.Empty;
     private readonly bool _msrOnChangeOnly;
     private readonly NumberSet _frames = NumberSet.Empty;
+    private readonly NumberSet _sent = NumberSet.Empty;
+    private readonly NumberSet? _linear;
     private readonly MemAccessFlags _access;
     private readonly bool _walks;
     private readonly ulong[] _places = [];
@@ -29,9 +31,12 @@ internal sealed class RuleFilter
     /// <param name="rule">The rule.</param>
     /// <param name="lastFrame">The domain's last frame.</param>
     /// <param name="domain">The domain's number; null: what the rule says of the domain is taken to be true.</param>
-    public RuleFilter(Rule rule, ulong lastFrame, ushort? domain)
+    /// <param name="linearFrames">Where the rule's linear addresses are.</param>
+    /// <param name="byAddress">Nobody knows where they are, and events tell by their own linear address.</param>
+    public RuleFilter(Rule rule, ulong lastFrame, ushort? domain, NumberSet? linearFrames = null, bool byAddress = false)
     {
         _rule = rule;
+        _linear = byAddress ? rule.Linear : null;
         _lastFrame = lastFrame;
         foreach (var clause in rule.Definition.On)
         {
@@ -57,10 +62,13 @@ internal sealed class RuleFilter
                     }
                     else if (reason == VmEventReason.MemAccess)
                     {
-                        _frames = facts.Gfns.Intersect(clause.Frames ?? NumberSet.Everything).Intersect(NumberSet.Of([new(0, lastFrame)]));
+                        var named = clause.Linear.Count == 0 ? clause.Frames ?? NumberSet.Everything : (clause.Frames ?? NumberSet.Empty).Union(linearFrames ?? NumberSet.Empty);
+                        var all = NumberSet.Of([new(0, lastFrame)]);
+                        _frames = facts.Gfns.Intersect(named).Intersect(all);
+                        _sent = _linear is null ? _frames : facts.Gfns.Intersect(all);
                         _access = facts.AccessKinds & clause.Access;
                         _walks = facts.PageTableWalks && clause.PageTableWalks;
-                        _written = clause.Written ? new(_frames) : null;
+                        _written = clause.Written ? new(_sent) : null;
                     }
                     else if (reason == VmEventReason.SoftwareBreakpoint)
                     {
@@ -144,7 +152,7 @@ internal sealed class RuleFilter
     private bool PassesAccess(ref readonly VmEventMemAccess access)
     {
         var isWalk = (access.Flags & MemAccessFlags.FaultInGpt) != 0;
-        if ((isWalk && !_walks) || !_frames.Contains(access.Gfn))
+        if ((isWalk && !_walks) || !(_frames.Contains(access.Gfn) || (_linear is not null && (access.Flags & MemAccessFlags.GlaValid) != 0 && _linear.Contains(access.Gla))))
         {
             return false;
         }
@@ -224,7 +232,7 @@ internal sealed class RuleFilter
             return;
         }
 
-        foreach (var range in _frames.Ranges)
+        foreach (var range in _sent.Ranges)
         {
             for (var first = range.First; first <= range.Last && first <= _lastFrame;)
             {

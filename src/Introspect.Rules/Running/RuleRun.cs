@@ -29,6 +29,7 @@ internal sealed class RuleRun
     private readonly long[] _skipped;
     private readonly bool _limitsAlerts;
     private readonly bool _limitsEvents;
+    private RuleFilter _filter;
     private TokenBucket _alerts;
     private TokenBucket _events;
     private long _suppressed;
@@ -45,7 +46,7 @@ internal sealed class RuleRun
     public RuleRun(Rule rule, RuleFilter filter, int vcpus, long started, TimeProvider clock, RuleRun? before)
     {
         Rule = rule;
-        Filter = filter;
+        _filter = filter;
         Statistics = before is not null && before.Rule.Definition.Priority == rule.Definition.Priority ? before.Statistics : new(rule.Name, rule.Definition.Priority);
         _clock = clock;
         var definition = rule.Definition;
@@ -78,7 +79,20 @@ internal sealed class RuleRun
 
     public Rule Rule { get; }
 
-    public RuleFilter Filter { get; }
+    public RuleFilter Filter => Volatile.Read(ref _filter);
+
+    /// <summary>Where its linear addresses are; null where it has none, or nobody knows.</summary>
+    public LinearPages? Pages { get; init; }
+
+    /// <summary>When it is looked again, as the clock's timestamp.</summary>
+    public long LookAgain { get; set; }
+
+    /// <summary>Other frames stand for its linear addresses from here on.</summary>
+    public void Replace(RuleFilter filter)
+    {
+        filter.Remember(Filter);
+        Volatile.Write(ref _filter, filter);
+    }
 
     public RuleStatistics Statistics { get; }
 

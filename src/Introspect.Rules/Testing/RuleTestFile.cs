@@ -108,7 +108,7 @@ internal sealed class RuleTestFile
 
     private void ReadTest(MappingNode node)
     {
-        _values.RefuseOthers(node, "of a test", "test", "memory", "events");
+        _values.RefuseOthers(node, "of a test", "test", "memory", "events", "capture", "expect");
         if (node["test"] is not { } nameNode || !_values.TryScalar(nameNode, "the test's name", out var name))
         {
             _values.Error(node.Span, "a test without a name; write 'test: what it is about' first");
@@ -118,6 +118,23 @@ internal sealed class RuleTestFile
         if (_tests.Exists(test => test.Name == name.Text))
         {
             _values.Error(name.Span, $"test '{name.Text}' is there already; give each its own name");
+        }
+
+        if (node["capture"] is { } capture)
+        {
+            // A capture brings its domain, its memory and its events along.
+            foreach (var other in node.Entries.Where(entry => entry.Key.Text is "events" or "memory"))
+            {
+                _values.Error(other.Key.Span, $"the test has a capture, which has its own {other.Key.Text}; remove one of the two");
+            }
+
+            _tests.Add(new(name.Text, name.Span, new CaptureTestReader(_values, Path.GetDirectoryName(_text.Name) ?? "").Read(capture, node["expect"])));
+            return;
+        }
+
+        if (node["expect"] is { } expect)
+        {
+            _values.Error(expect.Span, "'expect' of a whole test is for captures; write it below each event, or name a 'capture'");
         }
 
         var events = new List<RuleTestEvent>();
@@ -136,7 +153,7 @@ internal sealed class RuleTestFile
 
         if (node["events"] is null)
         {
-            _values.Error(name.Span, $"test '{name.Text}' has no event; write 'events:'");
+            _values.Error(name.Span, $"test '{name.Text}' has no event; write 'events:' or 'capture: FILE'");
         }
 
         _tests.Add(new(name.Text, name.Span, new WrittenEvents(events)) { Memory = node["memory"] is { } memory ? ReadMemory(memory) : [] });

@@ -1,9 +1,10 @@
 using Introspect.Hypervisor;
+using Introspect.Rules.Running;
 
 namespace Introspect.Rules.Testing;
 
 /// <summary>A domain that is nothing but what a test file says of it.</summary>
-internal sealed class TestDomain(DomainInfo info, IReadOnlyList<(ulong Address, byte[] Bytes)> contents) : IDomain, IGuestMemory
+internal sealed class TestDomain(DomainInfo info, IReadOnlyList<(ulong Address, byte[] Bytes)> contents) : IDomain, IGuestMemory, IHasNoPageTables
 {
     private bool _isPaused;
 

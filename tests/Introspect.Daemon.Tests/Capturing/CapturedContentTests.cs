@@ -22,7 +22,7 @@ public sealed class CapturedContentTests
         using var stream = new MemoryStream();
         using var writer = new StringWriter();
         using var capture = CaptureReader.Open(new MemoryStream(file));
-        var symbols = new CapturedSymbols(capture);
+        var symbols = new CapturedSymbols(capture, CaptureFiles.Standard);
         var time = new ReplayTime();
         using ITraceOutput output = json
             ? new JsonTraceOutput(stream, new JsonFormatter(symbols) { Registers = true }, time)

@@ -58,6 +58,7 @@ public sealed class CaptureCommandTests
         Assert.Equal(["log", "protect-cr4"], request.Handlers);
         var options = request.Options;
         Assert.Equal((TimeSpan.FromSeconds(1), TimeSpan.FromMinutes(2), 3u, true), (options.From, options.Until, options.Vcpu, options.InRealTime));
+        Assert.Equal(["a", "b,c", "d"], (await RunAsync("replay f --rules a b,c --json --rules d")).Commands.Replayed!.Rules);
         Assert.False((await RunAsync("replay f --speed max")).Commands.Replayed!.Options.InRealTime);
         Assert.Equal("f", (await RunAsync("capture info f --json")).Commands.Info);
     }

@@ -206,6 +206,7 @@ public sealed class ConfigurationTests : IDisposable
 
         // What they name: the starting rules, where the configuration is.
         Directory.CreateSymbolicLink(Path.Combine(Path.GetDirectoryName(FilePath)!, "rules"), Repository.PathOf("deploy", "rules"));
+        File.WriteAllText(Path.Combine(Path.GetDirectoryName(FilePath)!, "System.map"), "ffffffff81000000 T _text\n");
         Assert.All(blocks, yaml => Load(yaml));
     }
 

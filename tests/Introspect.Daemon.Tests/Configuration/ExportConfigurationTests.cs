@@ -86,6 +86,17 @@ public sealed class ExportConfigurationTests : IDisposable
     public void a_mistake_names_its_key(string text, string key) =>
         Assert.Contains(key, Assert.Single(Assert.Throws<ConfigurationMistakes>(() => Load(text)).Mistakes), StringComparison.Ordinal);
 
+    [Theory]
+    [InlineData("tls://logs.example:6514")]
+    [InlineData("tcp+tls://logs.example")]
+    [InlineData("syslogs://logs.example")]
+    [InlineData("SSL://logs.example")]
+    public void syslog_by_tls_is_refused_with_the_way_around_it(string address)
+    {
+        var mistake = Assert.Single(Assert.Throws<ConfigurationMistakes>(() => Load($"sinks: {{ syslog: \"{address}\" }}")).Mistakes);
+        Assert.Contains($"sinks.syslog: '{address}' needs TLS, which this program does not speak; write unix:/dev/log", mistake, StringComparison.Ordinal);
+    }
+
     private DaemonConfiguration Load(string text)
     {
         File.WriteAllText(_path, $$"""

@@ -3,6 +3,7 @@ using System.Text;
 using Introspect.Daemon.Hypervisors;
 using Introspect.Daemon.Symbols;
 using Introspect.Hypervisor;
+using Introspect.Rules.Language;
 
 namespace Introspect.Daemon.Tests.Fakes;
 
@@ -71,7 +72,7 @@ internal sealed class OneSymbol(string symbol, ulong address) : ISymbolSource
 {
     public IEnumerable<string> Names => [symbol];
 
-    public IReadOnlyList<ulong> AddressesOf(string name) => name == symbol ? [address] : [];
+    public IReadOnlyList<NumberRange> RangesOf(string name) => name == symbol ? [new(address, ulong.MaxValue)] : [];
 
     public bool TryFind(ulong wanted, [NotNullWhen(true)] out string? name, out ulong offset)
     {

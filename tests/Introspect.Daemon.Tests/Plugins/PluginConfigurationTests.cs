@@ -45,7 +45,6 @@ public sealed class PluginConfigurationTests : IDisposable
 
     [Theory]
     [InlineData("- name: x", "plugins.0.path: is missing; give the plugin's folder")]
-    [InlineData("- path: some/folder", "plugins.0.path: 'some/folder' is no whole path; begin with /")]
     [InlineData("- path: no-such-plugin", "plugins.0.path: plugin '/usr/lib/introspect/plugins/no-such-plugin' is not there")]
     [InlineData("- path: /nowhere/at/all", "plugins.0.path: plugin '/nowhere/at/all' is not there; give the folder that the plugin was published to")]
     [InlineData("- path: FOLDER\n  isolated: true", "plugins.0.isolated: is not known; known here: path, name, isolation")]
@@ -57,6 +56,20 @@ public sealed class PluginConfigurationTests : IDisposable
     [InlineData("- path: FOLDER\n- path: FOLDER", "plugins.1: 'test' is the name of two plugins; give one of them a 'name'")]
     public void What_is_wrong_with_an_entry_is_told_with_its_key(string yaml, string told) =>
         Assert.Contains(told, Assert.Single(Mistakes(yaml)), StringComparison.Ordinal);
+
+    [Fact]
+    public void A_path_with_a_slash_is_one_from_where_the_file_is()
+    {
+        Assert.Contains($"plugins.0.path: plugin '{Path.Combine(_folder, "some", "folder")}' is not there", Assert.Single(Mistakes("- path: some/folder")), StringComparison.Ordinal);
+        Directory.CreateSymbolicLink(Path.Combine(_folder, "linked"), PluginBench.Folder);
+        Assert.Equal("test", Assert.Single(Load("- path: ./linked").Plugins).Entry.Name);
+
+        // Of a file in conf.d that is the folder of that file.
+        Directory.CreateDirectory(Path.Combine(_folder, "conf.d"));
+        Directory.CreateSymbolicLink(Path.Combine(_folder, "conf.d", "mine"), PluginBench.Folder);
+        File.WriteAllText(Path.Combine(_folder, "conf.d", "a.yaml"), "plugins: [ { path: ./mine } ]");
+        Assert.StartsWith(Path.Combine(_folder, "conf.d", "mine") + "/", Assert.Single(Load("").Plugins).Entry.Folder.AssemblyPath, StringComparison.Ordinal);
+    }
 
     [Theory]
     [InlineData("process")]

@@ -178,9 +178,33 @@ public sealed class RuleToolTests : IDisposable
         Assert.Contains(shown, explained, StringComparison.Ordinal);
 
         File.Copy(Path.Combine(starting, "10-protections.yaml"), Path.Combine(_folder, "10-protections.yaml"));
-        var test = Write("manual.test.yaml", Assert.Single(blocks, block => block.Contains("- test:", StringComparison.Ordinal)));
+        var test = Write("manual.test.yaml", Assert.Single(blocks, block => block.Contains("events:\n      - write", StringComparison.Ordinal)));
         var (tested, results, _) = await Run("rules", "test", test);
         Assert.True(tested == 0, results);
+    }
+
+    [Fact]
+    public async Task the_example_of_a_capture_in_the_manual_is_right()
+    {
+        var block = Assert.Single(File.ReadAllText(Repository.PathOf("docs", "rules.md")).Split("```yaml\n"), block => block.Contains("capture: boot.ivc", StringComparison.Ordinal)).Split("```")[0];
+        var (exitCode, _, error) = await Run("record", "--demo", "--cr", "cr4", "--output", Path.Combine(_folder, "boot.ivc"));
+        Assert.Equal((0, ""), (exitCode, error));
+        var (tested, results, _) = await Run("rules", "test", Write("manual.test.yaml", block.Replace("deploy/rules", Repository.PathOf("deploy", "rules"), StringComparison.Ordinal)));
+        Assert.True(tested == 0, results);
+    }
+
+    [Fact]
+    public async Task the_shipped_tests_are_right_of_the_demo_guest_as_it_is_now()
+    {
+        var rules = Repository.PathOf("deploy", "rules");
+        Directory.CreateDirectory(Path.Combine(_folder, "tests"));
+        File.Copy(Path.Combine(rules, "tests", "demo-lists.yaml"), Path.Combine(_folder, "tests", "demo-lists.yaml"));
+        var test = Write("demo.test.yaml", (await File.ReadAllTextAsync(Path.Combine(rules, "demo.test.yaml"))).Replace("rules: [.,", $"rules: ['{rules}',", StringComparison.Ordinal));
+        var (exitCode, _, error) = await Run("record", "--demo", "--output", Path.Combine(_folder, "tests", "demo.ivc"));
+        Assert.Equal((0, ""), (exitCode, error));
+        var (tested, results, _) = await Run("rules", "test", test);
+        Assert.True(tested == 0, results);
+        Assert.EndsWith("2 tests, 0 failed\n", results, StringComparison.Ordinal);
     }
 
     private static async Task<(int ExitCode, string Output, string Error)> Run(params string[] words) =>

@@ -51,6 +51,38 @@ public sealed class SymbolFileTests : IDisposable
         Assert.Contains("local_label", symbols.Names);
     }
 
+    [Theory]
+    [InlineData("startup_64", "0xffffffff81000000..0xffffffff8100002f")]
+    [InlineData("_stext_alias", "0xffffffff81000000..0xffffffff8100002f")]
+    [InlineData("local_label", "0xffffffff81000100..0xffffffff810001ff 0xffffffff81000200..0xffffffff81ffffff")]
+    [InlineData("module_routine", "0xffffffffc0000000..0xffffffffc0ffffff")]
+    [InlineData("nothing", "")]
+    public void a_symbol_reaches_to_the_next_one_or_as_far_as_any(string name, string ranges) =>
+        Assert.Equal(ranges, string.Join(' ', Read(Map).RangesOf(name)));
+
+    [Fact]
+    public void the_symbols_of_an_image_reach_as_far()
+    {
+        File.WriteAllBytes(_path, DemoGuest.Build().Image);
+        var symbols = SymbolFile.Choose(new(_path, 0x1000), null)!;
+        foreach (var name in symbols.Names.Distinct())
+        {
+            foreach (var range in symbols.RangesOf(name))
+            {
+                if (!symbols.TryFind(range.First, out _, out var none))
+                {
+                    // Behind the image, of which nothing is said.
+                    Assert.Equal(range.First, range.Last);
+                    continue;
+                }
+
+                Assert.True(none == 0, name);
+                Assert.True(symbols.TryFind(range.Last, out _, out var offset) && offset == range.Last - range.First, name);
+                Assert.True(!symbols.TryFind(range.Last + 1, out _, out offset) || offset == 0, name);
+            }
+        }
+    }
+
     [Fact]
     public void a_name_that_several_files_keep_to_themselves_is_asked_back()
     {

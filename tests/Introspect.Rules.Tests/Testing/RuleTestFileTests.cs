@@ -122,7 +122,7 @@ public sealed class RuleTestFileTests
         var diagnostics = new DiagnosticBag();
         var file = RuleTestFile.Read(Text(events), diagnostics);
         Assert.Empty(diagnostics.All);
-        return [.. Assert.Single(file.Tests).Events.Read()];
+        return [.. Assert.IsType<WrittenEvents>(Assert.Single(file.Tests).Events).Events];
     }
 
     private static IReadOnlyList<RuleDiagnostic> Mistakes(string events)

@@ -24,6 +24,10 @@ internal sealed record SyslogAddress(SyslogTransport Transport, string Host, int
     private const int UdpPort = 514;
     private const int TcpPort = 601;
 
+    /// <summary>True of an address that asks for TLS, whatever people call that.</summary>
+    public static bool NeedsTls(string text) =>
+        text.Split("://") is [var scheme, _] && (scheme.Contains("tls", StringComparison.OrdinalIgnoreCase) || scheme.Contains("ssl", StringComparison.OrdinalIgnoreCase) || scheme.Equals("syslogs", StringComparison.OrdinalIgnoreCase));
+
     /// <summary>Reads <c>unix:PATH</c>, a path, <c>udp://HOST[:PORT]</c> or <c>tcp://HOST[:PORT]</c>.</summary>
     /// <returns>Null when it is none of these.</returns>
     public static SyslogAddress? Parse(string text)

@@ -69,6 +69,35 @@ internal sealed class SymbolTable
         return found;
     }
 
+    /// <summary>The addresses of each symbol of a name, from its own up to the next symbol or the end of the image; lowest first.</summary>
+    public IReadOnlyList<(ulong First, ulong Last)> RangesOf(string name)
+    {
+        if (!TryGetAddress(name, out _))
+        {
+            return [];
+        }
+
+        List<(ulong First, ulong Last)> ranges = [];
+        byte[] bytes = Encoding.UTF8.GetBytes(name);
+        for (int i = 0; i < _byAddress.Length; i++)
+        {
+            ulong first = _byAddress[i].Address;
+            if (NameBytes(i).SequenceEqual(bytes) && (ranges.Count == 0 || ranges[^1].First != first))
+            {
+                int next = i + 1;
+                while (next < _byAddress.Length && _byAddress[next].Address == first)
+                {
+                    next++;
+                }
+
+                ulong end = next < _byAddress.Length ? Math.Min(_byAddress[next].Address, _end) : _end;
+                ranges.Add((first, end > first ? end - 1 : first));
+            }
+        }
+
+        return ranges;
+    }
+
     /// <summary>The nearest symbol at or below an address, when the address lies in the image.</summary>
     public bool TryFind(ulong address, [NotNullWhen(true)] out string? name, out ulong offset)
     {
