@@ -30,6 +30,7 @@ internal sealed class RunCommand(IHypervisorFactory factory, Func<string, string
         var contents = ConfigurationContents.Of(path);
         var configuration = ConfigurationLoader.Load(path, environment, plugins.Prove);
         plugins.Keep(configuration.Plugins.Select(plugin => plugin.Entry));
+        using var traces = OtlpTraces.Start(configuration.Otlp);
         using var notify = SdNotify.FromEnvironment(variable, TimeProvider.System);
         var serilog = CreateLogger(configuration.Logging);
         var host = CreateHost(path, contents, configuration, serilog, notify, plugins);
