@@ -26,5 +26,26 @@ internal sealed class SmallDisk : IDisposable
         {
             Repository.Run("umount", ["-l", Folder]);
         }
+
+        Directory.Delete(Folder, recursive: true);
+    }
+}
+
+/// <summary>A test that needs a disk that is really full; skipped, and shown as such, where none can be mounted.</summary>
+[AttributeUsage(AttributeTargets.Method)]
+internal sealed class NeedsSmallDiskFactAttribute : FactAttribute
+{
+    private static readonly Lazy<bool> CanMount = new(() =>
+    {
+        using var disk = new SmallDisk(Path.Combine(Path.GetTempPath(), $"introspect-disk-{Guid.NewGuid():N}"), 64);
+        return disk.IsSmall;
+    });
+
+    public NeedsSmallDiskFactAttribute()
+    {
+        if (!CanMount.Value)
+        {
+            Skip = "this user may not mount a file system";
+        }
     }
 }
