@@ -1,7 +1,6 @@
 using Introspect.Daemon.Sinks.Otlp;
 using OpenTelemetry;
 using OpenTelemetry.Exporter;
-using OpenTelemetry.Resources;
 using OpenTelemetry.Trace;
 
 namespace Introspect.Daemon.Telemetry;

@@ -57,7 +57,10 @@ public sealed class ExportConfigurationTests : IDisposable
         Assert.Equal(
             new OtlpOptions(
                 new("https://collector.example:4317"), OtlpProtocol.Grpc, "authorization=Bearer abc,tenant=one",
-                TimeSpan.FromSeconds(3), Logs: true, Metrics: false, TimeSpan.FromSeconds(15)) { Traces = false },
+                TimeSpan.FromSeconds(3), Logs: true, Metrics: false, TimeSpan.FromSeconds(15))
+            {
+                Traces = false,
+            },
             read.Otlp);
     }
 
