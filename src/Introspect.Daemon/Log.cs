@@ -66,8 +66,11 @@ internal static partial class Log
     [LoggerMessage(32, LogLevel.Error, "Domain {Domain}: {Message}")]
     public static partial void PumpFailed(ILogger logger, string domain, string message, Exception? exception);
 
-    [LoggerMessage(40, LogLevel.Error, "Sink {Sink} cannot write, its records are lost and counted: {Why}")]
-    public static partial void SinkFailed(ILogger logger, string sink, string why);
+    [LoggerMessage(40, LogLevel.Error, "Sink {Sink} cannot write, its records {Fate}: {Why}")]
+    public static partial void SinkFailed(ILogger logger, string sink, string fate, string why);
+
+    [LoggerMessage(41, LogLevel.Warning, "Sink {Sink} wrote {Written} records and lost {Lost}")]
+    public static partial void SinkLost(ILogger logger, string sink, long written, long lost);
 
     [LoggerMessage(50, LogLevel.Information, "The configuration was read anew: {Changed} of {Policies} policies changed")]
     public static partial void Reloaded(ILogger logger, int changed, int policies);

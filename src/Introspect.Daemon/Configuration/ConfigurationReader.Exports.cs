@@ -85,6 +85,7 @@ internal sealed partial class ConfigurationReader
         }
 
         var (logs, metrics) = (Flag(section, "logs", true), Flag(section, "metrics", true));
+        var traces = Flag(section, "traces", true);
         if (Text(section, "endpoint") is not { } text)
         {
             if (section.GetChildren().Any())
@@ -97,7 +98,7 @@ internal sealed partial class ConfigurationReader
 
         if (Uri.TryCreate(text, UriKind.Absolute, out var endpoint) && endpoint.Scheme is "http" or "https")
         {
-            return new(endpoint, protocol, headers, timeout, logs, metrics, interval);
+            return new(endpoint, protocol, headers, timeout, logs, metrics, interval) { Traces = traces };
         }
 
         Mistake($"{section.Path}:endpoint", text, "is no address; write http://HOST:4318, or with protocol: grpc http://HOST:4317");

@@ -57,7 +57,7 @@ internal sealed partial class ConfigurationReader
             Sinks = reader.ReadSinks(reader.Section(
                 root, "sinks", "capacity", "text", "json_file", "json_format", "json_max_mib", "json_keep",
                 "journald", "journald_socket", "syslog", "syslog_facility", "syslog_format", "queue", "queues", "sample_every")),
-            Otlp = reader.ReadOtlp(reader.Section(root, "otlp", "endpoint", "protocol", "headers", "timeout", "logs", "metrics", "metrics_interval")),
+            Otlp = reader.ReadOtlp(reader.Section(root, "otlp", "endpoint", "protocol", "headers", "timeout", "logs", "metrics", "metrics_interval", "traces")),
             Control = reader.ReadControl(reader.Section(root, "control", "socket", "group")),
             WatchFiles = reader.Flag(reader.Section(root, "reload", "watch"), "watch", true),
             ShutdownTimeout = reader.Duration(timeouts, "shutdown", TimeSpan.FromSeconds(10)),

@@ -1,3 +1,4 @@
+using System.Diagnostics;
 using Introspect.Daemon.Cli;
 using Introspect.Daemon.Configuration;
 using Introspect.Daemon.Plugins;
@@ -45,6 +46,7 @@ internal sealed class DomainWatch
     private readonly CancellationTokenSource _giveUp = new();
     private readonly AlertChannel _alerts = new();
     private readonly Task _alerting;
+    private readonly Activity? _span;
     private DomainMetrics _own;
     private DomainRules? _rules;
     private FloodGuard? _guard;
@@ -65,6 +67,7 @@ internal sealed class DomainWatch
         (_info, _label, _policy, _hypervisor, _services) = (info, label, policy, hypervisor, services);
         _plugins = new(services.Plugins);
         _own = AddMetrics();
+        _span = Spans.Watch(info, label, policy.Match);
         _alerting = TellAlertsAsync();
     }
 
@@ -130,6 +133,7 @@ internal sealed class DomainWatch
     /// <exception cref="TimeoutException">The pump is busy; the old policy stays.</exception>
     public Task ChangeAsync(WatchChange change) => Enqueue(async () =>
     {
+        using var span = Spans.Of(_span, "change");
         if (_pump is { } pump)
         {
             // Attached anew since it was prepared?
@@ -144,6 +148,11 @@ internal sealed class DomainWatch
             catch (PumpStartException) when (pump.Completion.IsCompleted)
             {
                 // The domain went. Should it come again, it is by the new policy.
+            }
+            catch (Exception e)
+            {
+                span.Fail(UserError.OneLine(e.Message));
+                throw;
             }
             finally
             {
@@ -171,6 +180,7 @@ internal sealed class DomainWatch
             await DetachAsync(why).ConfigureAwait(false);
             _alerts.Complete();
             await _alerting.ConfigureAwait(false);
+            _span?.Dispose();
         });
     }
 
@@ -226,6 +236,7 @@ internal sealed class DomainWatch
             return;
         }
 
+        using var span = Spans.Of(_span, "attach");
         try
         {
             Attach();
@@ -237,6 +248,7 @@ internal sealed class DomainWatch
         catch (Exception e)
 #pragma warning restore CA1031
         {
+            span.Fail(UserError.OneLine(e.Message));
             Fail(e is HypervisorException { Error: Errno.EBUSY } && !e.Message.Contains("recover", StringComparison.Ordinal)
                 ? $"{e.Message}; another monitor has it, or a dead one had: 'introspect recover {Label}'"
                 : UserError.OneLine(e.Message));
@@ -334,6 +346,8 @@ internal sealed class DomainWatch
             return;
         }
 
+        using var span = Spans.Of(_span, "detach");
+        span?.SetTag("introspect.detach.why", why);
         try
         {
             await UnguardAsync().ConfigureAwait(false);
@@ -347,6 +361,7 @@ internal sealed class DomainWatch
 #pragma warning restore CA1031
         {
             LeftSomethingBehind = true;
+            span.Fail(UserError.OneLine(e.Message));
             Log.DetachFailed(_services.Logger, Label, Info.Id, UserError.OneLine(e.Message), e);
         }
         finally

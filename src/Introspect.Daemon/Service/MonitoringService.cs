@@ -161,9 +161,20 @@ internal sealed partial class MonitoringService(
 
     private void Open()
     {
-        _session = factory.Open(configuration.Hypervisor);
+        using var span = Spans.Connect();
+        try
+        {
+            _session = factory.Open(configuration.Hypervisor);
+        }
+        catch (Exception e)
+        {
+            span.Fail(UserError.OneLine(e.Message));
+            throw;
+        }
+
         var info = _session.Hypervisor.Info;
         Log.Started(logger, ProgramInfo.Version, info.Name, info.Version, info.Connection);
+        span?.SetTag("introspect.hypervisor.connection", info.Connection);
         var hypervisor = _session.Hypervisor;
         _watching = Task.Run(() => WatchAsync(hypervisor), CancellationToken.None);
         Volatile.Write(ref _lost, null);

@@ -56,7 +56,14 @@ internal sealed class Reloader(
             Log.Reloading(logger, by);
             notify.Reloading();
             sinks.Reopen();
+            using var span = Spans.Reload(by);
             var report = await ReadAsync().ConfigureAwait(false);
+            span?.SetTag("introspect.reload.changed_domains", (long)report.Changed);
+            if (report.Mistakes.Count != 0)
+            {
+                span.Fail(string.Join('\n', report.Mistakes));
+            }
+
             foreach (var mistake in report.Mistakes)
             {
                 Log.ReloadFailed(logger, mistake);

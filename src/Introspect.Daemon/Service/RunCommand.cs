@@ -29,6 +29,7 @@ internal sealed class RunCommand(IHypervisorFactory factory, Func<string, string
         using var plugins = new PluginSet(PluginSet.ThisProgram);
         var configuration = ConfigurationLoader.Load(path, environment, plugins.Prove);
         plugins.Keep(configuration.Plugins.Select(plugin => plugin.Entry));
+        using var traces = OtlpTraces.Start(configuration.Otlp);
         using var notify = SdNotify.FromEnvironment(variable, TimeProvider.System);
         var serilog = CreateLogger(configuration.Logging);
         var host = CreateHost(path, configuration, serilog, notify, plugins);

@@ -22,7 +22,10 @@ internal interface IEventSink : IDisposable
     /// <exception cref="IOException">It could not be written.</exception>
     void Flush();
 
-    /// <summary>Records that were taken and are lost all the same, as their receiver refused them. Any thread.</summary>
+    /// <summary>Records that were taken and are not out yet.</summary>
+    long Held => 0;
+
+    /// <summary>Records that were taken and are lost all the same, as their receiver refused them, or could not be reached to the end.</summary>
     long Lost => 0;
 
     /// <summary>Opens files anew, after they were rotated.</summary>

@@ -10,12 +10,8 @@ namespace Introspect.Daemon.Sinks;
 /// <summary>Events as NDJSON, appended to a file or written to a stream.</summary>
 internal sealed class JsonSink : IEventSink
 {
-    private const int BufferBytes = 1 << 16;
-
-    private readonly ArrayBufferWriter<byte> _waiting = new(BufferBytes);
+    private readonly LineBuffer _lines;
     private readonly IEventFormatter _formatter;
-    private readonly Func<Stream> _open;
-    private Stream? _stream;
 
     /// <summary>Makes a sink.</summary>
     /// <param name="open">Opens the stream; again after a rotation.</param>
@@ -23,9 +19,8 @@ internal sealed class JsonSink : IEventSink
     /// <param name="shape">The shape of the lines.</param>
     public JsonSink(Func<Stream> open, ISymbolSource? symbols, JsonShape shape = JsonShape.Introspect)
     {
-        _open = open;
         _formatter = shape == JsonShape.Introspect ? new JsonFormatter(symbols) : MappedFormatter.For(shape);
-        _stream = open();
+        _lines = new(open);
     }
 
     /// <inheritdoc/>
@@ -45,65 +40,35 @@ internal sealed class JsonSink : IEventSink
     });
 
     /// <inheritdoc/>
+    public long Held => _lines.Held;
+
+    /// <inheritdoc/>
+    public long Lost => _lines.Lost;
+
+    /// <inheritdoc/>
     public void Write(in EventRecord record, DomainInfo domain)
     {
-        MakeRoom();
-        _waiting.Write(_formatter.Event(record.Event, RecordContext.Of(record, domain)));
+        _lines.Begin().Write(_formatter.Event(record.Event, RecordContext.Of(record, domain)));
+        _lines.End();
     }
 
     /// <inheritdoc/>
     public void Write(AlertRecord alert, DomainInfo domain)
     {
-        MakeRoom();
-        _waiting.Write(_formatter.Alert(alert, domain));
+        _lines.Begin().Write(_formatter.Alert(alert, domain));
+        _lines.End();
     }
 
     /// <inheritdoc/>
-    public void Flush()
-    {
-        WriteWaiting();
-        _stream?.Flush();
-    }
+    public void Flush() => _lines.Flush();
 
     /// <inheritdoc/>
-    public void Reopen()
-    {
-        try
-        {
-            WriteWaiting();
-        }
-        finally
-        {
-            _stream?.Dispose();
-            _stream = null;
-        }
-
-        _stream = _open();
-    }
+    public void Reopen() => _lines.Reopen();
 
     /// <inheritdoc/>
     public void Dispose()
     {
-        _stream?.Dispose();
+        _lines.Dispose();
         _formatter.Dispose();
-    }
-
-    // Before a record is taken: when this fails, the record can be given again.
-    private void MakeRoom()
-    {
-        if (_waiting.WrittenCount >= BufferBytes)
-        {
-            WriteWaiting();
-        }
-    }
-
-    private void WriteWaiting()
-    {
-        if (_waiting.WrittenCount != 0)
-        {
-            _stream ??= _open();
-            _stream.Write(_waiting.WrittenSpan);
-            _waiting.ResetWrittenCount();
-        }
     }
 }

@@ -32,7 +32,11 @@ internal sealed class SinkQueue : IAsyncDisposable
     private readonly Action<string, Exception> _failed;
     private readonly CancellationTokenSource _closing = new();
     private readonly Action _flush;
+    private readonly Action _reopenSink;
     private readonly Task _loop;
+    private long _taken;
+    private long _held;
+    private long _lost;
     private long _written;
     private long _dropped;
     private long _sampledOut;
@@ -51,6 +55,7 @@ internal sealed class SinkQueue : IAsyncDisposable
     {
         _sink = sink;
         _flush = sink.Flush;
+        _reopenSink = sink.Reopen;
         _options = options;
         _failed = failed;
         _queue = Channel.CreateBounded<SinkItem>(new BoundedChannelOptions(options.Capacity) { SingleReader = true });
@@ -65,7 +70,7 @@ internal sealed class SinkQueue : IAsyncDisposable
 
     /// <summary>What was counted up to now.</summary>
     public SinkCounts Counts => new(
-        Name, Volatile.Read(ref _written), Volatile.Read(ref _dropped) + _sink.Lost, Volatile.Read(ref _sampledOut), Volatile.Read(ref _blocked), _queue.Reader.Count);
+        Name, Volatile.Read(ref _written), Volatile.Read(ref _dropped) + Volatile.Read(ref _lost), Volatile.Read(ref _sampledOut), Volatile.Read(ref _blocked), _queue.Reader.Count + (int)Volatile.Read(ref _held));
 
     /// <summary>
     /// Hands a record over. Waits only where that is the policy; gives up then, and counts the record as lost, when the
@@ -95,6 +100,7 @@ internal sealed class SinkQueue : IAsyncDisposable
         await _closing.CancelAsync().ConfigureAwait(false);
         await _loop.ConfigureAwait(false);
         _sink.Dispose();
+        Settle();
         _closing.Dispose();
     }
 
@@ -140,11 +146,7 @@ internal sealed class SinkQueue : IAsyncDisposable
     {
         while (WaitForMore())
         {
-            if (Interlocked.Exchange(ref _reopen, 0) != 0)
-            {
-                Try(_sink.Reopen);
-            }
-
+            ReopenWhereAsked();
             while (_queue.Reader.TryRead(out var item))
             {
                 Write(in item);
@@ -187,7 +189,8 @@ internal sealed class SinkQueue : IAsyncDisposable
                     _sink.Write(in item.Record, item.Domain);
                 }
 
-                Volatile.Write(ref _written, _written + 1);
+                _taken++;
+                Settle();
                 _wroteSince = true;
                 return;
             }
@@ -201,7 +204,28 @@ internal sealed class SinkQueue : IAsyncDisposable
                 Interlocked.Increment(ref _dropped);
                 return;
             }
+
+            // Who makes room on a full disk puts the file aside first.
+            ReopenWhereAsked();
         }
+    }
+
+    private void ReopenWhereAsked()
+    {
+        if (Interlocked.Exchange(ref _reopen, 0) != 0)
+        {
+            Try(_reopenSink);
+            Settle();
+        }
+    }
+
+    // What a sink only holds is not written, and can still be lost.
+    private void Settle()
+    {
+        var (held, lost) = (_sink.Held, _sink.Lost);
+        Volatile.Write(ref _lost, lost);
+        Volatile.Write(ref _held, held);
+        Volatile.Write(ref _written, _taken - held - lost);
     }
 
     private void Flush()
@@ -209,7 +233,10 @@ internal sealed class SinkQueue : IAsyncDisposable
         var again = _undelivered;
         for (var tries = 1; (_undelivered = !Try(_flush)) && !GivesUp(tries); tries++)
         {
+            ReopenWhereAsked();
         }
+
+        Settle();
 
         // What was only buffered is no proof; what could not be delivered, and now was, is.
         _failing &= _undelivered || !(_wroteSince || again);
@@ -268,9 +295,9 @@ internal readonly struct SinkItem(in EventRecord record, AlertRecord? alert, Dom
 
 /// <summary>What a sink's queue has counted.</summary>
 /// <param name="Sink">The sink's name.</param>
-/// <param name="Written">Records that the sink took.</param>
+/// <param name="Written">Records that the sink wrote, or its receiver took.</param>
 /// <param name="Dropped">Records lost: the queue was full, the sink failed, or its receiver refused them.</param>
 /// <param name="SampledOut">Records left out of a sample.</param>
 /// <param name="Blocked">Records that had to wait for room.</param>
-/// <param name="Waiting">Records in the queue now.</param>
+/// <param name="Waiting">Records in the queue now, and those that the sink gathers.</param>
 internal readonly record struct SinkCounts(string Sink, long Written, long Dropped, long SampledOut, long Blocked, int Waiting);

@@ -1,4 +1,3 @@
-using System.Text;
 using Introspect.Daemon.Cli;
 using Introspect.Daemon.Configuration;
 using Introspect.Daemon.Output;
@@ -11,15 +10,16 @@ namespace Introspect.Daemon.Sinks;
 internal sealed class SinkSet : IAsyncDisposable
 {
     private readonly List<SinkQueue> _queues = [];
+    private readonly ILogger _logger;
 
     /// <summary>Opens the sinks.</summary>
     /// <exception cref="UserError">A file cannot be opened.</exception>
     public SinkSet(SinkOptions options, ILogger logger, OtlpOptions? otlp = null)
     {
+        _logger = logger;
         if (options.Text)
         {
-            var writer = new StreamWriter(Console.OpenStandardOutput(), new UTF8Encoding(false), bufferSize: 1 << 16);
-            Add(new TextSink(writer, new(Palette.For(!Console.IsOutputRedirected, Environment.GetEnvironmentVariable), symbols: null)));
+            Add(new TextSink(Console.OpenStandardOutput(), new(Palette.For(!Console.IsOutputRedirected, Environment.GetEnvironmentVariable), symbols: null)));
         }
 
         if (options.JsonFile is { } file)
@@ -32,8 +32,12 @@ internal sealed class SinkSet : IAsyncDisposable
             Add(sink);
         }
 
-        void Add(IEventSink sink) =>
-            _queues.Add(new(sink, options.QueueOf(sink.Name), (name, e) => Log.SinkFailed(logger, name, UserError.OneLine(e.Message))));
+        void Add(IEventSink sink)
+        {
+            var queue = options.QueueOf(sink.Name);
+            var fate = queue.Policy == QueuePolicy.Block ? "wait" : "are lost and counted";
+            _queues.Add(new(sink, queue, (name, e) => Log.SinkFailed(logger, name, fate, UserError.OneLine(e.Message))));
+        }
     }
 
     /// <summary>The sinks' queues.</summary>
@@ -51,6 +55,10 @@ internal sealed class SinkSet : IAsyncDisposable
         foreach (var queue in _queues)
         {
             await queue.DisposeAsync().ConfigureAwait(false);
+            if (queue.Counts is { Dropped: > 0 } counts)
+            {
+                Log.SinkLost(_logger, counts.Sink, counts.Written, counts.Dropped);
+            }
         }
     }
 }

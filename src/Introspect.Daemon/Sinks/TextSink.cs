@@ -1,3 +1,5 @@
+using System.Buffers;
+using System.Text;
 using Introspect.Daemon.Output;
 using Introspect.Hypervisor;
 using Introspect.Rules.Pump;
@@ -6,27 +8,37 @@ using Introspect.Rules.Running;
 namespace Introspect.Daemon.Sinks;
 
 /// <summary>Events as lines for people.</summary>
-internal sealed class TextSink(TextWriter writer, TextFormatter formatter) : IEventSink
+/// <param name="stream">Where they go, unbuffered.</param>
+/// <param name="formatter">Makes them.</param>
+internal sealed class TextSink(Stream stream, TextFormatter formatter) : IEventSink
 {
+    private readonly LineBuffer _lines = new(() => stream);
+
     /// <inheritdoc/>
     public string Name => "text";
 
     /// <inheritdoc/>
+    public long Held => _lines.Held;
+
+    /// <inheritdoc/>
+    public long Lost => _lines.Lost;
+
+    /// <inheritdoc/>
     public void Write(in EventRecord record, DomainInfo domain)
     {
-        writer.Write(formatter.Event(record.Event, RecordContext.Of(record, domain)));
-        writer.Write('\n');
+        var line = _lines.Begin();
+        Write(line, formatter.Event(record.Event, RecordContext.Of(record, domain)));
     }
 
     /// <inheritdoc/>
     public void Write(AlertRecord alert, DomainInfo domain)
     {
-        writer.Write(formatter.Alert(alert));
-        writer.Write('\n');
+        var line = _lines.Begin();
+        Write(line, formatter.Alert(alert));
     }
 
     /// <inheritdoc/>
-    public void Flush() => writer.Flush();
+    public void Flush() => _lines.Flush();
 
     /// <inheritdoc/>
     public void Reopen()
@@ -34,5 +46,16 @@ internal sealed class TextSink(TextWriter writer, TextFormatter formatter) : IEv
     }
 
     /// <inheritdoc/>
-    public void Dispose() => writer.Flush();
+    public void Dispose() => _lines.Dispose();
+
+    private void Write(IBufferWriter<byte> line, StringBuilder text)
+    {
+        text.Append('\n');
+        foreach (var chunk in text.GetChunks())
+        {
+            Encoding.UTF8.GetBytes(chunk.Span, line);
+        }
+
+        _lines.End();
+    }
 }

@@ -43,6 +43,7 @@ internal sealed class DomainMetrics : IDisposable
         Counter("introspect.injected_traps", "{trap}", "Traps injected into the guest.", s => One(s.InjectedTraps));
         Counter("introspect.handler.changes", "{change}", "Times that other handlers came into force while the domain was watched.", s => One(s.Changes));
         Counter("introspect.batches", "{wakeup}", "Wake-ups that found requests.", s => One(s.Batches));
+        Counter("introspect.records", "{record}", "Event records handed on to the sinks.", s => One(s.PublishedRecords));
         Counter("introspect.records_dropped", "{record}", "Event records that were lost before any sink saw them; the events were answered.", s => One(s.DroppedRecords));
         Counter("introspect.rule.matches", "{event}", "Events for which a rule was true, and those that a built-in handler decided.", Matches);
         Rules("introspect.rule.alerts", "{alert}", "Alerts of a rule that were told.", r => r.Alerts);

@@ -49,13 +49,14 @@ internal sealed class ServiceMetrics : IFamilySource, IDisposable
         _meter.CreateObservableGauge("introspect.build_info", () => new Measurement<long>(1, build), null, "The program's version, as labels of a constant 1.");
         _meter.CreateObservableGauge("introspect.config.last_reload_successful", () => Volatile.Read(ref _lastReload), null, "1 when the configuration in force is the one in the file, 0 when the last reload failed.");
         _meter.CreateObservableGauge("introspect.config.last_reload_success_timestamp", () => Volatile.Read(ref _lastSuccess) / 1000.0, "s", "When the configuration in force was read, since the epoch.");
-        Sink("introspect.sink.written", s => s.Written, "Event records that a sink wrote.");
+        Sink("introspect.sink.written", s => s.Written, "Event records that a sink wrote, or its receiver took.");
         Sink("introspect.sink.dropped", s => s.Dropped, "Event records that a sink lost because it was too slow or could not write.");
         Sink("introspect.sink.sampled_out", s => s.SampledOut, "Event records that a sink left out, as its policy is to sample when it does not keep up.");
         Sink("introspect.sink.blocked", s => s.Blocked, "Event records that waited for room before a sink, as its policy is to lose nothing.");
         _meter.CreateObservableGauge("introspect.sink.queued", () => sinks().Select(s => Of(s.Waiting, s.Sink)), null, "Event records that wait before a sink.");
         _meter.CreateObservableCounter("process.cpu", () => Process.GetCurrentProcess().TotalProcessorTime.TotalSeconds, "s", "Processor time of the program, user and system.");
         _meter.CreateObservableGauge("process.resident_memory", () => Environment.WorkingSet, "By", "Resident memory of the program.");
+        _meter.CreateObservableGauge("introspect.gc_heap", () => GC.GetGCMemoryInfo(GCKind.Any).HeapSizeBytes, "By", "Memory of the program's objects at the last garbage collection.");
         var start = new DateTimeOffset(Process.GetCurrentProcess().StartTime).ToUnixTimeMilliseconds() / 1000.0;
         _meter.CreateObservableGauge("process.start_time", () => start, "s", "When the program started, since the epoch.");
 

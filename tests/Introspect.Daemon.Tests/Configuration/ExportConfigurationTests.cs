@@ -42,6 +42,7 @@ public sealed class ExportConfigurationTests : IDisposable
               logs: true
               metrics: false
               metrics_interval: 15s
+              traces: false
             """);
         Assert.Equal(
             new SinkOptions(8192, false, "/var/log/introspect/events.ndjson")
@@ -56,7 +57,10 @@ public sealed class ExportConfigurationTests : IDisposable
         Assert.Equal(
             new OtlpOptions(
                 new("https://collector.example:4317"), OtlpProtocol.Grpc, "authorization=Bearer abc,tenant=one",
-                TimeSpan.FromSeconds(3), Logs: true, Metrics: false, TimeSpan.FromSeconds(15)),
+                TimeSpan.FromSeconds(3), Logs: true, Metrics: false, TimeSpan.FromSeconds(15))
+            {
+                Traces = false,
+            },
             read.Otlp);
     }
 

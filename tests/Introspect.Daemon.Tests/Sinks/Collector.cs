@@ -126,6 +126,10 @@ internal sealed class Proto
                     _fields.Add((number, 0, message[..length].ToArray()));
                     message = message[length..];
                     break;
+                case 5:
+                    _fields.Add((number, BinaryPrimitives.ReadUInt32LittleEndian(message), []));
+                    message = message[4..];
+                    break;
                 default:
                     Assert.Fail($"field {number} is of kind {kind}");
                     break;
@@ -138,6 +142,8 @@ internal sealed class Proto
     public string Text(int number) => Encoding.UTF8.GetString(Assert.Single(_fields, f => f.Number == number).Bytes);
 
     public ulong Number(int number) => Assert.Single(_fields, f => f.Number == number).Value;
+
+    public string Hex(int number) => Convert.ToHexString(Assert.Single(_fields, f => f.Number == number).Bytes);
 
     public bool Has(int number) => _fields.Exists(f => f.Number == number);
 

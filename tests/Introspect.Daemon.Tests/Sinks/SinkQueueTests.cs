@@ -1,3 +1,5 @@
+using System.Buffers;
+using Introspect.Daemon.Output;
 using Introspect.Daemon.Sinks;
 using Introspect.Daemon.Tests.Fakes;
 using Introspect.Daemon.Tests.Service;
@@ -138,6 +140,57 @@ public sealed class SinkQueueTests
         Assert.Equal(Enumerable.Range(1, 500), disk.Text.Split('\n', StringSplitOptions.RemoveEmptyEntries)
             .Select(line => System.Text.Json.JsonDocument.Parse(line).RootElement.GetProperty("sequence").GetInt32()));
         Assert.Equal(1, disk.Failures);
+    }
+
+    [Fact]
+    public async Task who_puts_the_file_aside_makes_room_for_a_sink_that_waits_on_a_full_disk()
+    {
+        using var full = new SmallDisk(room: 0);
+        using var empty = new SmallDisk(room: long.MaxValue);
+        var disks = new Queue<SmallDisk>([full, empty]);
+        var queue = new SinkQueue(new JsonSink(disks.Dequeue, null), new(16, QueuePolicy.Block), (_, _) => full.Failures++);
+        await Post(queue, 1);
+        await ServiceHarness.Until(() => full.Failures == 1);
+        Assert.Equal((0, 0, 1), (queue.Counts.Written, queue.Counts.Dropped, queue.Counts.Waiting));
+        queue.Reopen();
+        await ServiceHarness.Until(() => queue.Counts.Written == 1);
+        Assert.Equal(0, queue.Counts.Waiting);
+        await queue.DisposeAsync();
+        Assert.Contains("\"sequence\":1,", empty.Text, StringComparison.Ordinal);
+        Assert.Equal("", full.Text);
+    }
+
+    [Fact]
+    public async Task what_a_sink_took_and_could_not_write_to_the_end_is_lost_and_not_written()
+    {
+        using var full = new SmallDisk(room: 0);
+        var queue = new SinkQueue(new TextSink(full, new(Palette.None, symbols: null)), new(64), (_, _) => full.Failures++);
+        for (var i = 1ul; i <= 10; i++)
+        {
+            await Post(queue, i);
+        }
+
+        await ServiceHarness.Until(() => queue.Counts.Waiting == 10 && full.Failures > 0);
+        Assert.Equal((0, 0), (queue.Counts.Written, queue.Counts.Dropped));
+        await queue.DisposeAsync();
+        Assert.Equal((0, 10, 0), (queue.Counts.Written, queue.Counts.Dropped, queue.Counts.Waiting));
+    }
+
+    [Soak.NeedsSmallDiskFact]
+    public void a_file_keeps_nothing_of_a_write_that_its_disk_could_not_take()
+    {
+        using var disk = new Soak.SmallDisk(Path.Combine(Path.GetTempPath(), $"introspect-full-{Guid.NewGuid():N}"), kibibytes: 64);
+        var path = Path.Combine(disk.Folder, "events.ndjson");
+        using var lines = new LineBuffer(() => JsonSink.OpenFile(path));
+        lines.Begin().Write("first\n"u8);
+        lines.End();
+        lines.Flush();
+        lines.Begin().Write(new byte[70_000]);
+        lines.End();
+        Assert.Throws<IOException>(lines.Flush);
+        Assert.Equal((6, 1), (new FileInfo(path).Length, lines.Held));
+        Assert.Throws<IOException>(lines.Reopen);
+        Assert.Equal(6, new FileInfo(path).Length);
     }
 
     [Fact]

@@ -81,9 +81,15 @@ internal static class CountingGuest
     /// <summary>Has the guest end after its round, and waits until it did.</summary>
     public static void End(IDomain domain)
     {
-        domain.Memory.WritePhysical(new(Counters + EndWish), [1]);
-        Assert.True(SpinWait.SpinUntil(() => Word(domain, Ended) != 0, TimeSpan.FromSeconds(120)), "the guest does not end");
+        AskToEnd(domain);
+        Assert.True(SpinWait.SpinUntil(() => HasEnded(domain), TimeSpan.FromSeconds(120)), "the guest does not end");
     }
+
+    /// <summary>Has the guest end after its round.</summary>
+    public static void AskToEnd(IDomain domain) => domain.Memory.WritePhysical(new(Counters + EndWish), [1]);
+
+    /// <summary>True when the guest came to its end.</summary>
+    public static bool HasEnded(IDomain domain) => Word(domain, Ended) != 0;
 
     private static ulong Word(IDomain domain, int offset)
     {

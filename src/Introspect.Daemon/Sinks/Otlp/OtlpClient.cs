@@ -23,7 +23,11 @@ internal enum OtlpProtocol
 /// <param name="Logs">Events go there as log records.</param>
 /// <param name="Metrics">Metrics go there, too.</param>
 /// <param name="MetricsInterval">How often metrics go.</param>
-internal sealed record OtlpOptions(Uri Endpoint, OtlpProtocol Protocol, string? Headers, TimeSpan Timeout, bool Logs, bool Metrics, TimeSpan MetricsInterval);
+internal sealed record OtlpOptions(Uri Endpoint, OtlpProtocol Protocol, string? Headers, TimeSpan Timeout, bool Logs, bool Metrics, TimeSpan MetricsInterval)
+{
+    /// <summary>What the service does goes there as spans, too.</summary>
+    public bool Traces { get; init; } = true;
+}
 
 /// <summary>The collector cannot take the request whenever it comes: it is no use to send it again.</summary>
 internal sealed class OtlpRefusedException(string message) : Exception(message);

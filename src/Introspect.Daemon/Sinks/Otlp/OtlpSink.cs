@@ -25,7 +25,10 @@ internal sealed class OtlpSink(OtlpOptions options, TimeProvider time) : IEventS
     public string Name => "otlp";
 
     /// <inheritdoc/>
-    public long Lost => Volatile.Read(ref _lost);
+    public long Held => _encoder.Count;
+
+    /// <inheritdoc/>
+    public long Lost => _lost;
 
     /// <inheritdoc/>
     public void Write(in EventRecord record, DomainInfo domain)
@@ -88,6 +91,7 @@ internal sealed class OtlpSink(OtlpOptions options, TimeProvider time) : IEventS
     public void Dispose()
     {
         Lose(_encoder.Count);
+        _encoder.Clear();
         _client.Dispose();
         _encoder.Dispose();
     }
@@ -101,5 +105,5 @@ internal sealed class OtlpSink(OtlpOptions options, TimeProvider time) : IEventS
         }
     }
 
-    private void Lose(long records) => Volatile.Write(ref _lost, _lost + records);
+    private void Lose(long records) => _lost += records;
 }

@@ -16,6 +16,9 @@ internal interface ISyslogConnection : IDisposable
     /// <summary>Sends what was taken.</summary>
     /// <exception cref="IOException">It could not be sent, and still waits.</exception>
     void Flush();
+
+    /// <summary>Messages that were taken and are not sent yet.</summary>
+    int Held { get; }
 }
 
 /// <summary>A message a datagram.</summary>
@@ -33,6 +36,9 @@ internal sealed class SyslogDatagrams : ISyslogConnection
         _socket ??= new(_address.Transport == SyslogTransport.Unix ? new UnixDomainSocketEndPoint(_address.Host) : Resolve(_address));
         _socket.Send(message);
     }
+
+    /// <inheritdoc/>
+    public int Held => 0;
 
     /// <inheritdoc/>
     public void Flush()
@@ -80,7 +86,11 @@ internal sealed class SyslogStream(SyslogAddress address, TimeProvider time) : I
 
         Encoding.ASCII.GetBytes(string.Create(CultureInfo.InvariantCulture, $"{message.Length} "), _waiting);
         _waiting.Write(message);
+        Held++;
     }
+
+    /// <inheritdoc/>
+    public int Held { get; private set; }
 
     /// <inheritdoc/>
     public void Flush()
@@ -111,6 +121,7 @@ internal sealed class SyslogStream(SyslogAddress address, TimeProvider time) : I
             }
 
             _waiting.ResetWrittenCount();
+            Held = 0;
             _failed = null;
         }
         catch (Exception e) when (e is SocketException or AggregateException)

@@ -36,6 +36,12 @@ internal sealed class SyslogSink : IEventSink
     public string Name => "syslog";
 
     /// <inheritdoc/>
+    public long Held => Lost == 0 ? _connection.Held : 0;
+
+    /// <inheritdoc/>
+    public long Lost { get; private set; }
+
+    /// <inheritdoc/>
     public void Write(in EventRecord record, DomainInfo domain)
     {
         var context = RecordContext.Of(record, domain);
@@ -58,6 +64,7 @@ internal sealed class SyslogSink : IEventSink
     /// <inheritdoc/>
     public void Dispose()
     {
+        Lost = _connection.Held;
         _connection.Dispose();
         _json?.Dispose();
     }
