@@ -119,6 +119,9 @@ internal sealed partial class Domain
     /// <summary>The domain is being torn down.</summary>
     public bool IsDying { get; private set; }
 
+    /// <summary>What runs the vCPUs by turns, or null where each has a thread of its own.</summary>
+    public VcpuInterleaver? Interleaver => _interleaver;
+
     /// <summary>Gives the new domain its platform.</summary>
     public void AttachPlatform(IDomainPlatform platform) => _platform = platform;
 

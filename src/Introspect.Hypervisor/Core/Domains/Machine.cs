@@ -13,6 +13,9 @@ internal sealed record MachineOptions(
 {
     /// <summary>Where monitoring differs from Xen 4.17's.</summary>
     public MonitoringOptions Monitoring { get; init; } = MonitoringOptions.Default;
+
+    /// <summary>Asked before a domain is saved: why it must not be, in words for people; null: it may. Null asks nobody.</summary>
+    public Func<Domain, string?>? RefusesSaving { get; init; }
 }
 
 /// <summary>The hypervisor itself: its memory and its domains.</summary>

@@ -47,15 +47,7 @@ internal sealed partial class DomainPlatform : IDomainPlatform, ISharedPages, IE
     {
         Domain = domain;
         Options = options;
-        Policy = new CpuidPolicy(new CpuidConfiguration
-        {
-            Vendor = domain.Personality.Vendor,
-            Features = FeaturesOf(domain, options),
-            DomainId = domain.Id.Value,
-            VcpuCount = (int)domain.MaxVcpus,
-            TscFrequency = options.TscFrequency,
-            PhysicalAddressBits = Cpu.Mmu.PhysicalBits,
-        });
+        Policy = CreatePolicy();
         Msrs = new MsrFile(Policy);
         IsInterleaved = options.Interleaved || (domain.Config.Arch.MiscFlags & CoreDomainFlags.Interleaved) != 0;
         World = IsInterleaved && ReferenceEquals(options.World, HostWorld.Instance) ? new RepeatableWorld(RepeatableStart, RepeatableSeed) : options.World;
@@ -80,14 +72,14 @@ internal sealed partial class DomainPlatform : IDomainPlatform, ISharedPages, IE
 
     public Domain Domain { get; }
 
-    public PlatformOptions Options { get; }
+    public PlatformOptions Options { get; private set; }
 
     /// <summary>Where its time, its chance and its turns come from.</summary>
     public IOutsideWorld World { get; }
 
-    public CpuidPolicy Policy { get; }
+    public CpuidPolicy Policy { get; private set; }
 
-    public MsrFile Msrs { get; }
+    public MsrFile Msrs { get; private set; }
 
     public VirtualClock Clock { get; }
 

@@ -30,6 +30,9 @@ internal sealed class PlatformSection(DomainPlatform platform) : IHvmContextSect
     public ushort TypeCode => CoreSectionCode.Platform;
 
     /// <inheritdoc/>
+    public string Name => "clock and platform";
+
+    /// <inheritdoc/>
     public bool IsPerVcpu => false;
 
     /// <inheritdoc/>
@@ -55,6 +58,11 @@ internal sealed class PlatformSection(DomainPlatform platform) : IHvmContextSect
     public Errno Load(uint instance, ReadOnlySpan<byte> record)
     {
         var saved = MemoryMarshal.Read<PlatformSaved>(record);
+        if (!VirtualClock.IsValid(in saved.Clock))
+        {
+            return Errno.EINVAL;
+        }
+
         platform.Clock.Restore(in saved.Clock, platform.RetiredForClock);
         if (platform.World is RepeatableWorld world)
         {
@@ -73,6 +81,9 @@ internal sealed class EventChannelSection(EventChannelTable events) : IHvmContex
 {
     /// <inheritdoc/>
     public ushort TypeCode => CoreSectionCode.EventChannels;
+
+    /// <inheritdoc/>
+    public string Name => "table of event channels";
 
     /// <inheritdoc/>
     public bool IsPerVcpu => false;
@@ -98,6 +109,9 @@ internal sealed class TimerSection(DomainTimers timers) : IHvmContextSection
     public ushort TypeCode => CoreSectionCode.Timers;
 
     /// <inheritdoc/>
+    public string Name => "set of timers";
+
+    /// <inheritdoc/>
     public bool IsPerVcpu => false;
 
     /// <inheritdoc/>
@@ -111,9 +125,5 @@ internal sealed class TimerSection(DomainTimers timers) : IHvmContextSection
     }
 
     /// <inheritdoc/>
-    public Errno Load(uint instance, ReadOnlySpan<byte> record)
-    {
-        timers.LoadState(record);
-        return Errno.None;
-    }
+    public Errno Load(uint instance, ReadOnlySpan<byte> record) => timers.LoadState(record);
 }

@@ -57,6 +57,11 @@ internal sealed partial class DomainTimers(uint vcpuCount, EventChannelTable eve
     {
         get
         {
+            if (IsStill)
+            {
+                return ulong.MaxValue;
+            }
+
             lock (_lock)
             {
                 var next = Apics?.NextDeadline ?? ulong.MaxValue;
@@ -137,6 +142,11 @@ internal sealed partial class DomainTimers(uint vcpuCount, EventChannelTable eve
     public void Expire(ulong now)
     {
         using var expiring = _expireLock.EnterScope();
+        if (IsStill)
+        {
+            return;
+        }
+
         Apics?.Expire(now);
         for (var vcpuId = 0u; vcpuId < _vcpus.Length; vcpuId++)
         {
