@@ -44,7 +44,7 @@ internal sealed class PlatformSection(DomainPlatform platform) : IHvmContextSect
         var saved = new PlatformSaved
         {
             Clock = platform.Clock.Save(platform.RetiredForClock),
-            Random = platform.World is RepeatableWorld world ? world.RandomState : 0,
+            Random = platform.World.RandomState,
             Is64 = platform.Shared.Layout.Is64 ? (byte)1 : (byte)0,
             RunstateUpdateFlag = platform.RunstateUpdateFlag ? (byte)1 : (byte)0,
             ShutdownReason = (byte)platform.KeptShutdownReason.GetValueOrDefault(),
@@ -64,11 +64,7 @@ internal sealed class PlatformSection(DomainPlatform platform) : IHvmContextSect
         }
 
         platform.Clock.Restore(in saved.Clock, platform.RetiredForClock);
-        if (platform.World is RepeatableWorld world)
-        {
-            world.RandomState = saved.Random;
-        }
-
+        platform.World.RandomState = saved.Random;
         platform.Shared.Latch(saved.Is64 != 0);
         platform.RunstateUpdateFlag = saved.RunstateUpdateFlag != 0;
         platform.KeptShutdownReason = saved.HasShutdownReason != 0 ? (ShutdownReason)saved.ShutdownReason : null;
