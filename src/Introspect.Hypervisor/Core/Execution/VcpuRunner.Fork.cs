@@ -18,6 +18,7 @@ internal sealed partial class VcpuRunner
         saved.Msrs = _msrs;
         saved.Times = _runstate.Save();
         saved.TimeArea = _guest.TimeArea;
+        (saved.PauseDistance, saved.Pauses) = _cpu.PauseLoop;
         saved.UpcallVector = UpcallVector;
         saved.HasNmi = Flag(HasNmi);
         saved.IsInitialised = Flag(_vcpu.IsInitialised);
@@ -56,6 +57,7 @@ internal sealed partial class VcpuRunner
         _msrs = saved.Msrs;
         _runstate.Load(in saved.Times);
         _guest.TimeArea = saved.TimeArea;
+        _cpu.PauseLoop = (saved.PauseDistance, saved.Pauses);
         UpcallVector = saved.UpcallVector;
         TakeNmi();
         if (saved.HasNmi != 0)

@@ -18,6 +18,10 @@ internal struct VcpuSaved
 
     /// <summary>Linear address of the time area; 0: none.</summary>
     public ulong TimeArea;
+
+    /// <summary>How far a loop of PAUSEs has come.</summary>
+    public ulong PauseDistance;
+    public uint Pauses;
     public byte UpcallVector;
 
     /// <summary>An NMI waits.</summary>
@@ -31,6 +35,7 @@ internal struct VcpuSaved
 
     // Named, so that they are zero: records are compared and written byte by byte.
     private byte _pad0, _pad1;
+    private uint _pad2;
 }
 
 /// <summary>The vCPUs of a domain, each with all that makes it go on as its original would.</summary>

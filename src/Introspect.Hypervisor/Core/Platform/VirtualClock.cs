@@ -166,8 +166,9 @@ internal sealed class VirtualClock
         _ = ReadCycles(retiredInstructions);
         lock (_lock)
         {
+            // What it follows starts anew where it goes on.
             var state = _state;
-            state.Frozen = 1;
+            (state.Frozen, state.BaseCycles, state.BaseMonotonic) = (1, state.LastCycles, 0);
             return state;
         }
     }
