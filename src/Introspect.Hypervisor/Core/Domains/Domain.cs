@@ -236,6 +236,8 @@ internal sealed partial class Domain
 
             Volatile.Write(ref _shutDown, true);
         }
+
+        Machine.NoteEnd(this);
     }
 
     /// <summary>Lets a domain that shut down (suspended) go on (<c>XEN_DOMCTL_resumedomain</c>).</summary>

@@ -49,6 +49,12 @@ internal sealed class Machine : IDisposable
     /// </summary>
     public Lock ForkLock { get; } = new();
 
+    /// <summary>A domain shut down, or was torn down. On whichever thread did it, which is not to be kept waiting.</summary>
+    public event Action<Domain>? DomainEnded;
+
+    /// <summary>Tells that a domain shut down.</summary>
+    public void NoteEnd(Domain domain) => DomainEnded?.Invoke(domain);
+
     /// <summary>The domains that exist, by number.</summary>
     public IReadOnlyList<Domain> Domains
     {
@@ -122,6 +128,8 @@ internal sealed class Machine : IDisposable
                 RemoveWithoutForks(parent);
             }
         }
+
+        NoteEnd(domain);
     }
 
     /// <summary>Has other domains than one forget what they decoded of a page that they had before, and may have again.</summary>

@@ -311,7 +311,11 @@ internal sealed partial class DomainPlatform : IDomainPlatform, ISharedPages, IE
     /// <summary>The far end of the guest's console port.</summary>
     private sealed class ConsoleReader(DomainPlatform platform) : IEventChannelPeer
     {
-        public void Signal() => platform.DrainConsoleRing();
+        public void Signal()
+        {
+            platform.DrainConsoleRing();
+            platform.FillConsoleRing();
+        }
     }
 
     /// <summary>The hypervisor's end of the monitor's port: signals take another way, see <c>MonitorPort</c>.</summary>
