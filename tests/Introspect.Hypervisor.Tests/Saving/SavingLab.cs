@@ -16,14 +16,21 @@ internal sealed class SavingLab : IDisposable
 {
     private const long Reservation = 1L << 33;
 
-    public static readonly TimeSpan Patience = TimeSpan.FromSeconds(5);
+    public static readonly TimeSpan Patience = TimeSpan.FromSeconds(60);
 
-    public SavingLab(PlatformOptions? platform = null, Func<Domain, string?>? refusesSaving = null)
+    public SavingLab(PlatformOptions? platform = null, Func<Domain, string?>? refusesSaving = null, Action<Domain>? onPlatform = null)
     {
         platform ??= Repeatable();
-        Machine = new Machine(new MachineOptions(d => new DomainPlatform(d, platform), Reservation) { RefusesSaving = refusesSaving });
+        Machine = new Machine(new MachineOptions(Create, Reservation) { RefusesSaving = refusesSaving });
         Toolstack = new LocalToolstack(Machine, ToolstackCaller.Control);
         Hypervisor = new CoreHypervisor(Toolstack);
+
+        DomainPlatform Create(Domain domain)
+        {
+            var made = new DomainPlatform(domain, platform);
+            onPlatform?.Invoke(domain);
+            return made;
+        }
     }
 
     public Machine Machine { get; }

@@ -135,6 +135,7 @@ internal sealed record LabReport
 /// <summary>Requests and reports as JSON. What is not known is refused.</summary>
 [JsonSourceGenerationOptions(
     UnmappedMemberHandling = JsonUnmappedMemberHandling.Disallow,
+    RespectNullableAnnotations = true,
     DefaultIgnoreCondition = JsonIgnoreCondition.WhenWritingNull,
     MaxDepth = 8)]
 [JsonSerializable(typeof(LabDescription))]
