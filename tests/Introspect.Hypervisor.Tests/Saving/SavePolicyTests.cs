@@ -79,6 +79,7 @@ public sealed class SavePolicyTests
         using var other = new SavingLab(new() { World = later }).Restore(saved);
         Assert.Equal(7000UL, other.Platform.Clock.Nanoseconds);
         Assert.Equal(lab.Domain.Vcpus[0].Runner.Tsc, other.Domain.Vcpus[0].Runner.Tsc);
+        Assert.Equal((9 * Hour) - 7000, other.Platform.Clock.WallClockBase);
         later.Monotonic += 500;
         Assert.Equal(7500UL, other.Platform.Clock.Nanoseconds);
     }

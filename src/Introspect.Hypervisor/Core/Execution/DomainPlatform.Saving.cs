@@ -54,7 +54,7 @@ internal sealed partial class DomainPlatform
     /// <summary>A clock that follows the host says the host's date again, which went on while the domain was saved.</summary>
     public void CatchUpDate()
     {
-        if (ReferenceEquals(World, HostWorld.Instance))
+        if (Clock.Source == ClockSource.Host)
         {
             Clock.SetDate(World.UnixNanoseconds);
             Shared.WriteWallClock(Clock.WallClockBase);
