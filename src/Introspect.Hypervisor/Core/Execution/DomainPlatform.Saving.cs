@@ -46,7 +46,8 @@ internal sealed partial class DomainPlatform
         }
 
         Options = Options with { Features = features, TscFrequency = tscFrequency, ForcedEmulationPrefix = forcedEmulationPrefix };
-        Policy = CreatePolicy();
+        _cpuid = _cpuid with { Features = FeaturesOf(Domain, Options), TscFrequency = tscFrequency };
+        Policy = new CpuidPolicy(_cpuid);
         Msrs = new MsrFile(Policy);
         return Errno.None;
     }
@@ -60,14 +61,4 @@ internal sealed partial class DomainPlatform
             Shared.WriteWallClock(Clock.WallClockBase);
         }
     }
-
-    private CpuidPolicy CreatePolicy() => new(new CpuidConfiguration
-    {
-        Vendor = Domain.Personality.Vendor,
-        Features = FeaturesOf(Domain, Options),
-        DomainId = Domain.Id.Value,
-        VcpuCount = (int)Domain.MaxVcpus,
-        TscFrequency = Options.TscFrequency,
-        PhysicalAddressBits = Cpu.Mmu.PhysicalBits,
-    });
 }
