@@ -1,4 +1,3 @@
-using Introspect.Hypervisor.Abi;
 using Introspect.Hypervisor.Core.Platform;
 
 namespace Introspect.Hypervisor.Core.Execution;
