@@ -7,6 +7,7 @@ using Introspect.Hypervisor.Core.Execution;
 using Introspect.Hypervisor.Core.Host;
 using Introspect.Hypervisor.Core.Hypercalls;
 using Introspect.Hypervisor.Core.Hypercalls.Toolstack;
+using Introspect.Hypervisor.Core.Lab;
 using Introspect.Hypervisor.Xen;
 
 namespace Introspect.Daemon.Hypervisors;
@@ -47,23 +48,26 @@ internal sealed class HypervisorFactory : IHypervisorFactory
         var image = guest is null ? null : GuestImage.Load(guest);
         var machine = new Machine(Options(features, log));
         var toolstack = new LocalToolstack(machine, ToolstackCaller.Control);
+        var keeper = new LabKeeper(machine, toolstack, log);
         HostServer? server = null;
         try
         {
-            server = new HostServer(socketPath, toolstack, toolstack, log);
+            server = new HostServer(socketPath, toolstack, toolstack, log, lab: keeper);
             var core = new CoreHypervisor(toolstack);
             if (image is null)
             {
-                return new(core, owned: [server, machine]);
+                return new(core, owned: [server, keeper, machine]);
             }
 
             var domain = Build(toolstack, image, guest!);
+            keeper.Adopt(domain.Id);
             domain.Unpause();
-            return new(core, domain.Id, new ToolstackConsole(toolstack), image.Symbols, image.Demo, start: null, domain, server, machine) { Warnings = image.Warnings };
+            return new(core, domain.Id, new ToolstackConsole(toolstack), image.Symbols, image.Demo, start: null, domain, server, keeper, machine) { Warnings = image.Warnings };
         }
         catch (Exception e)
         {
             server?.Dispose();
+            keeper.Dispose();
             toolstack.Dispose();
             machine.Dispose();
             if (e is HypervisorException refused)

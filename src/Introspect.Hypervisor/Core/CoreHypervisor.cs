@@ -17,6 +17,9 @@ public sealed class CoreHypervisor : ToolstackHypervisor
     internal CoreHypervisor(IToolstack toolstack, IDisposable? owned = null)
         : base(toolstack, new("core", Version, toolstack.Connection)) => _owned = owned;
 
+    /// <summary>Who keeps whole domains, where somebody does: the host behind a socket.</summary>
+    internal ILabControl? Lab => Toolstack as ILabControl;
+
     /// <summary>The interface version that the core speaks is this release's of Xen.</summary>
     private static string Version => $"{XenInterface.CoreMajor}.{XenInterface.CoreMinor}";
 

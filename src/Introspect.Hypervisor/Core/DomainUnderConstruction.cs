@@ -37,6 +37,12 @@ internal sealed record DomainConfig
 
     /// <summary>Viridian enlightenments; none unless given.</summary>
     public ViridianFeatureSet Viridian { get; init; }
+
+    /// <summary>Most bytes that it can get; 0: no more than it has.</summary>
+    public ulong MaxMemoryBytes { get; init; }
+
+    /// <summary>Called when the domain is there and its vCPUs are not: what they are told of the CPU can still be chosen.</summary>
+    public Action<DomainId>? BeforeVcpus { get; init; }
 }
 
 /// <summary>
@@ -147,7 +153,7 @@ internal sealed class DomainUnderConstruction : IGuestLoader, IDisposable
         const ulong SparePages = 16;
         var number = Id.Value;
         var maxMem = ToolstackCalls.Domctl(DomctlCommand.MaxMem, number);
-        maxMem.MaxMem.MaxMemKb = ((MemoryBytes / Gfn.PageSize) + SparePages) * 4;
+        maxMem.MaxMem.MaxMemKb = ((Math.Max(MemoryBytes, Config.MaxMemoryBytes) / Gfn.PageSize) + SparePages) * 4;
         _calls.Call(ref maxMem, default, $"giving domain {Id} {MemoryBytes} bytes");
 
         if (Config.Name.Length != 0)
@@ -161,6 +167,7 @@ internal sealed class DomainUnderConstruction : IGuestLoader, IDisposable
             _calls.SetParam(number, HvmParam.Viridian, Config.Viridian.ToMask());
         }
 
+        Config.BeforeVcpus?.Invoke(Id);
         var vcpus = ToolstackCalls.Domctl(DomctlCommand.MaxVcpus, number);
         vcpus.MaxVcpus.Max = Config.Vcpus;
         _calls.Call(ref vcpus, default, $"giving domain {Id} {Config.Vcpus} vCPUs");

@@ -1,5 +1,6 @@
 using System.Buffers.Binary;
 using System.IO.Compression;
+using Introspect.Hypervisor;
 
 namespace Introspect.Rules.Capture;
 

@@ -1,3 +1,4 @@
+using Introspect.Hypervisor;
 using Introspect.Rules.Capture;
 
 namespace Introspect.Rules.Tests.Capture;

@@ -12,6 +12,13 @@ internal sealed unsafe partial class Cpu
     private ulong _lastPause;
     private int _pauses;
 
+    /// <summary>How far a loop of PAUSEs has come: the instructions since the last one, and how many came before.</summary>
+    public (ulong Distance, uint Count) PauseLoop
+    {
+        get => (RetiredNow - _lastPause, (uint)_pauses);
+        set => (_lastPause, _pauses) = (unchecked(RetiredNow - value.Distance), (int)Math.Min(value.Count, PauseWindow));
+    }
+
     /// <summary>Counts a PAUSE. True: it is one too many.</summary>
     public bool IsPauseLoop()
     {

@@ -119,6 +119,9 @@ internal sealed partial class Domain
     /// <summary>The domain is being torn down.</summary>
     public bool IsDying { get; private set; }
 
+    /// <summary>What runs the vCPUs by turns, or null where each has a thread of its own.</summary>
+    public VcpuInterleaver? Interleaver => _interleaver;
+
     /// <summary>Gives the new domain its platform.</summary>
     public void AttachPlatform(IDomainPlatform platform) => _platform = platform;
 
@@ -238,6 +241,7 @@ internal sealed partial class Domain
         }
 
         _platform?.HoldChanged();
+        Machine.NoteEnd(this);
     }
 
     /// <summary>Lets a domain that shut down (suspended) go on (<c>XEN_DOMCTL_resumedomain</c>).</summary>

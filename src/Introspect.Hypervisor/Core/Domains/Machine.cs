@@ -13,6 +13,9 @@ internal sealed record MachineOptions(
 {
     /// <summary>Where monitoring differs from Xen 4.17's.</summary>
     public MonitoringOptions Monitoring { get; init; } = MonitoringOptions.Default;
+
+    /// <summary>Asked before a domain is saved: why it must not be, in words for people; null: it may. Null asks nobody.</summary>
+    public Func<Domain, string?>? RefusesSaving { get; init; }
 }
 
 /// <summary>The hypervisor itself: its memory and its domains.</summary>
@@ -45,6 +48,12 @@ internal sealed class Machine : IDisposable
     /// reset, outside the control lock. vCPUs do not take it.
     /// </summary>
     public Lock ForkLock { get; } = new();
+
+    /// <summary>A domain shut down, or was torn down. On whichever thread did it, which is not to be kept waiting.</summary>
+    public event Action<Domain>? DomainEnded;
+
+    /// <summary>Tells that a domain shut down.</summary>
+    public void NoteEnd(Domain domain) => DomainEnded?.Invoke(domain);
 
     /// <summary>The domains that exist, by number.</summary>
     public IReadOnlyList<Domain> Domains
@@ -119,6 +128,8 @@ internal sealed class Machine : IDisposable
                 RemoveWithoutForks(parent);
             }
         }
+
+        NoteEnd(domain);
     }
 
     /// <summary>Has other domains than one forget what they decoded of a page that they had before, and may have again.</summary>

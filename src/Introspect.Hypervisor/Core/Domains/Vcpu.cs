@@ -25,7 +25,7 @@ internal enum VcpuPauseFlags
 /// counts them: the domain's own (in <see cref="Domain"/>), the vCPU's, and among those the ones of vm_event.
 /// Entering and leaving the guest take no lock.
 /// </summary>
-internal sealed class Vcpu : IDisposable
+internal sealed partial class Vcpu : IDisposable
 {
     private const int MaxSpins = 512;
 
@@ -373,16 +373,6 @@ internal sealed class Vcpu : IDisposable
         }
     }
 
-    /// <summary>
-    /// Called by the vCPU's own thread in the middle of an exit that must wait for something (a ring slot): it
-    /// counts as stopped until <see cref="Reschedule"/>, so that pausing the domain does not wait for it.
-    /// </summary>
-    public void Deschedule() => LeaveGuest();
-
-    /// <summary>Ends <see cref="Deschedule"/>: returns when the vCPU may run.</summary>
-    /// <returns>False when the domain is being destroyed.</returns>
-    public bool Reschedule() => EnterGuest();
-
     /// <summary>Ends the thread: it leaves the guest and does not come back. Returns when it ended, except on its own thread.</summary>
     public void Stop()
     {
@@ -438,13 +428,14 @@ internal sealed class Vcpu : IDisposable
     /// nothing to do. Where something else holds the vCPU, it waits.
     /// </summary>
     /// <returns>False when the domain is being destroyed.</returns>
-    public bool TakeTurn(long instructions, ITurnOrder order)
+    public bool TakeTurn(long instructions, ITurnOrder order, VcpuInterleaver interleaver)
     {
         try
         {
             var end = (long)Runner.Retired + instructions;
             do
             {
+                interleaver.StepOut(end);
                 if (!EnterGuest())
                 {
                     return false;
@@ -465,6 +456,10 @@ internal sealed class Vcpu : IDisposable
         {
             Fail(failure);
         }
+        finally
+        {
+            interleaver.StepIn();
+        }
 #pragma warning restore CA1031
 
         return Volatile.Read(ref _stopped) == 0;
@@ -479,6 +474,9 @@ internal sealed class Vcpu : IDisposable
 
         Runner.BeforeEntry();
         var exited = IsRunnable && Runner.Run(instructions);
+
+        // Before anybody takes the vCPU for stopped: what is left to do of its turn is not for others to see half done.
+        _interleaver?.StepIn();
         LeaveGuest();
         return exited;
     }

@@ -36,7 +36,7 @@ internal interface ITurnOrder
 /// that nobody outside can change the order by being slow. A turn is counted in instructions, and an exit of the
 /// guest's is one more.
 /// </summary>
-internal sealed class VcpuInterleaver
+internal sealed partial class VcpuInterleaver
 {
     private const int ThreadStackBytes = 64 << 20;
     private readonly Domain _domain;
@@ -44,6 +44,7 @@ internal sealed class VcpuInterleaver
     private readonly object _gate = new();
     private readonly Thread _thread;
     private Vcpu? _current;
+    private uint _last = uint.MaxValue;
     private bool _woken;
     private bool _stopped;
 
@@ -89,9 +90,20 @@ internal sealed class VcpuInterleaver
     {
         var vcpus = _domain.Vcpus;
         var ready = new uint[vcpus.Count];
-        var last = uint.MaxValue;
+        StepIn();
         while (!Volatile.Read(ref _stopped))
         {
+            if (_resumed is { } interrupted)
+            {
+                _resumed = null;
+                if (!Play(interrupted))
+                {
+                    break;
+                }
+
+                continue;
+            }
+
             var count = 0;
             foreach (var vcpu in vcpus)
             {
@@ -111,23 +123,30 @@ internal sealed class VcpuInterleaver
                 continue;
             }
 
-            var turn = _order.NextTurn(last, ready.AsSpan(0, count));
-            last = turn.Vcpu;
-            var current = vcpus[(int)turn.Vcpu];
-            Volatile.Write(ref _current, current);
-            _order.TurnBegins(current);
-            var goesOn = current.TakeTurn(turn.Instructions, _order);
-            _order.TurnEnds(current);
-            Volatile.Write(ref _current, null);
-            if (!goesOn)
+            if (!Play(_order.NextTurn(_last, ready.AsSpan(0, count))))
             {
-                return;
+                break;
             }
         }
+
+        StepOut();
+    }
+
+    private bool Play(Turn turn)
+    {
+        _last = turn.Vcpu;
+        var current = _domain.Vcpus[(int)turn.Vcpu];
+        Volatile.Write(ref _current, current);
+        _order.TurnBegins(current);
+        var goesOn = current.TakeTurn(turn.Instructions, _order, this);
+        _order.TurnEnds(current);
+        Volatile.Write(ref _current, null);
+        return goesOn;
     }
 
     private void Sleep()
     {
+        StepOut();
         lock (_gate)
         {
             while (!_woken && !_stopped)
@@ -137,5 +156,7 @@ internal sealed class VcpuInterleaver
 
             _woken = false;
         }
+
+        StepIn();
     }
 }

@@ -88,7 +88,8 @@ internal sealed partial class DomainPlatform : IViridianHost
         }
 
         // Xen's leaves and its register make room.
-        Policy = new CpuidPolicy(_cpuid with { ViridianFirst = true });
+        _cpuid = _cpuid with { ViridianFirst = true };
+        Policy = new CpuidPolicy(_cpuid);
         Msrs = new MsrFile(Policy);
         Volatile.Write(ref _viridian, created);
         foreach (var vcpu in Domain.Vcpus)

@@ -41,7 +41,7 @@ internal sealed partial class DomainPlatform : IDomainPlatform, ISharedPages, IE
     private const ulong RepeatableStart = 1_700_000_000_000_000_000;
     private const ulong RepeatableSeed = 1;
 
-    private readonly CpuidConfiguration _cpuid;
+    private CpuidConfiguration _cpuid;
     private readonly ulong[] _registeredInfo;
     private readonly object _timerGate = new();
     private readonly Thread _timerThread;
@@ -86,7 +86,7 @@ internal sealed partial class DomainPlatform : IDomainPlatform, ISharedPages, IE
 
     public Domain Domain { get; }
 
-    public PlatformOptions Options { get; }
+    public PlatformOptions Options { get; private set; }
 
     /// <summary>Where its time, its chance and its turns come from.</summary>
     public IOutsideWorld World { get; }
@@ -333,7 +333,11 @@ internal sealed partial class DomainPlatform : IDomainPlatform, ISharedPages, IE
     /// <summary>The far end of the guest's console port.</summary>
     private sealed class ConsoleReader(DomainPlatform platform) : IEventChannelPeer
     {
-        public void Signal() => platform.DrainConsoleRing();
+        public void Signal()
+        {
+            platform.DrainConsoleRing();
+            platform.FillConsoleRing();
+        }
     }
 
     /// <summary>The hypervisor's end of the monitor's port: signals take another way, see <c>MonitorPort</c>.</summary>

@@ -112,6 +112,9 @@ internal sealed class GrantFrames(Domain domain) : IDisposable
         }
     }
 
+    /// <summary>The bytes of a frame that the table has.</summary>
+    public Span<byte> FrameBytes(uint index) => domain.Machine.Memory.RestOfPage(FrameAt(index).Address);
+
     private (ulong Address, ulong Gfn) FrameAt(uint index)
     {
         lock (_lock)

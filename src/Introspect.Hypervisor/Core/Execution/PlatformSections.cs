@@ -30,6 +30,9 @@ internal sealed class PlatformSection(DomainPlatform platform) : IHvmContextSect
     public ushort TypeCode => CoreSectionCode.Platform;
 
     /// <inheritdoc/>
+    public string Name => "clock and platform";
+
+    /// <inheritdoc/>
     public bool IsPerVcpu => false;
 
     /// <inheritdoc/>
@@ -41,7 +44,7 @@ internal sealed class PlatformSection(DomainPlatform platform) : IHvmContextSect
         var saved = new PlatformSaved
         {
             Clock = platform.Clock.Save(platform.RetiredForClock),
-            Random = platform.World is RepeatableWorld world ? world.RandomState : 0,
+            Random = platform.World.RandomState,
             Is64 = platform.Shared.Layout.Is64 ? (byte)1 : (byte)0,
             RunstateUpdateFlag = platform.RunstateUpdateFlag ? (byte)1 : (byte)0,
             ShutdownReason = (byte)platform.KeptShutdownReason.GetValueOrDefault(),
@@ -55,12 +58,13 @@ internal sealed class PlatformSection(DomainPlatform platform) : IHvmContextSect
     public Errno Load(uint instance, ReadOnlySpan<byte> record)
     {
         var saved = MemoryMarshal.Read<PlatformSaved>(record);
-        platform.Clock.Restore(in saved.Clock, platform.RetiredForClock);
-        if (platform.World is RepeatableWorld world)
+        if (!VirtualClock.IsValid(in saved.Clock))
         {
-            world.RandomState = saved.Random;
+            return Errno.EINVAL;
         }
 
+        platform.Clock.Restore(in saved.Clock, platform.RetiredForClock);
+        platform.World.RandomState = saved.Random;
         platform.Shared.Latch(saved.Is64 != 0);
         platform.RunstateUpdateFlag = saved.RunstateUpdateFlag != 0;
         platform.KeptShutdownReason = saved.HasShutdownReason != 0 ? (ShutdownReason)saved.ShutdownReason : null;
@@ -73,6 +77,9 @@ internal sealed class EventChannelSection(EventChannelTable events) : IHvmContex
 {
     /// <inheritdoc/>
     public ushort TypeCode => CoreSectionCode.EventChannels;
+
+    /// <inheritdoc/>
+    public string Name => "table of event channels";
 
     /// <inheritdoc/>
     public bool IsPerVcpu => false;
@@ -98,6 +105,9 @@ internal sealed class TimerSection(DomainTimers timers) : IHvmContextSection
     public ushort TypeCode => CoreSectionCode.Timers;
 
     /// <inheritdoc/>
+    public string Name => "set of timers";
+
+    /// <inheritdoc/>
     public bool IsPerVcpu => false;
 
     /// <inheritdoc/>
@@ -111,9 +121,5 @@ internal sealed class TimerSection(DomainTimers timers) : IHvmContextSection
     }
 
     /// <inheritdoc/>
-    public Errno Load(uint instance, ReadOnlySpan<byte> record)
-    {
-        timers.LoadState(record);
-        return Errno.None;
-    }
+    public Errno Load(uint instance, ReadOnlySpan<byte> record) => timers.LoadState(record);
 }

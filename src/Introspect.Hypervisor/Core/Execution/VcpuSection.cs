@@ -18,6 +18,10 @@ internal struct VcpuSaved
 
     /// <summary>Linear address of the time area; 0: none.</summary>
     public ulong TimeArea;
+
+    /// <summary>How far a loop of PAUSEs has come.</summary>
+    public ulong PauseDistance;
+    public uint Pauses;
     public byte UpcallVector;
 
     /// <summary>An NMI waits.</summary>
@@ -25,6 +29,13 @@ internal struct VcpuSaved
     public byte IsInitialised;
     public byte IsBlocked;
     public byte TimeIsStale;
+
+    /// <summary>The vCPU gave its turn away, and was not asked yet.</summary>
+    public byte HasYielded;
+
+    // Named, so that they are zero: records are compared and written byte by byte.
+    private byte _pad0, _pad1;
+    private uint _pad2;
 }
 
 /// <summary>The vCPUs of a domain, each with all that makes it go on as its original would.</summary>
@@ -32,6 +43,9 @@ internal sealed class VcpuSection(Domain domain) : IHvmContextSection
 {
     /// <inheritdoc/>
     public ushort TypeCode => CoreSectionCode.Vcpu;
+
+    /// <inheritdoc/>
+    public string Name => "vCPU";
 
     /// <inheritdoc/>
     public bool IsPerVcpu => true;
@@ -61,6 +75,11 @@ internal sealed class VcpuSection(Domain domain) : IHvmContextSection
         }
 
         var saved = MemoryMarshal.Read<VcpuSaved>(record);
+        if (!runner.CanLoad(in saved))
+        {
+            return Errno.EINVAL;
+        }
+
         runner.Load(in saved);
         return Errno.None;
     }

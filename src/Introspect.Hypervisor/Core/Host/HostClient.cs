@@ -13,7 +13,7 @@ namespace Introspect.Hypervisor.Core.Host;
 /// The toolstack's door into another process: carries each operation over a socket, and maps what is mapped, and
 /// signals what is signalled, without asking again. When the host is gone every call answers ENOTCONN.
 /// </summary>
-internal sealed class HostClient : IToolstack
+internal sealed partial class HostClient : IToolstack
 {
     private const int PageSize = Gfn.PageSize;
 

@@ -21,6 +21,27 @@ internal enum HostOperation : ushort
     GetDomainName = 11,
     SetDomainName = 12,
     ReadConsole = 13,
+
+    /// <summary>Part 0: a <see cref="LabDescription"/>. Reply: a <see cref="Host.LabReport"/>. Refused (all of these): part 0 says why.</summary>
+    LabCreate = 14,
+
+    /// <summary>Domain, part 0: a <see cref="LabSaveRequest"/>.</summary>
+    LabSave = 15,
+
+    /// <summary>Part 0: a <see cref="LabRestoreRequest"/>. Reply: a <see cref="Host.LabReport"/>.</summary>
+    LabRestore = 16,
+
+    /// <summary>Part 0: a UUID; argument: milliseconds to wait for the end, 1000 at most. Reply: a <see cref="Host.LabReport"/>.</summary>
+    LabReport = 17,
+
+    /// <summary>Reply: a list of <see cref="Host.LabReport"/>.</summary>
+    LabReportAll = 18,
+
+    /// <summary>Part 0: a UUID; value: position; argument: milliseconds to wait, 1000 at most. Reply: the bytes, a <see cref="Host.LabReport"/>, the position behind the bytes.</summary>
+    LabFollowConsole = 19,
+
+    /// <summary>Part 0: a UUID, part 1: the bytes. Reply: how many were taken.</summary>
+    LabWriteConsole = 20,
 }
 
 /// <summary>

@@ -22,6 +22,7 @@ internal sealed class HostServer : IDisposable
     private readonly IToolstack _toolstack;
     private readonly IDescriptorSource _descriptors;
     private readonly Func<PeerCredentials, bool> _permits;
+    private readonly ILabControl? _lab;
     private readonly Action<string> _log;
     private readonly int _maxClients;
     private readonly UnixSocket _listener;
@@ -39,6 +40,7 @@ internal sealed class HostServer : IDisposable
     /// <param name="log">Told, in one line each, what went wrong with a client.</param>
     /// <param name="permits">Who may control the domains; by default this process's user and root.</param>
     /// <param name="maxClients">Most clients at a time.</param>
+    /// <param name="lab">Who keeps whole domains; null: nobody, and clients that ask get ENOSYS.</param>
     /// <exception cref="HypervisorException">EADDRINUSE: a host runs there already, or something that is no socket is in the way.</exception>
     public HostServer(
         string path,
@@ -46,8 +48,10 @@ internal sealed class HostServer : IDisposable
         IDescriptorSource descriptors,
         Action<string> log,
         Func<PeerCredentials, bool>? permits = null,
-        int maxClients = DefaultMaxClients)
+        int maxClients = DefaultMaxClients,
+        ILabControl? lab = null)
     {
+        _lab = lab;
         Path = path;
         _toolstack = toolstack;
         _descriptors = descriptors;
@@ -192,7 +196,7 @@ internal sealed class HostServer : IDisposable
             return;
         }
 
-        var session = new HostSession(socket, peer, _toolstack, _descriptors, _doorbells, _log, Forget);
+        var session = new HostSession(socket, peer, _toolstack, _descriptors, _doorbells, _log, Forget, _lab);
         lock (_gate)
         {
             if (!_stopping && _sessions.Count < _maxClients)

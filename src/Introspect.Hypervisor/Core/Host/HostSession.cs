@@ -9,7 +9,7 @@ using Microsoft.Win32.SafeHandles;
 namespace Introspect.Hypervisor.Core.Host;
 
 /// <summary>One client of a host: its thread, and what it holds.</summary>
-internal sealed class HostSession : IDisposable
+internal sealed partial class HostSession : IDisposable
 {
     // A client that holds this much has lost count; a monitor needs a mapping or two and one channel a domain.
     private const int MaxHeld = 4096;
@@ -25,6 +25,7 @@ internal sealed class HostSession : IDisposable
     private readonly Action<HostSession> _ended;
     private readonly Thread _thread;
     private readonly Dictionary<ulong, IDisposable> _held = [];
+    private readonly ILabControl? _lab;
     private ulong _nextHandle = 1;
 
     public HostSession(
@@ -34,8 +35,10 @@ internal sealed class HostSession : IDisposable
         IDescriptorSource descriptors,
         Doorbells doorbells,
         Action<string> log,
-        Action<HostSession> ended)
+        Action<HostSession> ended,
+        ILabControl? lab = null)
     {
+        _lab = lab;
         _connection = new(socket);
         _peer = peer;
         _toolstack = toolstack;
@@ -173,6 +176,9 @@ internal sealed class HostSession : IDisposable
                 break;
             case HostOperation.ReadConsole:
                 ReadConsole(call, reply);
+                break;
+            case >= HostOperation.LabCreate and <= HostOperation.LabWriteConsole:
+                AnswerLab(call, reply);
                 break;
             default:
                 _connection.Send(reply with { Argument = -(int)Errno.ENOSYS });

@@ -60,6 +60,11 @@ internal sealed partial class DomainTimers(uint vcpuCount, EventChannelTable eve
     {
         get
         {
+            if (IsStill)
+            {
+                return ulong.MaxValue;
+            }
+
             lock (_lock)
             {
                 var next = Math.Min(Apics?.NextDeadline ?? ulong.MaxValue, Synthetic?.NextDeadline ?? ulong.MaxValue);
@@ -140,6 +145,11 @@ internal sealed partial class DomainTimers(uint vcpuCount, EventChannelTable eve
     public void Expire(ulong now)
     {
         using var expiring = _expireLock.EnterScope();
+        if (IsStill)
+        {
+            return;
+        }
+
         Apics?.Expire(now);
         Synthetic?.Expire(now);
         for (var vcpuId = 0u; vcpuId < _vcpus.Length; vcpuId++)

@@ -4,7 +4,7 @@ namespace Introspect.Hypervisor.Core.Platform;
 /// What a guest wrote to its console: a bounded ring whose position only grows, so that any number of readers
 /// follow it at their own pace and learn what they missed. Input for the guest waits in a bounded queue.
 /// </summary>
-internal sealed class GuestConsole
+internal sealed partial class GuestConsole
 {
     /// <summary>Bytes kept by default.</summary>
     public const int DefaultCapacity = 64 * 1024;

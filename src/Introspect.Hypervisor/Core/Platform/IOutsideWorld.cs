@@ -19,6 +19,13 @@ internal interface IOutsideWorld
     /// <summary>Fills a buffer with random bytes.</summary>
     void FillRandom(Span<byte> destination);
 
+    /// <summary>Where repeatable numbers stand; 0, and nothing to set, where chance is the host's.</summary>
+    ulong RandomState
+    {
+        get => 0;
+        set { }
+    }
+
     /// <summary>Whose turn it is when the vCPUs of a domain run on one thread; see <see cref="Domains.ITurnOrder.NextTurn"/>.</summary>
     Domains.Turn NextTurn(uint last, ReadOnlySpan<uint> ready) => RoundRobin(last, ready, DefaultTurn);
 

@@ -49,6 +49,9 @@ internal static class PvConsoleRing
         return true;
     }
 
+    /// <summary>The guest ever wrote to the ring: it looks there for input, too.</summary>
+    public static bool IsUsed(Span<byte> page) => Volatile.Read(ref MemoryMarshal.Cast<byte, uint>(page.Slice(IndexOffset, 16))[OutProducer]) != 0;
+
     /// <summary>Gives the guest waiting input, as far as it fits.</summary>
     /// <returns>True when something was given: the guest is to be told.</returns>
     public static bool Fill(Span<byte> page, GuestConsole console)

@@ -46,6 +46,9 @@ internal sealed class VirtualClock
     /// <summary>Frequency when none is asked for: 1 GHz, so that a nanosecond is a cycle.</summary>
     public const ulong DefaultFrequency = 1_000_000_000;
 
+    /// <summary>The lowest frequency that a clock can have.</summary>
+    public const ulong LeastFrequency = 1000;
+
     private readonly IOutsideWorld _world;
     private readonly Lock _lock = new();
     private ClockState _state;
@@ -57,7 +60,7 @@ internal sealed class VirtualClock
     /// <summary>Makes a running clock at cycle 0.</summary>
     public VirtualClock(ClockSource source, ulong frequency, IOutsideWorld world)
     {
-        ArgumentOutOfRangeException.ThrowIfLessThan(frequency, 1000UL);
+        ArgumentOutOfRangeException.ThrowIfLessThan(frequency, LeastFrequency);
         _world = world;
         _state = new ClockState
         {
@@ -163,9 +166,24 @@ internal sealed class VirtualClock
         _ = ReadCycles(retiredInstructions);
         lock (_lock)
         {
+            // What it follows starts anew where it goes on.
             var state = _state;
-            state.Frozen = 1;
+            (state.Frozen, state.BaseCycles, state.BaseMonotonic) = (1, state.LastCycles, 0);
             return state;
+        }
+    }
+
+    /// <summary>A state that a clock can have.</summary>
+    public static bool IsValid(in ClockState state) =>
+        state.Frequency >= LeastFrequency && state.Source is ClockSource.Host or ClockSource.Instructions;
+
+    /// <summary>Moves the date of the domain's time 0, so that it is a certain date now.</summary>
+    public void SetDate(ulong unixNanoseconds)
+    {
+        var now = Nanoseconds;
+        lock (_lock)
+        {
+            _state.WallClockBase = unchecked(unixNanoseconds - now);
         }
     }
 

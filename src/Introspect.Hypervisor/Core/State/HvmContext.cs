@@ -14,6 +14,18 @@ internal interface IHvmContextSection
     /// <summary>Type of the record (<see cref="HvmSaveCode"/>).</summary>
     ushort TypeCode { get; }
 
+    /// <summary>What it is, for people who are told that a saved domain's record of it cannot be taken.</summary>
+    string Name => $"record {TypeCode}";
+
+    /// <summary>
+    /// Layout of a record that is none of Xen's; one more whenever it changes, so that a domain which was saved with another
+    /// layout is refused and not misread.
+    /// </summary>
+    ushort Version => 1;
+
+    /// <summary>A saved domain without it is refused; else it was saved by a release that had none, and it stays as it is.</summary>
+    bool IsRequired => true;
+
     /// <summary>There is one record a vCPU; else one a domain, of instance 0.</summary>
     bool IsPerVcpu { get; }
 
@@ -88,10 +100,17 @@ internal static class HvmContext
 
     /// <summary>Loads a context into a domain that stands still. vCPUs that have no record are down afterwards.</summary>
     /// <returns>ENODATA: no header, or no end; EINVAL: a record that cannot be.</returns>
-    public static Errno Load(Domain domain, ReadOnlySpan<byte> source)
+    public static Errno Load(Domain domain, ReadOnlySpan<byte> source) => Load(domain, source, out _);
+
+    /// <summary>Loads a context into a domain that stands still. vCPUs that have no record are down afterwards.</summary>
+    /// <param name="domain">The domain.</param>
+    /// <param name="source">The context.</param>
+    /// <param name="at">The record that was looked at last: where it is refused, the one.</param>
+    /// <returns>ENODATA: no header, or no end; EINVAL: a record that cannot be.</returns>
+    public static Errno Load(Domain domain, ReadOnlySpan<byte> source, out HvmSaveDescriptor at)
     {
-        if (!TryReadDescriptor(ref source, out var first)
-            || first.TypeCode != HvmSaveCode.Header || first.Length != HeaderBytes || source.Length < HeaderBytes)
+        if (!TryReadDescriptor(ref source, out at)
+            || at.TypeCode != HvmSaveCode.Header || at.Length != HeaderBytes || source.Length < HeaderBytes)
         {
             return Errno.ENODATA;
         }
@@ -111,6 +130,7 @@ internal static class HvmContext
 
         while (TryReadDescriptor(ref source, out var descriptor))
         {
+            at = descriptor;
             if (descriptor.TypeCode == HvmSaveCode.End)
             {
                 return Errno.None;
@@ -174,6 +194,9 @@ internal sealed class CpuContextSection(Domain domain) : IHvmContextSection
 {
     /// <inheritdoc/>
     public ushort TypeCode => HvmSaveCode.Cpu;
+
+    /// <inheritdoc/>
+    public string Name => "CPU record";
 
     /// <inheritdoc/>
     public bool IsPerVcpu => true;

@@ -20,6 +20,9 @@ internal sealed class XsaveContextSection(Domain domain) : IHvmContextSection
     public ushort TypeCode => HvmSaveCode.CpuXsave;
 
     /// <inheritdoc/>
+    public string Name => "XSAVE record";
+
+    /// <inheritdoc/>
     public bool IsPerVcpu => true;
 
     /// <inheritdoc/>

@@ -79,27 +79,34 @@ internal sealed class DomainOperations(Machine machine)
         : domain.FindVcpu(vcpu) is { } found ? operation(found)
         : Errno.EINVAL;
 
-    private Errno Create(ref XenDomctl domctl)
+    /// <summary>Whether a domain can be created so.</summary>
+    /// <returns>EINVAL: something in it cannot be; EOPNOTSUPP: devices that the core does not emulate.</returns>
+    public static Errno CheckConfig(in DomctlCreateDomain config)
     {
-        ref var config = ref domctl.CreateDomain;
         const CreateDomainFlags Possible = CreateDomainFlags.Hvm | CreateDomainFlags.Hap | CreateDomainFlags.XsDomain;
-        var views = CoreDomainFlags.AltP2mViewsOf(config.Arch.MiscFlags);
         if ((config.Flags & ~Possible) != 0
             || (config.Flags & CreateDomainFlags.Hvm) == 0
             || config.MaxVcpus is 0 or > MaxVcpus
             || (config.Arch.MiscFlags & ~CoreDomainFlags.Known) != 0
-            || views > AltP2m.MaxViews)
+            || CoreDomainFlags.AltP2mViewsOf(config.Arch.MiscFlags) > AltP2m.MaxViews)
         {
             return Errno.EINVAL;
         }
 
         // A PVH domain has a local APIC and nothing else emulated, as on Xen.
-        if (config.Arch.EmulationFlags != X86EmulationFlags.Lapic)
+        return config.Arch.EmulationFlags == X86EmulationFlags.Lapic ? Errno.None : Errno.EOPNOTSUPP;
+    }
+
+    private Errno Create(ref XenDomctl domctl)
+    {
+        ref var config = ref domctl.CreateDomain;
+        if (CheckConfig(in config) is var refused and not Errno.None)
         {
-            return Errno.EOPNOTSUPP;
+            return refused;
         }
 
-        var created = machine.CreateDomain(domctl.Domain, config, CoreDomainFlags.VendorOf(config.Arch.MiscFlags), views);
+        var created = machine.CreateDomain(
+            domctl.Domain, config, CoreDomainFlags.VendorOf(config.Arch.MiscFlags), CoreDomainFlags.AltP2mViewsOf(config.Arch.MiscFlags));
         domctl.Domain = created.Id.Value;
         return Errno.None;
     }

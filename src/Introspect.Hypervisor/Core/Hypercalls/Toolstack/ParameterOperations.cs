@@ -86,7 +86,8 @@ internal static class ParameterOperations
         return !caller.IsControl ? Errno.EPERM : HvmParamRights.IsDeprecated(argument.Index) ? Errno.EINVAL : Errno.None;
     }
 
-    private static Errno Store(Domain domain, uint index, ulong value)
+    /// <summary>Stores a parameter whose caller may.</summary>
+    public static Errno Store(Domain domain, uint index, ulong value)
     {
         var old = domain.GetParam(index);
         switch (index)

@@ -13,6 +13,9 @@ internal sealed class LapicSection(LocalApicBus bus, Action<uint> loaded) : IHvm
     public ushort TypeCode => HvmSaveCode.Lapic;
 
     /// <inheritdoc/>
+    public string Name => "LAPIC record";
+
+    /// <inheritdoc/>
     public bool IsPerVcpu => true;
 
     /// <inheritdoc/>
@@ -53,6 +56,9 @@ internal sealed class LapicRegistersSection(LocalApicBus bus) : IHvmContextSecti
 {
     /// <inheritdoc/>
     public ushort TypeCode => HvmSaveCode.LapicRegs;
+
+    /// <inheritdoc/>
+    public string Name => "LAPIC_REGS record";
 
     /// <inheritdoc/>
     public bool IsPerVcpu => true;

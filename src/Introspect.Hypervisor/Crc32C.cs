@@ -1,14 +1,21 @@
 using System.Buffers.Binary;
 using System.Numerics;
 
-namespace Introspect.Rules.Capture;
+namespace Introspect.Hypervisor;
 
 /// <summary>CRC-32C (Castagnoli), as iSCSI and ext4 have it.</summary>
 internal static class Crc32C
 {
-    public static uint Of(ReadOnlySpan<byte> bytes)
+    /// <summary>The checksum of nothing, from which <see cref="Append"/> goes on.</summary>
+    public const uint Empty = 0;
+
+    /// <summary>The checksum of some bytes.</summary>
+    public static uint Of(ReadOnlySpan<byte> bytes) => Append(Empty, bytes);
+
+    /// <summary>The checksum of what a checksum is of, with more bytes behind it.</summary>
+    public static uint Append(uint checksum, ReadOnlySpan<byte> bytes)
     {
-        var crc = ~0u;
+        var crc = ~checksum;
         for (; bytes.Length >= sizeof(ulong); bytes = bytes[sizeof(ulong)..])
         {
             crc = BitOperations.Crc32C(crc, BinaryPrimitives.ReadUInt64LittleEndian(bytes));

@@ -1,0 +1,123 @@
+using Introspect.Hypervisor.Core.Building;
+using Introspect.Hypervisor.Core.Building.Demo;
+using Introspect.Hypervisor.Core.Domains;
+using Introspect.Hypervisor.Core.Execution;
+using Introspect.Hypervisor.Core.Host;
+using Introspect.Hypervisor.Core.Hypercalls;
+using Introspect.Hypervisor.Core.Platform;
+
+namespace Introspect.Hypervisor.Core.Lab;
+
+/// <summary>Builds a domain from its description. The files are read each time, so that a reboot finds a new kernel.</summary>
+internal sealed class LabBuilder(Machine machine, IToolstack toolstack)
+{
+    private const long MostFileBytes = 1L << 30;
+
+    /// <summary>Builds it, paused before its first instruction.</summary>
+    /// <exception cref="HypervisorException">Something in the description cannot be; no domain is left behind.</exception>
+    public Domain Build(LabDescription description, Guid uuid)
+    {
+        if (description.Name.Length == 0)
+        {
+            throw new HypervisorException(Errno.EINVAL, "a domain needs a name: give one");
+        }
+
+        if (machine.Domains.FirstOrDefault(other => other.Handle == uuid) is { } twin)
+        {
+            throw new HypervisorException(Errno.EEXIST, $"domain {twin.Id} has the UUID {uuid} already: destroy it, or give another UUID");
+        }
+
+        var image = Parse(description);
+        var modules = description.Modules.Select(static path => new PvhModule(Read(path, "module"))).ToArray();
+        using var built = DomainUnderConstruction.Create(toolstack, Configure(description, uuid));
+        try
+        {
+            var boot = new PvhBootOptions(description.CommandLine.Length == 0 ? null : description.CommandLine, modules);
+            if (!PvhLoader.TryLoad(image, boot, built, out var entry, out var error))
+            {
+                throw new HypervisorException(Errno.EINVAL, $"kernel '{description.Kernel}': {error.Message}");
+            }
+
+            built.Start(entry.ToVcpuState());
+            return machine.Find(built.Id.Value) ?? throw new HypervisorException(Errno.ESRCH, $"domain '{description.Name}' was destroyed while it was built: create it again");
+        }
+        catch
+        {
+            if (machine.Find(built.Id.Value) is not null)
+            {
+                built.Destroy();
+            }
+
+            throw;
+        }
+    }
+
+    private static ElfImage Parse(LabDescription description)
+    {
+        ReadOnlyMemory<byte> bytes = description.Kernel is { } path ? Read(path, "kernel") : DemoGuest.Build().Image;
+        return KernelImage.TryParse(bytes, out var image, out var error) && image.TryGetPvhEntry(out _, out error)
+            ? image
+            : throw new HypervisorException(Errno.EINVAL, $"kernel '{description.Kernel}': {error.Message}");
+    }
+
+    private DomainConfig Configure(LabDescription description, Guid uuid)
+    {
+        const ulong Most = 1UL << 40;
+        if (description.MemoryKiB > Most / 1024 || description.MaxMemoryKiB > Most / 1024)
+        {
+            throw new HypervisorException(Errno.EINVAL, $"a domain cannot have {Math.Max(description.MemoryKiB, description.MaxMemoryKiB)} KiB of memory: give at most {Most / 1024}");
+        }
+
+        return new DomainConfig
+        {
+            Name = description.Name,
+            Uuid = uuid,
+            MemoryBytes = description.MemoryKiB * 1024,
+            MaxMemoryBytes = description.MaxMemoryKiB * 1024,
+            Vcpus = description.Vcpus,
+            Vendor = description.Svm ? CpuVendor.Svm : CpuVendor.Vmx,
+            Interleaved = description.Interleaved,
+            AltP2mViews = description.AltP2mViews,
+            Viridian = (Abi.ViridianFeatures)description.Viridian,
+            BeforeVcpus = description.WithoutCpuFeatures.Count == 0 ? null : id => Withhold(id, description.WithoutCpuFeatures),
+        };
+    }
+
+    private void Withhold(DomainId id, IReadOnlyList<string> names)
+    {
+        if (machine.Find(id.Value)?.Platform is not DomainPlatform platform)
+        {
+            throw new HypervisorException(Errno.EOPNOTSUPP, "this machine's domains have no CPUID that can be chosen");
+        }
+
+        var features = platform.Policy.Features;
+        foreach (var name in names)
+        {
+            if (!Enum.TryParse<CpuFeature>(name, ignoreCase: true, out var feature) || !Enum.IsDefined(feature) || char.IsAsciiDigit(name[0]))
+            {
+                throw new HypervisorException(Errno.EINVAL, $"there is no CPU feature '{name}': name one as CPUID's are named, such as 'avx2'");
+            }
+
+            features = features.Without(feature);
+        }
+
+        ToolstackCalls.Check(platform.TellFeatures(features, platform.Options.TscFrequency, platform.Options.ForcedEmulationPrefix), $"telling domain {id} its CPUID");
+    }
+
+    private static byte[] Read(string path, string what)
+    {
+        LabFiles.RequireRooted(path, what);
+        return LabFiles.Guard(path, what, () =>
+        {
+            using var file = new FileStream(path, FileMode.Open, FileAccess.Read, FileShare.Read);
+            if (!file.CanSeek || file.Length > MostFileBytes)
+            {
+                throw new HypervisorException(Errno.EINVAL, $"{what} '{path}': this is no regular file of at most {MostFileBytes >> 20} MiB; name an image");
+            }
+
+            var bytes = new byte[file.Length];
+            file.ReadExactly(bytes);
+            return bytes;
+        });
+    }
+}
