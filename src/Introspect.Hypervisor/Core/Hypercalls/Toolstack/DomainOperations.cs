@@ -99,7 +99,8 @@ internal sealed class DomainOperations(Machine machine)
             return Errno.EOPNOTSUPP;
         }
 
-        var created = machine.CreateDomain(domctl.Domain, config, CoreDomainFlags.VendorOf(config.Arch.MiscFlags), views);
+        var flags = config.Arch.MiscFlags;
+        var created = machine.CreateDomain(domctl.Domain, config, CoreDomainFlags.VendorOf(flags), views, CoreDomainFlags.RolesOf(flags));
         domctl.Domain = created.Id.Value;
         return Errno.None;
     }
