@@ -1,6 +1,6 @@
 namespace Introspect.Hypervisor.Core.Policies;
 
-/// <summary>Saving, shutting down, being looked at.</summary>
+/// <summary>Saving, shutting down, profiling.</summary>
 internal static partial class DomainPolicies
 {
     /// <summary>
@@ -26,4 +26,7 @@ internal static partial class DomainPolicies
 
     /// <summary>Its shutdown is the machine's (<c>domain_shutdown</c>, <c>hwdom_shutdown</c>).</summary>
     public static bool EndsMachine(DomainRoles roles) => IsHardware(roles);
+
+    /// <summary>It may become the owner of the machine's profiling. See <see cref="ProfilingOwner"/>.</summary>
+    public static bool MayOwnProfiling(DomainRoles roles) => IsHardware(roles);
 }
