@@ -176,12 +176,17 @@ internal sealed class Commands(IHypervisorFactory factory, Stream output, bool i
     }
 
     /// <inheritdoc/>
-    public async Task<int> ServeLabAsync(string socketPath, HypervisorSpec? guest, CoreFeatures features, CancellationToken cancellationToken)
+    public async Task<int> ServeLabAsync(string socketPath, HypervisorSpec? guest, CoreFeatures features, DomainId? hardwareDomain, CancellationToken cancellationToken)
     {
-        using var lab = factory.Serve(socketPath, guest, features, Tell);
+        using var lab = factory.Serve(socketPath, guest, features, hardwareDomain, Tell);
         Warn(lab);
         Tell(lab.Built is { } built ? $"listening at {socketPath}, domain {built} runs" : $"listening at {socketPath}, no domain yet");
-        await Task.Delay(Timeout.Infinite, cancellationToken).ConfigureAwait(ConfigureAwaitOptions.SuppressThrowing);
+        await lab.MachineEnd.WaitAsync(cancellationToken).ConfigureAwait(ConfigureAwaitOptions.SuppressThrowing);
+        if (lab.MachineEnd.IsCompletedSuccessfully)
+        {
+            Tell(await lab.MachineEnd.ConfigureAwait(false));
+        }
+
         return ExitCode.Ok;
 
         void Tell(string line)

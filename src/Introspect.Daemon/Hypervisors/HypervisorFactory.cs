@@ -42,10 +42,11 @@ internal sealed class HypervisorFactory : IHypervisorFactory
     }
 
     /// <inheritdoc/>
-    public HypervisorSession Serve(string socketPath, HypervisorSpec? guest, CoreFeatures features, Action<string> log)
+    public HypervisorSession Serve(string socketPath, HypervisorSpec? guest, CoreFeatures features, DomainId? hardwareDomain, Action<string> log)
     {
         var image = guest is null ? null : GuestImage.Load(guest);
-        var machine = new Machine(Options(features, log));
+        var machine = new Machine(Options(features, log) with { HardwareDomain = hardwareDomain });
+        var end = DescribeEndAsync(machine);
         var toolstack = new LocalToolstack(machine, ToolstackCaller.Control);
         HostServer? server = null;
         try
@@ -54,12 +55,12 @@ internal sealed class HypervisorFactory : IHypervisorFactory
             var core = new CoreHypervisor(toolstack);
             if (image is null)
             {
-                return new(core, owned: [server, machine]);
+                return new(core, owned: [server, machine]) { MachineEnd = end };
             }
 
             var domain = Build(toolstack, image, guest!);
             domain.Unpause();
-            return new(core, domain.Id, new ToolstackConsole(toolstack), image.Symbols, image.Demo, start: null, domain, server, machine) { Warnings = image.Warnings };
+            return new(core, domain.Id, new ToolstackConsole(toolstack), image.Symbols, image.Demo, start: null, domain, server, machine) { Warnings = image.Warnings, MachineEnd = end };
         }
         catch (Exception e)
         {
@@ -74,6 +75,8 @@ internal sealed class HypervisorFactory : IHypervisorFactory
             throw;
         }
     }
+
+    private static async Task<string> DescribeEndAsync(Machine machine) => (await machine.Ended.ConfigureAwait(false)).ToString();
 
     private static HypervisorSession Connect(string socketPath)
     {

@@ -106,9 +106,12 @@ internal sealed class FakeCommands : ICommands
         return Task.FromResult(0);
     }
 
-    public Task<int> ServeLabAsync(string socketPath, HypervisorSpec? guest, CoreFeatures features, CancellationToken cancellationToken)
+    public DomainId? HardwareDomain { get; private set; }
+
+    public Task<int> ServeLabAsync(string socketPath, HypervisorSpec? guest, CoreFeatures features, DomainId? hardwareDomain, CancellationToken cancellationToken)
     {
         Served = (socketPath, guest);
+        HardwareDomain = hardwareDomain;
         return Task.FromResult(0);
     }
 

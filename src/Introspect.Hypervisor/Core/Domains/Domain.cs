@@ -235,9 +235,15 @@ internal sealed partial class Domain
 
             Volatile.Write(ref _shutDown, true);
         }
+
+        if (DomainPolicies.EndsMachine(Roles))
+        {
+            Machine.End(this, reason);
+        }
     }
 
     /// <summary>Lets a domain that shut down (suspended) go on (<c>XEN_DOMCTL_resumedomain</c>).</summary>
+    /// <exception cref="HypervisorException">ENODEV: the machine has ended.</exception>
     public void Resume()
     {
         lock (_lock)
@@ -247,6 +253,7 @@ internal sealed partial class Domain
                 return;
             }
 
+            Machine.CheckRuns();
             ShutdownReason = ShutdownReason.None;
             Volatile.Write(ref _shutDown, false);
             foreach (var vcpu in _vcpus)

@@ -23,7 +23,7 @@ internal sealed record MachineOptions(
 }
 
 /// <summary>The hypervisor itself: its memory and its domains.</summary>
-internal sealed class Machine : IDisposable
+internal sealed partial class Machine : IDisposable
 {
     private readonly Lock _lock = new();
     private readonly SortedDictionary<ushort, Domain> _domains = [];
@@ -89,7 +89,8 @@ internal sealed class Machine : IDisposable
     /// <param name="altP2mViews">Views that it may have.</param>
     /// <param name="roles">Roles that it is to have.</param>
     /// <exception cref="HypervisorException">
-    /// EEXIST: the number is taken; ENOMEM: none is left; EINVAL: another domain took over the role of the hardware domain.
+    /// EEXIST: the number is taken; ENOMEM: none is left; EINVAL: another domain took over the role of the hardware domain;
+    /// ENODEV: the machine has ended.
     /// </exception>
     public Domain CreateDomain(
         ushort wanted,
@@ -98,6 +99,7 @@ internal sealed class Machine : IDisposable
         int altP2mViews = AltP2m.DefaultViews,
         DomainRoles roles = DomainRoles.None)
     {
+        CheckRuns();
         ushort id;
         lock (_lock)
         {
@@ -176,6 +178,7 @@ internal sealed class Machine : IDisposable
     /// <inheritdoc/>
     public void Dispose()
     {
+        WaitForEnd();
         lock (ControlLock)
         {
             foreach (var domain in Domains)

@@ -142,6 +142,7 @@ internal sealed class DomainOperations(Machine machine)
             return Errno.EINVAL;
         }
 
+        domain.Machine.CheckRuns();
         domain.Pause();
         domain.CreateVcpus();
         domain.Unpause();
