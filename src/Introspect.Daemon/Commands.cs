@@ -5,6 +5,7 @@ using Introspect.Daemon.Capturing;
 using Introspect.Daemon.Cli;
 using Introspect.Daemon.Configuration;
 using Introspect.Daemon.Control;
+using Introspect.Daemon.Describing;
 using Introspect.Daemon.Hypervisors;
 using Introspect.Daemon.Inspection;
 using Introspect.Daemon.Output;
@@ -108,6 +109,23 @@ internal sealed class Commands(IHypervisorFactory factory, Stream output, bool i
             // Who reads has seen enough ('| head').
             return ExitCode.Ok;
         }
+    }
+
+    /// <inheritdoc/>
+    public int DescribeDomain(DescribeRequest request)
+    {
+        var domain = request.Complete(request.Path is { } path ? DomainDescriptionFile.Read(path) : new());
+        if (request.Json)
+        {
+            DomainReport.WriteJson(output, domain);
+        }
+        else
+        {
+            _text.Write(DomainReport.ToText(domain));
+            _text.Flush();
+        }
+
+        return ExitCode.Ok;
     }
 
     /// <inheritdoc/>

@@ -5,6 +5,7 @@ using Introspect.Daemon.Capturing;
 using Introspect.Daemon.Cli.Documentation;
 using Introspect.Daemon.Configuration;
 using Introspect.Daemon.Control;
+using Introspect.Daemon.Describing;
 using Introspect.Daemon.Hypervisors;
 using Introspect.Daemon.Inspection;
 using Introspect.Daemon.Tracing;
@@ -23,6 +24,9 @@ internal interface ICommands
 
     /// <summary><c>introspect replay</c>.</summary>
     int Replay(ReplayRequest request, CancellationToken cancellationToken);
+
+    /// <summary><c>introspect domain describe</c>.</summary>
+    int DescribeDomain(DescribeRequest request);
 
     /// <summary><c>introspect capture info</c>.</summary>
     int CaptureInfo(string path, bool json);
@@ -174,6 +178,7 @@ internal static class CommandLine
         root.Add(CreateLab(commands));
         root.Add(RecoverCommand.Create(commands.Recover, commands.RecoverLeft));
         root.Add(CreateList(commands));
+        root.Add(DomainCommands.Create(commands));
         root.Add(InspectionCommands.CreateRegisters(commands));
         root.Add(InspectionCommands.CreateMemory(commands));
         root.Add(InspectionCommands.CreateDisassembly(commands));

@@ -1,5 +1,6 @@
 using Introspect.Daemon.Capturing;
 using Introspect.Daemon.Cli;
+using Introspect.Daemon.Describing;
 using Introspect.Daemon.Hypervisors;
 using Introspect.Daemon.Inspection;
 using Introspect.Daemon.Tracing;
@@ -43,6 +44,14 @@ internal sealed class FakeCommands : ICommands
     public int Replay(ReplayRequest request, CancellationToken cancellationToken)
     {
         Replayed = request;
+        return 0;
+    }
+
+    public DomainDescription? Described { get; private set; }
+
+    public int DescribeDomain(DescribeRequest request)
+    {
+        Described = request.Complete(new());
         return 0;
     }
 
