@@ -21,9 +21,6 @@ internal sealed record DescribeRequest(string? Path, Func<DomainDescription, Dom
 /// <summary>A domain of which it is to be told what Xen decides by its roles.</summary>
 internal sealed record DomainDescription
 {
-    /// <summary>GIC shared lines of an Arm domain whose configuration does not say.</summary>
-    public const uint DefaultSharedLines = 0;
-
     /// <summary>Name; null for none.</summary>
     public string? Name { get; init; }
 
@@ -37,13 +34,13 @@ internal sealed record DomainDescription
     public GicVersion Gic { get; init; } = GicVersion.V2;
 
     /// <summary>Arm: shared interrupt lines that it asks for (<c>nr_spis</c>).</summary>
-    public uint SharedLines { get; init; } = DefaultSharedLines;
+    public uint SharedLines { get; init; }
 
-    /// <summary>Arm: the machine, whose values the hardware domain has.</summary>
-    public ArmMachine Machine { get; init; } = ArmMachine.QemuVirt;
+    /// <summary>Arm: the machine, whose values the hardware domain has; null for QEMU's <c>virt</c> board with that GIC.</summary>
+    public ArmMachine? Machine { get; init; }
 
     /// <summary>The decisions about it.</summary>
     public IReadOnlyList<PolicyEntry> Policies => Architecture == DescribedArchitecture.Arm
-        ? ArmPolicyTable.For(Machine, Gic, SharedLines)
+        ? ArmPolicyTable.For(Machine ?? ArmMachine.QemuVirt(Gic), Gic, SharedLines)
         : X86PolicyTable.All;
 }

@@ -62,6 +62,7 @@ internal sealed class DomainDescriptionFile
     private DomainDescription ReadDomain(YamlMappingNode root)
     {
         var domain = new DomainDescription();
+        YamlMappingNode? machine = null;
         foreach (var (key, value) in root.Children)
         {
             domain = Text(key) switch
@@ -72,17 +73,23 @@ internal sealed class DomainDescriptionFile
                 "control" => domain with { Roles = WithRole(domain.Roles, DomainRoles.Control, key, value) },
                 "gic" => domain with { Gic = Choice(key, value, ("2", GicVersion.V2), ("3", GicVersion.V3)) },
                 "nr_spis" => domain with { SharedLines = (uint)Number(key, value, 960) },
-                "machine" => domain with { Machine = ReadMachine(Mapping(key, value)) },
+                "machine" => KeepMachine(key, value),
                 _ => throw Unknown(key, "name, arch, hardware, control, gic, nr_spis, machine"),
             };
         }
 
-        return domain;
+        // What it does not say of the machine depends on the GIC, which may come after it.
+        return machine is null ? domain : domain with { Machine = ReadMachine(machine, ArmMachine.QemuVirt(domain.Gic)) };
+
+        DomainDescription KeepMachine(YamlNode key, YamlNode value)
+        {
+            machine = Mapping(key, value);
+            return domain;
+        }
     }
 
-    private ArmMachine ReadMachine(YamlMappingNode node)
+    private ArmMachine ReadMachine(YamlMappingNode node, ArmMachine machine)
     {
-        var machine = ArmMachine.QemuVirt;
         foreach (var (key, value) in node.Children)
         {
             machine = Text(key) switch

@@ -33,8 +33,11 @@ public sealed class ArmPolicyTests
     }
 
     [Fact]
-    public void Every_policy_is_expected_something_of() =>
-        Assert.Equal(14, ArmPolicyTable.For(Machine, GicVersion.V2, 0).Count);
+    public void Every_policy_is_expected_something_of_and_a_GICv2_has_no_translation_services()
+    {
+        Assert.Equal(13, ArmPolicyTable.For(Machine, GicVersion.V2, 0).Count);
+        Assert.Equal(14, ArmPolicyTable.For(Machine, GicVersion.V3, 0).Count);
+    }
 
     [Fact]
     public void A_machine_without_a_UART_of_its_own_gives_none_and_a_large_GIC_no_more_than_Xen_does()

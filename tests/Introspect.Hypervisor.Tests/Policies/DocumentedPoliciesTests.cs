@@ -31,7 +31,7 @@ public sealed class DocumentedPoliciesTests
     private static string Render(string table)
     {
         var isX86 = table == "x86";
-        var policies = isX86 ? X86PolicyTable.All : ArmPolicyTable.For(ArmMachine.QemuVirt, GicVersion.V2, configuredLines: 0);
+        var policies = isX86 ? X86PolicyTable.All : ArmPolicyTable.For(ArmMachine.QemuVirt(GicVersion.V3), GicVersion.V3, configuredLines: 0);
         var lines = new List<string>
         {
             isX86 ? "| policy | ordinary | control | hardware | both | Xen's site | on the core |" : "| policy | ordinary | control | hardware | both | Xen's site |",

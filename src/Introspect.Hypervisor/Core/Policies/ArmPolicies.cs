@@ -29,9 +29,15 @@ internal readonly record struct ArmTimerInterrupts(uint Virtual, uint PhysicalSe
 /// <param name="Uart">The UART of the hypervisor's console; null: it has none of a device tree's.</param>
 internal sealed record ArmMachine(uint GicLines, ArmRange Distributor, ArmRange CpuInterface, ArmTimerInterrupts Timers, ArmRange? Uart)
 {
-    /// <summary>A machine as its users know them: GICv2 at the addresses of QEMU's <c>virt</c> board, with the architecture's timer interrupts.</summary>
-    public static ArmMachine QemuVirt { get; } = new(
-        288, new(0x0800_0000, 0x1_0000), new(0x0801_0000, 0x1_0000), new(27, 29, 30), new ArmRange(0x0900_0000, 0x1000));
+    private static readonly ArmTimerInterrupts CommonTimers = new(27, 29, 30);
+    private static readonly ArmRange VirtDistributor = new(0x0800_0000, 0x1_0000);
+    private static readonly ArmRange VirtCpuInterface = new(0x0801_0000, 0x1_0000);
+    private static readonly ArmRange VirtRedistributors = new(0x080A_0000, 0x00F6_0000);
+    private static readonly ArmRange VirtUart = new(0x0900_0000, 0x1000);
+
+    /// <summary>QEMU's <c>virt</c> board with one or the other GIC, and the timer interrupts that nearly all machines have.</summary>
+    public static ArmMachine QemuVirt(GicVersion version) =>
+        new(288, VirtDistributor, version == GicVersion.V2 ? VirtCpuInterface : VirtRedistributors, CommonTimers, VirtUart);
 }
 
 /// <summary>

@@ -23,7 +23,7 @@ internal static class ArmPolicyTable
         Of("non-secure physical timer interrupt", "arch/arm/vtimer.c:103", roles => Text(ArmPolicies.Timers(roles, machine).PhysicalNonSecure)),
         Of("event channel interrupt", "arch/arm/domain.c:767", static roles => ArmPolicies.EventInterrupt(roles) is { } interrupt ? Text(interrupt) : "one that is free"),
         YesOrNo("sets interrupt types", "arch/arm/irq.c:438", ArmPolicies.SetsInterruptTypes),
-        YesOrNo("sees interrupt translation services", "arch/arm/vgic-v3-its.c:1503", ArmPolicies.SeesTranslationServices),
+        .. version == GicVersion.V3 ? [YesOrNo("sees interrupt translation services", "arch/arm/vgic-v3-its.c:1503", ArmPolicies.SeesTranslationServices)] : Array.Empty<PolicyEntry>(),
         YesOrNo("takes page tables from all free memory", "arch/arm/p2m.c:57", ArmPolicies.TakesPageTablesFromHeap),
         YesOrNo("maps device memory on touch (ACPI)", "arch/arm/traps.c:1817", ArmPolicies.MapsDeviceMemoryOnTouch),
         YesOrNo("calls the platform's firmware", "arch/arm/platforms/xilinx-zynqmp-eemi.c:44", ArmPolicies.CallsPlatformFirmware),
