@@ -199,8 +199,8 @@ internal sealed class Commands(IHypervisorFactory factory, Stream output, bool i
         using var lab = factory.Serve(socketPath, guest, features, hardwareDomain, Tell);
         Warn(lab);
         Tell(lab.Built is { } built ? $"listening at {socketPath}, domain {built} runs" : $"listening at {socketPath}, no domain yet");
-        await lab.MachineEnd.WaitAsync(cancellationToken).ConfigureAwait(ConfigureAwaitOptions.SuppressThrowing);
-        if (lab.MachineEnd.IsCompletedSuccessfully)
+        var end = await Task.WhenAny(lab.MachineEnd, Task.Delay(Timeout.Infinite, cancellationToken)).ConfigureAwait(false);
+        if (end == lab.MachineEnd)
         {
             Tell(await lab.MachineEnd.ConfigureAwait(false));
         }

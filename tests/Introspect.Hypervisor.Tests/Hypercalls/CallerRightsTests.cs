@@ -1,6 +1,5 @@
 using System.Runtime.InteropServices;
 using Introspect.Hypervisor.Abi;
-using Introspect.Hypervisor.Core.Domains;
 using Introspect.Hypervisor.Core.Hypercalls;
 using Introspect.Hypervisor.Core.Hypercalls.Toolstack;
 using Introspect.Hypervisor.Core.Policies;
