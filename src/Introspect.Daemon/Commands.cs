@@ -5,6 +5,7 @@ using Introspect.Daemon.Capturing;
 using Introspect.Daemon.Cli;
 using Introspect.Daemon.Configuration;
 using Introspect.Daemon.Control;
+using Introspect.Daemon.Describing;
 using Introspect.Daemon.Hypervisors;
 using Introspect.Daemon.Inspection;
 using Introspect.Daemon.Output;
@@ -111,6 +112,23 @@ internal sealed class Commands(IHypervisorFactory factory, Stream output, bool i
     }
 
     /// <inheritdoc/>
+    public int DescribeDomain(DescribeRequest request)
+    {
+        var domain = request.Complete(request.Path is { } path ? DomainDescriptionFile.Read(path) : new());
+        if (request.Json)
+        {
+            DomainReport.WriteJson(output, domain);
+        }
+        else
+        {
+            _text.Write(DomainReport.ToText(domain));
+            _text.Flush();
+        }
+
+        return ExitCode.Ok;
+    }
+
+    /// <inheritdoc/>
     public int CaptureInfo(string path, bool json)
     {
         using var capture = CaptureFiles.Open(path);
@@ -176,12 +194,17 @@ internal sealed class Commands(IHypervisorFactory factory, Stream output, bool i
     }
 
     /// <inheritdoc/>
-    public async Task<int> ServeLabAsync(string socketPath, HypervisorSpec? guest, CoreFeatures features, CancellationToken cancellationToken)
+    public async Task<int> ServeLabAsync(string socketPath, HypervisorSpec? guest, CoreFeatures features, DomainId? hardwareDomain, CancellationToken cancellationToken)
     {
-        using var lab = factory.Serve(socketPath, guest, features, Tell);
+        using var lab = factory.Serve(socketPath, guest, features, hardwareDomain, Tell);
         Warn(lab);
         Tell(lab.Built is { } built ? $"listening at {socketPath}, domain {built} runs" : $"listening at {socketPath}, no domain yet");
-        await Task.Delay(Timeout.Infinite, cancellationToken).ConfigureAwait(ConfigureAwaitOptions.SuppressThrowing);
+        var end = await Task.WhenAny(lab.MachineEnd, Task.Delay(Timeout.Infinite, cancellationToken)).ConfigureAwait(false);
+        if (end == lab.MachineEnd)
+        {
+            Tell(await lab.MachineEnd.ConfigureAwait(false));
+        }
+
         return ExitCode.Ok;
 
         void Tell(string line)

@@ -30,6 +30,7 @@ public sealed class DocsTests
     [InlineData("lab serve")]
     [InlineData("recover")]
     [InlineData("list")]
+    [InlineData("domain describe")]
     [InlineData("regs")]
     [InlineData("mem")]
     [InlineData("disasm")]
@@ -51,7 +52,7 @@ public sealed class DocsTests
         string[][] documents =
         [
             ["docs", "cli.md"], ["docs", "rules.md"], ["README.md"], ["docs", "configuration.md"], ["docs", "service.md"], ["docs", "events-json.md"], ["docs", "vm-event.md"],
-            ["docs", "testing.md"], ["docs", "capture.md"], ["docs", "guest-images.md"], ["docs", "sinks.md"], ["docs", "plugins.md"], ["docs", "saved-domains.md"],
+            ["docs", "testing.md"], ["docs", "capture.md"], ["docs", "guest-images.md"], ["docs", "sinks.md"], ["docs", "plugins.md"], ["docs", "saved-domains.md"], ["docs", "domain-roles.md"],
         ];
         var commands = documents.SelectMany(document => DocumentedCommand.In(document)).ToList();
         Assert.True(commands.Count > 20);

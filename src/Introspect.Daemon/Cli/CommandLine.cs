@@ -1,9 +1,11 @@
 using System.CommandLine;
 using System.CommandLine.Parsing;
+using System.Globalization;
 using Introspect.Daemon.Capturing;
 using Introspect.Daemon.Cli.Documentation;
 using Introspect.Daemon.Configuration;
 using Introspect.Daemon.Control;
+using Introspect.Daemon.Describing;
 using Introspect.Daemon.Hypervisors;
 using Introspect.Daemon.Inspection;
 using Introspect.Daemon.Tracing;
@@ -23,6 +25,9 @@ internal interface ICommands
     /// <summary><c>introspect replay</c>.</summary>
     int Replay(ReplayRequest request, CancellationToken cancellationToken);
 
+    /// <summary><c>introspect domain describe</c>.</summary>
+    int DescribeDomain(DescribeRequest request);
+
     /// <summary><c>introspect capture info</c>.</summary>
     int CaptureInfo(string path, bool json);
 
@@ -39,7 +44,7 @@ internal interface ICommands
     Task<int> TopAsync(TopRequest request, CancellationToken cancellationToken);
 
     /// <summary><c>introspect lab serve</c>.</summary>
-    Task<int> ServeLabAsync(string socketPath, HypervisorSpec? guest, CoreFeatures features, CancellationToken cancellationToken);
+    Task<int> ServeLabAsync(string socketPath, HypervisorSpec? guest, CoreFeatures features, DomainId? hardwareDomain, CancellationToken cancellationToken);
 
     /// <summary><c>introspect recover</c>.</summary>
     int Recover(HypervisorSpec hypervisor, DomainRef domain);
@@ -173,6 +178,7 @@ internal static class CommandLine
         root.Add(CreateLab(commands));
         root.Add(RecoverCommand.Create(commands.Recover, commands.RecoverLeft));
         root.Add(CreateList(commands));
+        root.Add(DomainCommands.Create(commands));
         root.Add(InspectionCommands.CreateRegisters(commands));
         root.Add(InspectionCommands.CreateMemory(commands));
         root.Add(InspectionCommands.CreateDisassembly(commands));
@@ -188,10 +194,12 @@ internal static class CommandLine
     {
         var socket = new Option<string>("--socket") { Description = "Path of the socket to listen on", HelpName = "PATH", Required = true };
         var forever = new Option<bool>("--forever") { Description = "With --demo: the guest goes on until it is destroyed" };
+        var hardware = new Option<string?>("--hardware-dom") { Description = "The domain that becomes the hardware domain when it is created: its shutdown is the machine's (docs/domain-roles.md)", HelpName = "ID" };
         var guest = new GuestOptions();
         var serve = new Command("serve", "Hold domains in this process and let monitors reach them over a socket") { socket };
         guest.AddTo(serve);
         serve.Add(forever);
+        serve.Add(hardware);
         serve.SetAction((result, cancellation) =>
         {
             var spec = guest.ReadBuilt(result, needsGuest: false);
@@ -207,9 +215,21 @@ internal static class CommandLine
                 throw UserError.Usage("--core interleaved belongs to a guest that is built; give --demo or --kernel FILE, too");
             }
 
-            return commands.ServeLabAsync(result.GetRequiredValue(socket), spec is null ? null : spec with { DemoForever = goesOn }, features, cancellation);
+            return commands.ServeLabAsync(result.GetRequiredValue(socket), spec is null ? null : spec with { DemoForever = goesOn }, features, ReadHardwareDomain(result.GetValue(hardware)), cancellation);
         });
         return new Command("lab", "A hypervisor to try things on, without hardware") { serve };
+    }
+
+    private static DomainId? ReadHardwareDomain(string? text)
+    {
+        if (text is null)
+        {
+            return null;
+        }
+
+        return ushort.TryParse(text, NumberStyles.None, CultureInfo.InvariantCulture, out var id) && id < DomainId.FirstReserved
+            ? new DomainId(id)
+            : throw UserError.Usage($"--hardware-dom: '{text}' is no number of a domain below {DomainId.FirstReserved}");
     }
 
     private static Command CreateList(ICommands commands)

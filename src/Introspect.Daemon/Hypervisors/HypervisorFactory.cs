@@ -43,10 +43,11 @@ internal sealed class HypervisorFactory : IHypervisorFactory
     }
 
     /// <inheritdoc/>
-    public HypervisorSession Serve(string socketPath, HypervisorSpec? guest, CoreFeatures features, Action<string> log)
+    public HypervisorSession Serve(string socketPath, HypervisorSpec? guest, CoreFeatures features, DomainId? hardwareDomain, Action<string> log)
     {
         var image = guest is null ? null : GuestImage.Load(guest);
-        var machine = new Machine(Options(features, log));
+        var machine = new Machine(Options(features, log) with { HardwareDomain = hardwareDomain });
+        var end = DescribeEndAsync(machine);
         var toolstack = new LocalToolstack(machine, ToolstackCaller.Control);
         var keeper = new LabKeeper(machine, toolstack, log);
         HostServer? server = null;
@@ -56,13 +57,13 @@ internal sealed class HypervisorFactory : IHypervisorFactory
             var core = new CoreHypervisor(toolstack);
             if (image is null)
             {
-                return new(core, owned: [server, keeper, machine]);
+                return new(core, owned: [server, keeper, machine]) { MachineEnd = end };
             }
 
             var domain = Build(toolstack, image, guest!);
             keeper.Adopt(domain.Id);
             domain.Unpause();
-            return new(core, domain.Id, new ToolstackConsole(toolstack), image.Symbols, image.Demo, start: null, domain, server, keeper, machine) { Warnings = image.Warnings };
+            return new(core, domain.Id, new ToolstackConsole(toolstack), image.Symbols, image.Demo, start: null, domain, server, keeper, machine) { Warnings = image.Warnings, MachineEnd = end };
         }
         catch (Exception e)
         {
@@ -78,6 +79,8 @@ internal sealed class HypervisorFactory : IHypervisorFactory
             throw;
         }
     }
+
+    private static async Task<string> DescribeEndAsync(Machine machine) => (await machine.Ended.ConfigureAwait(false)).ToString();
 
     private static HypervisorSession Connect(string socketPath)
     {

@@ -57,6 +57,9 @@ internal sealed class HypervisorSession : IDisposable
     /// <summary>What to watch on the demo guest, where that was built.</summary>
     public DemoPlan? Demo { get; }
 
+    /// <summary>Completes with how the machine ended, in one line, where it is one that can.</summary>
+    public Task<string> MachineEnd { get; init; } = new TaskCompletionSource<string>().Task;
+
     /// <summary>Lets the built domain run. The monitor is attached before, so that the first instruction is seen.</summary>
     public void Start() => _start?.Invoke();
 
@@ -102,7 +105,8 @@ internal interface IHypervisorFactory
     /// <param name="socketPath">Where to listen.</param>
     /// <param name="guest">The guest to build and start, if any.</param>
     /// <param name="features">What of the core is to be otherwise.</param>
+    /// <param name="hardwareDomain">The domain that becomes the machine's hardware domain when it is created; null: none does.</param>
     /// <param name="log">Told, in one line each, what went wrong with a client.</param>
     /// <exception cref="Cli.UserError">An image that cannot be booted, a path where something else is.</exception>
-    HypervisorSession Serve(string socketPath, HypervisorSpec? guest, CoreFeatures features, Action<string> log);
+    HypervisorSession Serve(string socketPath, HypervisorSpec? guest, CoreFeatures features, DomainId? hardwareDomain, Action<string> log);
 }

@@ -66,6 +66,9 @@ internal struct HvmMemmapEntry
 [StructLayout(LayoutKind.Sequential, Pack = 4)]
 internal struct E820Entry
 {
+    /// <summary>Most that a domain's map may have (<c>E820MAX</c>).</summary>
+    public const uint MaxEntries = 1024;
+
     public ulong Addr;
     public ulong Size;
     public MemmapType Type;

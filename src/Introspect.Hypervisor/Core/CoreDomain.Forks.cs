@@ -1,4 +1,5 @@
 using Introspect.Hypervisor.Abi;
+using Introspect.Hypervisor.Core.Hypercalls.Toolstack;
 
 namespace Introspect.Hypervisor.Core;
 
@@ -67,6 +68,9 @@ internal sealed partial class CoreDomain
         create.CreateDomain.GrantOpts = 1;
         create.CreateDomain.SsidRef = parent.SsidRef;
         create.CreateDomain.Arch = parent.ArchConfig;
+
+        // But it is a copy to try things out on, and manages neither the machine nor others.
+        create.CreateDomain.Arch.MiscFlags &= ~(CoreDomainFlags.Control | CoreDomainFlags.Hardware);
         DomainHandle.Write(ref create.CreateDomain, options.Uuid ?? Guid.NewGuid());
         _calls.Call(ref create, default, $"creating a domain for a fork of domain {Id}");
         return create.Domain;

@@ -4,6 +4,7 @@ using Introspect.Hypervisor.Core.Building;
 using Introspect.Hypervisor.Core.Hypercalls;
 using Introspect.Hypervisor.Core.Hypercalls.Toolstack;
 using Introspect.Hypervisor.Core.Memory;
+using Introspect.Hypervisor.Core.Policies;
 using Introspect.Hypervisor.Core.Viridian;
 
 namespace Introspect.Hypervisor.Core;
@@ -34,6 +35,9 @@ internal sealed record DomainConfig
 
     /// <summary>vCPUs run on one thread by turns and time follows instructions, so that every run is the same.</summary>
     public bool Interleaved { get; init; }
+
+    /// <summary>What it is for, beside being a guest.</summary>
+    public DomainRoles Roles { get; init; }
 
     /// <summary>Viridian enlightenments; none unless given.</summary>
     public ViridianFeatureSet Viridian { get; init; }
@@ -89,7 +93,8 @@ internal sealed class DomainUnderConstruction : IGuestLoader, IDisposable
         create.CreateDomain.Arch.EmulationFlags = X86EmulationFlags.Lapic;
         create.CreateDomain.Arch.MiscFlags = (config.Vendor == CpuVendor.Svm ? CoreDomainFlags.Svm : 0)
             | (config.AltP2mViews << CoreDomainFlags.AltP2mViewsShift)
-            | (config.Interleaved ? CoreDomainFlags.Interleaved : 0);
+            | (config.Interleaved ? CoreDomainFlags.Interleaved : 0)
+            | CoreDomainFlags.FlagsOf(config.Roles);
         DomainHandle.Write(ref create.CreateDomain, config.Uuid);
         calls.Call(ref create, default, $"creating domain '{config.Name}'");
 

@@ -35,6 +35,8 @@ public sealed class CommandLineTests
     [InlineData("trace --demo --vendor via", "--vendor: 'via' is unknown; write vmx or svm")]
     [InlineData("trace --demo --core io,turbo", "--core: 'turbo' is unknown; write report-unchanged, io, r_pw or interleaved")]
     [InlineData("trace demo --connect s --core io", "--core belongs to a guest that is built; give --demo or --kernel FILE, too")]
+    [InlineData("lab serve --socket s --hardware-dom x", "--hardware-dom: 'x' is no number of a domain below 32752")]
+    [InlineData("lab serve --socket s --hardware-dom 32752", "--hardware-dom: '32752' is no number of a domain below 32752")]
     [InlineData("lab serve --socket s --core interleaved", "--core interleaved belongs to a guest that is built; give --demo or --kernel FILE, too")]
     [InlineData("trace --demo --cr cr2", "--cr: 'cr2' is no control register")]
     [InlineData("trace --demo --cr cr3,cr9", "--cr: 'cr9' is no control register")]
@@ -149,6 +151,7 @@ public sealed class CommandLineTests
         Assert.Equal(ConfigurationLoader.DefaultPath, (await InvokeAsync("run")).Commands.Run);
         Assert.Equal("x.yaml", (await InvokeAsync("run --config x.yaml")).Commands.Run);
         Assert.Equal(("s", null), (await InvokeAsync("lab serve --socket s")).Commands.Served);
+        Assert.Equal(new DomainId(3), (await InvokeAsync("lab serve --socket s --hardware-dom 3")).Commands.HardwareDomain);
         Assert.True((await InvokeAsync("lab serve --socket s --demo --forever")).Commands.Served!.Value.Guest!.DemoForever);
         Assert.Equal(DomainRef.Parse("3"), (await InvokeAsync("recover 3 --connect s")).Commands.Recovered!.Value.Domain);
         Assert.True((await InvokeAsync("list --connect s --json")).Commands.Listed!.Value.Json);

@@ -1,5 +1,6 @@
 using Introspect.Daemon.Capturing;
 using Introspect.Daemon.Cli;
+using Introspect.Daemon.Describing;
 using Introspect.Daemon.Hypervisors;
 using Introspect.Daemon.Inspection;
 using Introspect.Daemon.Tracing;
@@ -43,6 +44,14 @@ internal sealed class FakeCommands : ICommands
     public int Replay(ReplayRequest request, CancellationToken cancellationToken)
     {
         Replayed = request;
+        return 0;
+    }
+
+    public DomainDescription? Described { get; private set; }
+
+    public int DescribeDomain(DescribeRequest request)
+    {
+        Described = request.Complete(new());
         return 0;
     }
 
@@ -106,9 +115,12 @@ internal sealed class FakeCommands : ICommands
         return Task.FromResult(0);
     }
 
-    public Task<int> ServeLabAsync(string socketPath, HypervisorSpec? guest, CoreFeatures features, CancellationToken cancellationToken)
+    public DomainId? HardwareDomain { get; private set; }
+
+    public Task<int> ServeLabAsync(string socketPath, HypervisorSpec? guest, CoreFeatures features, DomainId? hardwareDomain, CancellationToken cancellationToken)
     {
         Served = (socketPath, guest);
+        HardwareDomain = hardwareDomain;
         return Task.FromResult(0);
     }
 

@@ -37,7 +37,7 @@ internal sealed class FakeFactory(FakeHypervisor hypervisor) : IHypervisorFactor
         });
     }
 
-    public HypervisorSession Serve(string socketPath, HypervisorSpec? guest, CoreFeatures features, Action<string> log) => throw new NotSupportedException();
+    public HypervisorSession Serve(string socketPath, HypervisorSpec? guest, CoreFeatures features, DomainId? hardwareDomain, Action<string> log) => throw new NotSupportedException();
 }
 
 /// <summary>A console that a test writes to.</summary>

@@ -75,7 +75,7 @@ internal sealed class CoreHarness : IAsyncDisposable
     {
         public HypervisorSession Open(HypervisorSpec spec) => new(new Borrowed(core));
 
-        public HypervisorSession Serve(string socketPath, HypervisorSpec? guest, CoreFeatures features, Action<string> log) => throw new NotSupportedException();
+        public HypervisorSession Serve(string socketPath, HypervisorSpec? guest, CoreFeatures features, DomainId? hardwareDomain, Action<string> log) => throw new NotSupportedException();
     }
 
     private sealed class Borrowed(CoreHypervisor core) : IHypervisor

@@ -2,6 +2,7 @@ using Introspect.Hypervisor.Core;
 using Introspect.Hypervisor.Core.Building;
 using Introspect.Hypervisor.Core.Domains;
 using Introspect.Hypervisor.Core.Hypercalls.Toolstack;
+using Introspect.Hypervisor.Core.Policies;
 
 namespace Introspect.Hypervisor.Tests.Domains;
 
@@ -10,24 +11,29 @@ internal sealed class TestMachine : IDisposable
 {
     public const ulong MemoryBytes = 2 << 20;
 
-    public Machine Machine { get; } = new(FakePlatform.Options());
+    private Machine? _machine;
+
+    public Machine Machine => _machine ??= new(FakePlatform.Options() with { HardwareDomain = HardwareDomain });
+
+    /// <summary>Who takes over the hardware domain's role.</summary>
+    public DomainId? HardwareDomain { get; init; }
 
     public LocalToolstack Toolstack => new(Machine, ToolstackCaller.Control);
 
     /// <summary>Makes a domain that is ready to run and still paused.</summary>
-    public Domain Create(string name = "", uint vcpus = 1, CpuVendor vendor = CpuVendor.Vmx)
+    public Domain Create(string name = "", uint vcpus = 1, CpuVendor vendor = CpuVendor.Vmx, ushort id = 0, DomainRoles roles = DomainRoles.None)
     {
         using var building = DomainUnderConstruction.Create(
             Toolstack,
-            new DomainConfig { Name = name, MemoryBytes = MemoryBytes, Vcpus = vcpus, Vendor = vendor });
+            new DomainConfig { Name = name, MemoryBytes = MemoryBytes, Vcpus = vcpus, Vendor = vendor, Id = id, Roles = roles });
         building.Start(new PvhEntryState(0x100000, 0x1000).ToVcpuState());
         return Machine.Find(building.Id.Value)!;
     }
 
     /// <summary>Makes a domain whose vCPUs are up and run.</summary>
-    public Domain CreateRunning(string name = "", uint vcpus = 1, CpuVendor vendor = CpuVendor.Vmx)
+    public Domain CreateRunning(string name = "", uint vcpus = 1, CpuVendor vendor = CpuVendor.Vmx, ushort id = 0, DomainRoles roles = DomainRoles.None)
     {
-        var domain = Create(name, vcpus, vendor);
+        var domain = Create(name, vcpus, vendor, id, roles);
         foreach (var vcpu in domain.Vcpus)
         {
             vcpu.ClearFlag(VcpuPauseFlags.Down);
@@ -43,5 +49,5 @@ internal sealed class TestMachine : IDisposable
     public static void Eventually(Func<bool> condition) =>
         Assert.True(SpinWait.SpinUntil(condition, TimeSpan.FromSeconds(30)), "it did not happen");
 
-    public void Dispose() => Machine.Dispose();
+    public void Dispose() => _machine?.Dispose();
 }

@@ -1,6 +1,7 @@
 using System.Text;
 using Introspect.Hypervisor.Abi;
 using Introspect.Hypervisor.Core.Hypercalls.Guest;
+using Introspect.Hypervisor.Core.Policies;
 
 namespace Introspect.Hypervisor.Tests.GuestHypercalls;
 
@@ -108,7 +109,8 @@ public sealed class DispatchTests
     {
         _guest.Put(0x0300_0000u, FakeGuest.Base + 4);
         Assert.Equal(-(long)Errno.EPERM, _guest.Call(7, FakeGuest.Base));
-        Assert.Equal(-(long)Errno.EPERM, _guest.Call(HypercallNumber.DmOp, SpecialDomain.Self));
+        Assert.Equal(-(long)Errno.EPERM, _guest.Call(HypercallNumber.DmOp, 5));
+        Assert.Equal(-(long)Errno.ESRCH, _guest.Call(HypercallNumber.DmOp, SpecialDomain.Self));
         Assert.Equal(-(long)Errno.ESRCH, _guest.Call(HypercallNumber.DmOp, 9));
         Assert.Equal(-(long)Errno.EOPNOTSUPP, _guest.Call(HypercallNumber.XenpmuOp));
         Assert.Equal(-(long)Errno.EPERM, _guest.Call(HypercallNumber.HypfsOp));
@@ -200,11 +202,13 @@ public sealed class DispatchTests
     }
 
     [Fact]
-    public void Console_input_is_the_hardware_domains()
+    public void Console_input_is_for_control_domains()
     {
         _guest.Console.QueueInput("ls\n"u8);
         Assert.Equal(-(long)Errno.EPERM, _guest.Call(HypercallNumber.ConsoleIo, ConsoleIo.Read, 16, FakeGuest.Base));
-        _guest.IsHardwareDomain = true;
+        _guest.Roles = DomainRoles.Hardware;
+        Assert.Equal(-(long)Errno.EPERM, _guest.Call(HypercallNumber.ConsoleIo, ConsoleIo.Read, 16, FakeGuest.Base));
+        _guest.Roles = DomainRoles.Control;
         Assert.Equal(3, _guest.Call(HypercallNumber.ConsoleIo, ConsoleIo.Read, 16, FakeGuest.Base));
         Assert.Equal((byte)'l', _guest.Memory[0]);
         Assert.Equal(-(long)Errno.E2BIG, _guest.Call(HypercallNumber.ConsoleIo, ConsoleIo.Read, 0x8000_0000, FakeGuest.Base));

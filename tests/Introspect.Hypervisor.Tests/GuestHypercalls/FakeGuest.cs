@@ -1,7 +1,12 @@
 using System.Runtime.InteropServices;
 using Introspect.Hypervisor.Abi;
+using Introspect.Hypervisor.Core.Domains;
+using Introspect.Hypervisor.Core.Hypercalls;
 using Introspect.Hypervisor.Core.Hypercalls.Guest;
+using Introspect.Hypervisor.Core.Hypercalls.Toolstack;
 using Introspect.Hypervisor.Core.Platform;
+using Introspect.Hypervisor.Core.Policies;
+using Introspect.Hypervisor.Tests.Domains;
 using Introspect.Hypervisor.Tests.Platform;
 
 namespace Introspect.Hypervisor.Tests.GuestHypercalls;
@@ -21,6 +26,13 @@ internal sealed class FakeGuest : IGuestHypercallContext, IDomainTimerHost
     public readonly HashSet<uint> Up = [0];
     public E820Entry[] Map = [];
     public ulong PageLimit = 1000;
+    private static readonly Lazy<Machine> Alone = new(static () =>
+    {
+        var machine = new Machine(FakePlatform.Options(1L << 30));
+        machine.CreateDomain(5, new() { MaxVcpus = 1 }, CpuVendor.Vmx);
+        return machine;
+    });
+
     private readonly byte[] _handle = [.. Enumerable.Range(1, 16).Select(i => (byte)i)];
 
     public FakeGuest()
@@ -36,7 +48,16 @@ internal sealed class FakeGuest : IGuestHypercallContext, IDomainTimerHost
 
     public ReadOnlySpan<byte> DomainHandle => _handle;
 
-    public bool IsHardwareDomain { get; set; }
+    public DomainRoles Roles { get; set; }
+
+    public ToolstackCaller Caller => new(DomainId, Roles.HasFlag(DomainRoles.Control));
+
+    /// <summary>The door; unless given, to a machine with this domain and no other on it.</summary>
+    public IToolstack Toolstack
+    {
+        get => field ?? new LocalToolstack(Alone.Value, Caller, waits: false);
+        set;
+    }
 
     public CpuVendor Vendor { get; set; }
 
@@ -123,6 +144,10 @@ internal sealed class FakeGuest : IGuestHypercallContext, IDomainTimerHost
         source.CopyTo(Memory.AsSpan((int)(linearAddress - Base)));
         return true;
     }
+
+    public bool DomainExists(ushort domainId) => domainId == DomainId || Others.ContainsKey(domainId) || OtherViews.ContainsKey(domainId);
+
+    public void SetMemoryMap(ReadOnlySpan<E820Entry> map) => Map = map.ToArray();
 
     public EventChannelTable? FindEvents(ushort domainId) => Others.GetValueOrDefault(domainId);
 

@@ -1,5 +1,6 @@
 using System.Text;
 using Introspect.Hypervisor.Abi;
+using Introspect.Hypervisor.Core.Policies;
 
 namespace Introspect.Hypervisor.Tests.GuestHypercalls;
 
@@ -78,12 +79,14 @@ public sealed class XenVersionTests
     }
 
     [Fact]
-    public void The_command_line_and_build_id_are_not_for_guests()
+    public void The_command_line_and_build_id_are_for_control_domains()
     {
         Assert.Equal(0, Call(XenVersionOp.CommandLine));
         Assert.Equal("<denied>\0", Encoding.ASCII.GetString(_guest.Memory, 0, 9));
         Assert.Equal(-(long)Errno.EPERM, Call(XenVersionOp.BuildId));
-        _guest.IsHardwareDomain = true;
+        _guest.Roles = DomainRoles.Hardware;
+        Assert.Equal(-(long)Errno.EPERM, Call(XenVersionOp.BuildId));
+        _guest.Roles = DomainRoles.Control;
         Assert.Equal(0, Call(XenVersionOp.CommandLine));
         Assert.Equal(0, _guest.Memory[0]);
         Assert.Equal(-(long)Errno.ENODATA, Call(XenVersionOp.BuildId));

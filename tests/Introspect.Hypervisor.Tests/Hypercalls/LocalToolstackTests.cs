@@ -230,12 +230,13 @@ public sealed class LocalToolstackTests : IDisposable
     }
 
     [Fact]
-    public void Access_operations_need_vmx_then_privilege_then_a_ring()
+    public void Access_operations_need_privilege_then_vmx_then_a_ring()
     {
         var svm = _machine.Create(vendor: CpuVendor.Svm);
         var vmx = _machine.Create();
         Assert.Equal(Errno.ESRCH, Access(99, Guest));
-        Assert.Equal(Errno.EINVAL, Access(svm.Id.Value, Guest));
+        Assert.Equal(Errno.EPERM, Access(svm.Id.Value, Guest));
+        Assert.Equal(Errno.EINVAL, Access(svm.Id.Value, ToolstackCaller.Control));
         Assert.Equal(Errno.EPERM, Access(vmx.Id.Value, Guest));
         Assert.Equal(Errno.ENODEV, Access(vmx.Id.Value, ToolstackCaller.Control));
     }

@@ -3,6 +3,7 @@ using Introspect.Hypervisor.Abi;
 using Introspect.Hypervisor.Core.Building.Demo;
 using Introspect.Hypervisor.Core.Execution;
 using Introspect.Hypervisor.Core.Platform;
+using Introspect.Hypervisor.Core.Policies;
 using Introspect.Hypervisor.Core.Saving;
 using Introspect.Hypervisor.Core.State;
 using Introspect.Hypervisor.Tests.Building;
@@ -57,12 +58,12 @@ public sealed class SavePolicyTests
     }
 
     [Fact]
-    public void A_domain_that_must_not_be_saved_is_told_why()
+    public void The_hardware_domain_is_not_saved()
     {
-        using var lab = new SavingLab(refusesSaving: static _ => "it manages the machine").Build(DemoGuest.Build().Image);
+        using var lab = new SavingLab().Build(DemoGuest.Build().Image, roles: DomainRoles.Hardware | DomainRoles.Control);
         var refused = Refused(lab);
         Assert.Equal(Errno.EPERM, refused.Error);
-        Assert.Contains("it manages the machine", refused.Message, StringComparison.Ordinal);
+        Assert.Contains("is the hardware domain", refused.Message, StringComparison.Ordinal);
     }
 
     [Fact]

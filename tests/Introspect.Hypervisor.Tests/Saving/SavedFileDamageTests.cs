@@ -104,7 +104,7 @@ public sealed class SavedFileDamageTests : IDisposable
         parameter[0] = (byte)HvmParam.Viridian;
         BinaryPrimitives.WriteUInt64LittleEndian(parameter.AsSpan(8), 1UL << 60);
         var altered = ReSealed.Change(Saved.Value, (kind, payload) => kind == SavedKind.Parameters ? parameter : payload);
-        AssertRefused(altered, "viridian cannot be 0x1000000000000000");
+        AssertRefused(altered, "feature mask is 0x1000000000000000");
     }
 
     private static IEnumerable<(int Start, int Length)> Records()

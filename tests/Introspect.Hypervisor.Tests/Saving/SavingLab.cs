@@ -6,7 +6,9 @@ using Introspect.Hypervisor.Core.Domains;
 using Introspect.Hypervisor.Core.Execution;
 using Introspect.Hypervisor.Core.Hypercalls.Toolstack;
 using Introspect.Hypervisor.Core.Platform;
+using Introspect.Hypervisor.Core.Policies;
 using Introspect.Hypervisor.Core.Saving;
+using Introspect.Hypervisor.Core.Viridian;
 
 namespace Introspect.Hypervisor.Tests.Saving;
 
@@ -17,10 +19,10 @@ internal sealed class SavingLab : IDisposable
 
     public static readonly TimeSpan Patience = TimeSpan.FromSeconds(60);
 
-    public SavingLab(PlatformOptions? platform = null, Func<Domain, string?>? refusesSaving = null, Action<Domain>? onPlatform = null)
+    public SavingLab(PlatformOptions? platform = null, Action<Domain>? onPlatform = null)
     {
         platform ??= Repeatable();
-        Machine = new Machine(new MachineOptions(Create, Reservation) { RefusesSaving = refusesSaving });
+        Machine = new Machine(new MachineOptions(Create, Reservation));
         Toolstack = new LocalToolstack(Machine, ToolstackCaller.Control);
         Hypervisor = new CoreHypervisor(Toolstack);
 
@@ -67,7 +69,8 @@ internal sealed class SavingLab : IDisposable
     };
 
     /// <summary>Builds a guest, paused before its first instruction.</summary>
-    public SavingLab Build(byte[] image, string? commandLine = null, uint vcpus = 1, int megabytes = 8, CpuVendor vendor = CpuVendor.Vmx, string name = "guest")
+    public SavingLab Build(
+        byte[] image, string? commandLine = null, uint vcpus = 1, int megabytes = 8, CpuVendor vendor = CpuVendor.Vmx, string name = "guest", DomainRoles roles = DomainRoles.None, ViridianFeatureSet viridian = default)
     {
         using var built = DomainUnderConstruction.Create(Toolstack, new DomainConfig
         {
@@ -76,6 +79,8 @@ internal sealed class SavingLab : IDisposable
             MemoryBytes = (ulong)megabytes << 20,
             Vendor = vendor,
             Vcpus = vcpus,
+            Roles = roles,
+            Viridian = viridian,
         });
         Assert.True(ElfImage.TryParse(image, out var elf, out var error), error?.Message);
         Assert.True(PvhLoader.TryLoad(elf, new PvhBootOptions(commandLine), built, out var entry, out error), error?.Message);

@@ -2,6 +2,7 @@ using Introspect.Hypervisor.Abi;
 using Introspect.Hypervisor.Core.Cpu;
 using Introspect.Hypervisor.Core.Memory;
 using Introspect.Hypervisor.Core.Monitoring;
+using Introspect.Hypervisor.Core.Policies;
 using Introspect.Hypervisor.Core.State;
 
 namespace Introspect.Hypervisor.Core.Domains;
@@ -21,10 +22,11 @@ internal sealed partial class Domain
     private bool _shutDown;
     private ulong? _sharedInfoGfn;
 
-    public Domain(Machine machine, DomainId id, in DomctlCreateDomain config, VendorPersonality personality, int altP2mViews = Domains.AltP2m.DefaultViews)
+    public Domain(Machine machine, DomainId id, in DomctlCreateDomain config, VendorPersonality personality, int altP2mViews = Domains.AltP2m.DefaultViews, DomainRoles roles = DomainRoles.None)
     {
         Machine = machine;
         Id = id;
+        IsControlDomain = (roles & DomainRoles.Control) != 0;
         Config = config;
         Personality = personality;
         Handle = DomainHandle.Read(config);
@@ -242,9 +244,14 @@ internal sealed partial class Domain
 
         _platform?.HoldChanged();
         Machine.NoteEnd(this);
+        if (DomainPolicies.EndsMachine(Roles))
+        {
+            Machine.End(this, reason);
+        }
     }
 
     /// <summary>Lets a domain that shut down (suspended) go on (<c>XEN_DOMCTL_resumedomain</c>).</summary>
+    /// <exception cref="HypervisorException">ENODEV: the machine has ended.</exception>
     public void Resume()
     {
         lock (_lock)
@@ -254,6 +261,7 @@ internal sealed partial class Domain
                 return;
             }
 
+            Machine.CheckRuns();
             ShutdownReason = ShutdownReason.None;
             Volatile.Write(ref _shutDown, false);
             _platform?.HoldChanged();

@@ -100,6 +100,11 @@ internal interface IDomainPlatform : IDisposable
     /// <summary>Gives a port of <see cref="AllocateMonitorPort"/> back.</summary>
     void FreeMonitorPort(uint port);
 
+    /// <summary>The memory map that the guest reads (<c>XENMEM_memory_map</c>) is another one from now on.</summary>
+    void SetMemoryMap(ReadOnlySpan<E820Entry> map)
+    {
+    }
+
     /// <summary>Takes what the guest wrote to its console since <paramref name="position"/>, and moves the position on.</summary>
     int ReadConsole(ref ulong position, Span<byte> destination);
 

@@ -1,6 +1,7 @@
 using Introspect.Hypervisor.Abi;
 using Introspect.Hypervisor.Core.Memory;
 using Introspect.Hypervisor.Core.Monitoring;
+using Introspect.Hypervisor.Core.Policies;
 
 namespace Introspect.Hypervisor.Core.Domains;
 
@@ -14,12 +15,15 @@ internal sealed record MachineOptions(
     /// <summary>Where monitoring differs from Xen 4.17's.</summary>
     public MonitoringOptions Monitoring { get; init; } = MonitoringOptions.Default;
 
-    /// <summary>Asked before a domain is saved: why it must not be, in words for people; null: it may. Null asks nobody.</summary>
-    public Func<Domain, string?>? RefusesSaving { get; init; }
+    /// <summary>
+    /// The domain that takes over the role of the hardware domain when it is created (<c>hardware_dom=</c>). Null: the
+    /// boot domain keeps it, unless a domain is created with the role.
+    /// </summary>
+    public DomainId? HardwareDomain { get; init; }
 }
 
 /// <summary>The hypervisor itself: its memory and its domains.</summary>
-internal sealed class Machine : IDisposable
+internal sealed partial class Machine : IDisposable
 {
     private readonly Lock _lock = new();
     private readonly SortedDictionary<ushort, Domain> _domains = [];
@@ -28,11 +32,19 @@ internal sealed class Machine : IDisposable
     public Machine(MachineOptions options)
     {
         Options = options;
+        Hardware = new(options.HardwareDomain);
+        BootDomain = new(Hardware);
         Memory = new(options.MemoryReservation);
     }
 
     /// <summary>What it was made with.</summary>
     public MachineOptions Options { get; }
+
+    /// <summary>Who has the role of the hardware domain.</summary>
+    public HardwareRole Hardware { get; }
+
+    /// <summary>The domain that is there from the start, with the toolstack in it. It is not among <see cref="Domains"/>.</summary>
+    public BootDomain BootDomain { get; }
 
     /// <summary>Machine memory.</summary>
     public MachineMemory Memory { get; }
@@ -81,9 +93,19 @@ internal sealed class Machine : IDisposable
     /// <param name="config">What the toolstack asked for.</param>
     /// <param name="vendor">Vendor personality.</param>
     /// <param name="altP2mViews">Views that it may have.</param>
-    /// <exception cref="HypervisorException">EEXIST: the number is taken; ENOMEM: none is left.</exception>
-    public Domain CreateDomain(ushort wanted, in DomctlCreateDomain config, CpuVendor vendor, int altP2mViews = AltP2m.DefaultViews)
+    /// <param name="roles">Roles that it is to have.</param>
+    /// <exception cref="HypervisorException">
+    /// EEXIST: the number is taken; ENOMEM: none is left; EINVAL: another domain took over the role of the hardware domain;
+    /// ENODEV: the machine has ended.
+    /// </exception>
+    public Domain CreateDomain(
+        ushort wanted,
+        in DomctlCreateDomain config,
+        CpuVendor vendor,
+        int altP2mViews = AltP2m.DefaultViews,
+        DomainRoles roles = DomainRoles.None)
     {
+        CheckRuns();
         ushort id;
         lock (_lock)
         {
@@ -91,13 +113,26 @@ internal sealed class Machine : IDisposable
         }
 
         // Numbers are only chosen under the control lock, so that this one is still free below.
-        var domain = new Domain(this, new DomainId(id), config, VendorPersonality.Of(vendor), altP2mViews);
+        var takesHardware = Hardware.Concerns(new(id), roles);
+        if (takesHardware)
+        {
+            Hardware.CheckFree(new(id));
+        }
+
+        var domain = new Domain(this, new DomainId(id), config, VendorPersonality.Of(vendor), altP2mViews, roles);
         try
         {
+            // As on Xen before its parts are made: they look at the role.
+            if (takesHardware)
+            {
+                Hardware.Take(domain);
+            }
+
             domain.AttachPlatform(Options.CreatePlatform(domain));
         }
         catch
         {
+            Hardware.GiveBack(domain);
             domain.Destroy();
             throw;
         }
@@ -151,6 +186,7 @@ internal sealed class Machine : IDisposable
     /// <inheritdoc/>
     public void Dispose()
     {
+        WaitForEnd();
         lock (ControlLock)
         {
             foreach (var domain in Domains)

@@ -47,7 +47,7 @@ internal sealed partial class DomainPlatform
         Options = Options with { Features = features, TscFrequency = tscFrequency, ForcedEmulationPrefix = forcedEmulationPrefix };
         _cpuid = _cpuid with { Features = FeaturesOf(Domain, Options), TscFrequency = tscFrequency };
         Policy = new CpuidPolicy(_cpuid);
-        Msrs = new MsrFile(Policy);
+        Msrs = MakeMsrs();
         return Errno.None;
     }
 

@@ -90,7 +90,7 @@ internal sealed partial class DomainPlatform : IViridianHost
         // Xen's leaves and its register make room.
         _cpuid = _cpuid with { ViridianFirst = true };
         Policy = new CpuidPolicy(_cpuid);
-        Msrs = new MsrFile(Policy);
+        Msrs = MakeMsrs();
         Volatile.Write(ref _viridian, created);
         foreach (var vcpu in Domain.Vcpus)
         {

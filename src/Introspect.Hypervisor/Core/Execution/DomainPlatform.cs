@@ -3,6 +3,7 @@ using Introspect.Hypervisor.Core.Domains;
 using Introspect.Hypervisor.Core.Hypercalls.Toolstack;
 using Introspect.Hypervisor.Core.Platform;
 using Introspect.Hypervisor.Core.Platform.Apic;
+using Introspect.Hypervisor.Core.Policies;
 using Introspect.Hypervisor.Core.Viridian;
 
 namespace Introspect.Hypervisor.Core.Execution;
@@ -62,7 +63,7 @@ internal sealed partial class DomainPlatform : IDomainPlatform, ISharedPages, IE
             PhysicalAddressBits = Cpu.Mmu.PhysicalBits,
         };
         Policy = new CpuidPolicy(_cpuid);
-        Msrs = new MsrFile(Policy);
+        Msrs = MakeMsrs();
         IsInterleaved = options.Interleaved || (domain.Config.Arch.MiscFlags & CoreDomainFlags.Interleaved) != 0;
         World = IsInterleaved && ReferenceEquals(options.World, HostWorld.Instance) ? new RepeatableWorld(RepeatableStart, RepeatableSeed) : options.World;
         Clock = new VirtualClock(IsInterleaved ? ClockSource.Instructions : options.Clock, options.TscFrequency, World);
@@ -119,6 +120,9 @@ internal sealed partial class DomainPlatform : IDomainPlatform, ISharedPages, IE
     /// <summary>Memory map for XENMEM_memory_map; empty when the builder gave none.</summary>
     public E820Entry[] MemoryMap { get; set; } = [];
 
+    /// <inheritdoc/>
+    public void SetMemoryMap(ReadOnlySpan<E820Entry> map) => MemoryMap = map.ToArray();
+
     /// <summary>Runstate areas tell when they change.</summary>
     public bool RunstateUpdateFlag { get; set; }
 
@@ -160,7 +164,7 @@ internal sealed partial class DomainPlatform : IDomainPlatform, ISharedPages, IE
 
     /// <inheritdoc/>
     public Errno AllocateMonitorPort(out uint port) =>
-        (Errno)(-Events.AllocateUnboundForXen(remoteDomain: 0, vcpuId: 0, NoPeer.Instance, out port));
+        (Errno)(-Events.AllocateUnboundForXen(remoteDomain: BootDomain.Number, vcpuId: 0, NoPeer.Instance, out port));
 
     /// <inheritdoc/>
     public void FreeMonitorPort(uint port) => Events.Close(port, byGuest: false);
@@ -242,12 +246,17 @@ internal sealed partial class DomainPlatform : IDomainPlatform, ISharedPages, IE
         Grants.Dispose();
     }
 
+    private MsrFile MakeMsrs() => new(Policy) { OffersCpuidFaulting = DomainPolicies.MayFaultCpuid(Domain.Roles) };
+
     private static bool EmulatesApic(Domain domain) =>
         (domain.Config.Arch.EmulationFlags & X86EmulationFlags.Lapic) != 0;
 
-    private static CpuFeatureSet? FeaturesOf(Domain domain, PlatformOptions options) => EmulatesApic(domain)
-        ? options.Features
-        : (options.Features ?? CpuFeatures.Implemented).Without(CpuFeature.Apic);
+    private static CpuFeatureSet? FeaturesOf(Domain domain, PlatformOptions options)
+    {
+        // The real CPU is what the core implements, an invariant TSC with it.
+        var features = DomainPolicies.SeesRealCpuid(domain.Roles) ? null : options.Features;
+        return EmulatesApic(domain) ? features : (features ?? CpuFeatures.Implemented).Without(CpuFeature.Apic);
+    }
 
     private static LocalApicBus? CreateApics(Domain domain)
     {
@@ -268,13 +277,13 @@ internal sealed partial class DomainPlatform : IDomainPlatform, ISharedPages, IE
     /// </summary>
     private void ConnectConsole()
     {
-        if (Events.AllocateUnbound(remoteDomain: 0, out var store) == 0)
+        if (Events.AllocateUnbound(remoteDomain: BootDomain.Number, out var store) == 0)
         {
             Domain.SetParam(HvmParam.StoreEvtchn, store);
         }
 
-        if (Events.AllocateUnbound(remoteDomain: 0, out var console) == 0
-            && Events.Connect(console, remoteDomain: 0, remotePort: console, new ConsoleReader(this)) == 0)
+        if (Events.AllocateUnbound(remoteDomain: BootDomain.Number, out var console) == 0
+            && Events.Connect(console, remoteDomain: BootDomain.Number, remotePort: console, new ConsoleReader(this)) == 0)
         {
             Domain.SetParam(HvmParam.ConsoleEvtchn, console);
         }

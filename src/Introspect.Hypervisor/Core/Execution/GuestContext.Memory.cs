@@ -10,6 +10,9 @@ internal sealed partial class GuestContext
     public ReadOnlySpan<E820Entry> MemoryMap => _platform.MemoryMap;
 
     /// <inheritdoc/>
+    public void SetMemoryMap(ReadOnlySpan<E820Entry> map) => _platform.SetMemoryMap(map);
+
+    /// <inheritdoc/>
     public ulong MaximumGfn => _domain.Physmap.MaxMappedGfn;
 
     /// <inheritdoc/>

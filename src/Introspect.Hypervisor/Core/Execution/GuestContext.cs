@@ -1,7 +1,10 @@
 using Introspect.Hypervisor.Abi;
 using Introspect.Hypervisor.Core.Domains;
+using Introspect.Hypervisor.Core.Hypercalls;
 using Introspect.Hypervisor.Core.Hypercalls.Guest;
+using Introspect.Hypervisor.Core.Hypercalls.Toolstack;
 using Introspect.Hypervisor.Core.Platform;
+using Introspect.Hypervisor.Core.Policies;
 
 namespace Introspect.Hypervisor.Core.Execution;
 
@@ -18,6 +21,8 @@ internal sealed partial class GuestContext : IGuestHypercallContext
         _runner = runner;
         _domain = runner.Vcpu.Domain;
         _platform = runner.Platform;
+        Caller = ToolstackCaller.Of(_domain);
+        Toolstack = new LocalToolstack(_domain.Machine, Caller, waits: false);
     }
 
     /// <inheritdoc/>
@@ -34,7 +39,13 @@ internal sealed partial class GuestContext : IGuestHypercallContext
     }
 
     /// <inheritdoc/>
-    public bool IsHardwareDomain => false;
+    public DomainRoles Roles => _domain.Roles;
+
+    /// <inheritdoc/>
+    public ToolstackCaller Caller { get; }
+
+    /// <inheritdoc/>
+    public IToolstack Toolstack { get; }
 
     /// <inheritdoc/>
     public CpuVendor Vendor => _domain.Personality.Vendor;
@@ -67,6 +78,9 @@ internal sealed partial class GuestContext : IGuestHypercallContext
 
     /// <inheritdoc/>
     public DomainTimers Timers => _platform.Timers;
+
+    /// <inheritdoc/>
+    public bool DomainExists(ushort domainId) => domainId == DomainId || _domain.Machine.Find(domainId) is not null;
 
     /// <inheritdoc/>
     public EventChannelTable? FindEvents(ushort domainId) =>

@@ -34,14 +34,22 @@ internal static class AltP2mOperations
             : operation.Command is 0 or > AltP2mCommand.SetVisibility ? Errno.EOPNOTSUPP
             : Errno.None;
 
-    /// <summary>What is said against it once the domain is known: whether altp2m is on, whether there is any, and who may do what.</summary>
+    /// <summary>
+    /// What is said against it once the domain is known: whether altp2m is on, whether there is any, and who may do what.
+    /// Xen tells strangers the first two as well; here they learn nothing of a domain that they may not touch.
+    /// </summary>
     /// <param name="command">The operation.</param>
     /// <param name="active">altp2m is on.</param>
     /// <param name="mode">The domain's HVM_PARAM_ALTP2M.</param>
     /// <param name="isPrivileged">The caller controls the domain.</param>
-    /// <param name="isSelf">The caller is the domain.</param>
+    /// <param name="isSelf">The caller is the domain, or controls it.</param>
     public static Errno CheckRights(uint command, bool active, AltP2mMode mode, bool isPrivileged, bool isSelf)
     {
+        if (!isPrivileged && !isSelf)
+        {
+            return Errno.EPERM;
+        }
+
         if (!active && command is not (AltP2mCommand.GetDomainState or AltP2mCommand.SetDomainState))
         {
             return Errno.EOPNOTSUPP;
@@ -50,7 +58,7 @@ internal static class AltP2mOperations
         return mode switch
         {
             AltP2mMode.Disabled => Errno.EINVAL,
-            AltP2mMode.Mixed => isPrivileged || isSelf ? Errno.None : Errno.EPERM,
+            AltP2mMode.Mixed => Errno.None,
             AltP2mMode.External => isPrivileged ? Errno.None : Errno.EPERM,
 
             // The guest may ask to be told of violations, and nothing else.

@@ -87,8 +87,9 @@ internal sealed partial class MsrFile
             case Msr.FlushCmd:
                 return policy.Has(CpuFeature.L1dFlush) && value <= 1;
             case Msr.MiscFeaturesEnables:
-                state.MiscFeaturesEnables = value <= 1 ? value : state.MiscFeaturesEnables;
-                return value <= 1;
+                var highest = OffersCpuidFaulting ? 1UL : 0;
+                state.MiscFeaturesEnables = value <= highest ? value : state.MiscFeaturesEnables;
+                return value <= highest;
             case Msr.Xss:
                 return policy.Has(CpuFeature.Xsaves) && value == 0;
             case Msr.BiosSignId:

@@ -39,6 +39,9 @@ internal sealed partial class MsrFile(CpuidPolicy policy)
 
     private const ulong MicrocodeRevision = 1UL << 32;
 
+    /// <summary>CPUID can be made to fault in user space (PLATFORM_INFO and MISC_FEATURES_ENABLES tell of it and do it).</summary>
+    public bool OffersCpuidFaulting { get; init; } = true;
+
     private bool IsIntel => policy.Vendor == CpuVendor.Vmx;
 
     /// <summary>RDMSR.</summary>
@@ -120,7 +123,7 @@ internal sealed partial class MsrFile(CpuidPolicy policy)
                 (present, value) = (HasSpecCtrl, state.SpecCtrl);
                 break;
             case Msr.PlatformInfo:
-                (present, value) = (true, CpuidFaultingAvailable);
+                (present, value) = (true, OffersCpuidFaulting ? CpuidFaultingAvailable : 0);
                 break;
             case Msr.MiscFeaturesEnables:
                 (present, value) = (true, state.MiscFeaturesEnables);

@@ -1,4 +1,5 @@
 using Introspect.Hypervisor.Core.Domains;
+using Introspect.Hypervisor.Core.Policies;
 
 namespace Introspect.Hypervisor.Core.Saving;
 
@@ -11,11 +12,7 @@ internal static class SavePolicy
     /// </exception>
     public static void Check(Domain domain)
     {
-        if (domain.Machine.Options.RefusesSaving?.Invoke(domain) is { } reason)
-        {
-            throw new HypervisorException(Errno.EPERM, $"domain {domain.Id} cannot be saved: {reason}");
-        }
-
+        DomainPolicies.CheckSave(domain.Id, domain.Roles);
         if (domain.IsDying || (domain.IsShutDown && domain.ShutdownReason != Abi.ShutdownReason.Suspend))
         {
             throw new HypervisorException(Errno.EINVAL, $"domain {domain.Id} has ended ({domain.ShutdownReason}), and there is nothing to save: start it again");

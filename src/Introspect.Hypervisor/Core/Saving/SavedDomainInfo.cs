@@ -4,6 +4,7 @@ using Introspect.Hypervisor.Abi;
 using Introspect.Hypervisor.Core.Domains;
 using Introspect.Hypervisor.Core.Hypercalls.Toolstack;
 using Introspect.Hypervisor.Core.Memory;
+using Introspect.Hypervisor.Core.Policies;
 
 namespace Introspect.Hypervisor.Core.Saving;
 
@@ -108,6 +109,11 @@ internal sealed record SavedDomainInfo(DomctlCreateDomain Config, string Name, l
         config.Arch.EmulationFlags = (X86EmulationFlags)creation.EmulationFlags;
         config.Arch.MiscFlags = creation.MiscFlags;
         DomainHandle.Write(ref config, new Guid(payload[..16], bigEndian: true));
+        if (!DomainPolicies.MaySave(CoreDomainFlags.RolesOf(creation.MiscFlags)))
+        {
+            throw reader.Refuse(Errno.EPERM, "it says that it was the hardware domain, which belongs to its machine and is never saved: this is no file that was saved");
+        }
+
         if (DomainOperations.CheckConfig(in config) is var refused and not Errno.None)
         {
             throw reader.Refuse(refused, $"no domain of this core can be created with flags 0x{creation.CreateFlags:x}, emulation 0x{creation.EmulationFlags:x}, 0x{creation.MiscFlags:x} and {creation.MaxVcpus} vCPUs: restore it with the release that saved it");

@@ -1,4 +1,5 @@
 using Introspect.Hypervisor.Abi;
+using Introspect.Hypervisor.Core.Policies;
 
 namespace Introspect.Hypervisor.Core.Hypercalls.Guest;
 
@@ -18,8 +19,7 @@ internal static class GuestConsoleIo
         {
             ConsoleIo.Write => Write(call, context, call.A3, count),
 
-            // Input of the console belongs to the hardware domain.
-            ConsoleIo.Read => !context.IsHardwareDomain ? -(long)Errno.EPERM
+            ConsoleIo.Read => !DomainPolicies.MayReadConsole(context.Roles) ? -(long)Errno.EPERM
                 : count > int.MaxValue ? -(long)Errno.E2BIG
                 : Read(context, call.A3, count),
             _ => -(long)Errno.ENOSYS,
@@ -39,7 +39,7 @@ internal static class GuestConsoleIo
             }
 
             done += (uint)part.Length;
-            context.Console.Write(Printable(part));
+            context.Console.Write(DomainPolicies.WritesRawConsole(context.Roles) ? part : Printable(part));
         }
 
         return batch == count

@@ -94,17 +94,18 @@ internal static class GuestEventChannelOp
     private static long Finish(int error, bool written) =>
         error != 0 ? error : written ? 0 : -(long)Errno.EFAULT;
 
-    /// <summary>The domain that a call is about: itself, for a guest.</summary>
+    /// <summary>The domain that a call is about: itself, unless the caller controls others.</summary>
     private static EventChannelTable? TargetOf(ushort domain, IGuestHypercallContext context, out int error)
     {
-        error = 0;
-        if (domain == SpecialDomain.Self || domain == context.DomainId)
+        error = -(int)context.Check(domain, CallRight.Target);
+        if (error != 0)
         {
-            return context.Events;
+            return null;
         }
 
-        error = context.FindEvents(domain) is null ? -(int)Errno.ESRCH : -(int)Errno.EPERM;
-        return null;
+        var events = context.IsSelf(domain) ? context.Events : context.FindEvents(domain);
+        error = events is null ? -(int)Errno.ESRCH : 0;
+        return events;
     }
 
     private static long AllocateUnbound(IGuestHypercallContext context, ulong argument)

@@ -43,7 +43,7 @@ internal static class GuestGrantTableOp
 
     private static short StatusOf(ushort domain, IGuestHypercallContext context) =>
         IsSelf(domain, context) ? StatusOkay
-            : context.FindEvents(domain) is null ? StatusBadDomain
+            : !context.DomainExists(domain) ? StatusBadDomain
             : StatusPermissionDenied;
 
     private static long Setup(IGuestHypercallContext context, ulong argument, bool is64)
@@ -117,7 +117,7 @@ internal static class GuestGrantTableOp
 
         if (!IsSelf(version.Domain, context))
         {
-            return context.FindEvents(version.Domain) is null ? -(long)Errno.ESRCH : -(long)Errno.EPERM;
+            return !context.DomainExists(version.Domain) ? -(long)Errno.ESRCH : -(long)Errno.EPERM;
         }
 
         version.Version = 1;

@@ -14,10 +14,10 @@ internal static class GuestHvmOp
         switch (call.A1)
         {
             case HvmOp.SetParam:
-                return SetParam(context, argument, call.Is64);
+                return SetParam(in call, context);
 
             case HvmOp.GetParam:
-                return GetParam(context, argument);
+                return GetParam(in call, context);
 
             case HvmOp.FlushTlbs:
                 if (argument != 0)
@@ -36,7 +36,7 @@ internal static class GuestHvmOp
                 return context.TryWrite(argument, context.SystemTime) ? 0 : -(long)Errno.EFAULT;
 
             case HvmOp.GetMemType:
-                return GetMemType(context, argument);
+                return GetMemType(in call, context);
 
             case HvmOp.SetEvtchnUpcallVector:
                 return SetUpcallVector(context, argument);
@@ -58,19 +58,13 @@ internal static class GuestHvmOp
         }
     }
 
-    private static bool IsSelf(ushort domain, IGuestHypercallContext context) =>
-        domain == SpecialDomain.Self || domain == context.DomainId;
-
     /// <summary>Checks that both parameter calls make: 0, or a negated errno.</summary>
     private static long CheckParam(in HvmParamArgument parameter, IGuestHypercallContext context) =>
-        parameter.Index >= HvmParam.Count ? -(long)Errno.EINVAL
-            : IsSelf(parameter.Domid, context) ? 0
-            : context.FindEvents(parameter.Domid) is null ? -(long)Errno.ESRCH
-            : -(long)Errno.EPERM;
+        parameter.Index >= HvmParam.Count ? -(long)Errno.EINVAL : -(long)context.Check(parameter.Domid, CallRight.Target);
 
-    private static long SetParam(IGuestHypercallContext context, ulong argument, bool is64)
+    private static HypercallResult SetParam(in HypercallArguments call, IGuestHypercallContext context)
     {
-        if (!context.TryRead(argument, out HvmParamArgument parameter))
+        if (!context.TryRead(call.A2, out HvmParamArgument parameter))
         {
             return -(long)Errno.EFAULT;
         }
@@ -79,6 +73,11 @@ internal static class GuestHvmOp
         if (error != 0)
         {
             return error;
+        }
+
+        if (!context.IsSelf(parameter.Domid))
+        {
+            return GuestControl.HvmOp(in call, context, parameter);
         }
 
         error = HvmParamRights.CheckGuestWrite(parameter.Index, parameter.Value);
@@ -91,15 +90,15 @@ internal static class GuestHvmOp
         error = context.WriteHvmParam(index, value);
         if (error == 0 && index == HvmParam.CallbackIrq)
         {
-            context.Shared.Latch(is64);
+            context.Shared.Latch(call.Is64);
         }
 
         return error;
     }
 
-    private static long GetParam(IGuestHypercallContext context, ulong argument)
+    private static HypercallResult GetParam(in HypercallArguments call, IGuestHypercallContext context)
     {
-        if (!context.TryRead(argument, out HvmParamArgument parameter))
+        if (!context.TryRead(call.A2, out HvmParamArgument parameter))
         {
             return -(long)Errno.EFAULT;
         }
@@ -110,6 +109,11 @@ internal static class GuestHvmOp
             return error;
         }
 
+        if (!context.IsSelf(parameter.Domid))
+        {
+            return GuestControl.HvmOp(in call, context, parameter);
+        }
+
         error = HvmParamRights.CheckGuestRead(parameter.Index);
         if (error != 0)
         {
@@ -118,23 +122,28 @@ internal static class GuestHvmOp
 
         parameter.Value = HvmParamRights.Load(
             parameter.Index, context.ReadHvmParam(HvmParamRights.StoredIn(parameter.Index)));
-        return context.TryWrite(argument, parameter) ? 0 : -(long)Errno.EFAULT;
+        return context.TryWrite(call.A2, parameter) ? 0 : -(long)Errno.EFAULT;
     }
 
-    private static long GetMemType(IGuestHypercallContext context, ulong argument)
+    private static HypercallResult GetMemType(in HypercallArguments call, IGuestHypercallContext context)
     {
-        if (!context.TryRead(argument, out HvmGetMemType question))
+        if (!context.TryRead(call.A2, out HvmGetMemType question))
         {
             return -(long)Errno.EFAULT;
         }
 
-        if (!IsSelf(question.Domid, context))
+        if (context.Check(question.Domid, CallRight.Target) is var refused and not Errno.None)
         {
-            return context.FindEvents(question.Domid) is null ? -(long)Errno.ESRCH : -(long)Errno.EPERM;
+            return -(long)refused;
+        }
+
+        if (!context.IsSelf(question.Domid))
+        {
+            return GuestControl.HvmOp(in call, context, question);
         }
 
         question.MemType = context.MemoryType(question.Pfn);
-        return context.TryWrite(argument, question) ? 0 : -(long)Errno.EFAULT;
+        return context.TryWrite(call.A2, question) ? 0 : -(long)Errno.EFAULT;
     }
 
     private static long SetUpcallVector(IGuestHypercallContext context, ulong argument)
@@ -182,10 +191,21 @@ internal static class GuestHvmOp
             return -(long)Errno.ESRCH;
         }
 
-        error = AltP2mOperations.CheckRights(operation.Command, active, mode, isPrivileged: false, IsSelf(operation.Domain, context));
+        error = AltP2mOperations.CheckRights(
+            operation.Command,
+            active,
+            mode,
+            context.Check(operation.Domain, CallRight.DeviceModel) == Errno.None,
+            context.Check(operation.Domain, CallRight.Target) == Errno.None);
         if (error != Errno.None)
         {
             return -(long)error;
+        }
+
+        if (!context.IsSelf(operation.Domain))
+        {
+            // The lists of set_mem_access_multi are for a domain's own views, and for those outside of all guests.
+            return operation.Command == AltP2mCommand.SetMemAccessMulti ? -(long)Errno.EOPNOTSUPP : GuestControl.HvmOp(in call, context, operation);
         }
 
         var isMulti = operation.Command == AltP2mCommand.SetMemAccessMulti;

@@ -41,11 +41,11 @@ internal static class GuestHypercalls
         HypercallNumber.HvmOp => GuestHvmOp.Do(call, context),
         HypercallNumber.SetTimerOp => SetTimer(call, context),
         HypercallNumber.VmAssist => VmAssist(call, context),
-        HypercallNumber.Sysctl => ControlOperation(call, context, XenInterface.CoreSysctl),
-        HypercallNumber.Domctl => Domctl(call, context),
-        PlatformOp => ControlOperation(call, context, PlatformInterfaceVersion),
-        HypercallNumber.DmOp => DmOp(call, context),
-        HypercallNumber.HypfsOp => -(long)Errno.EPERM,
+        HypercallNumber.Sysctl => GuestControl.Sysctl(call, context),
+        HypercallNumber.Domctl => GuestControl.Domctl(call, context),
+        PlatformOp => Platform(call, context),
+        HypercallNumber.DmOp => GuestControl.DmOp(call, context),
+        HypercallNumber.HypfsOp => CallerRights.Check(context.Caller, target: null, CallRight.Control) == Errno.None ? -(long)Errno.ENOSYS : -(long)Errno.EPERM,
         HypercallNumber.XenpmuOp => -(long)Errno.EOPNOTSUPP,
 
         // No interrupt routing over event channels, no security module, no Argo; the rest is for PV guests.
@@ -82,9 +82,23 @@ internal static class GuestHypercalls
                 Is64 = call.Is64,
             };
             var result = inner.Op == HypercallNumber.Multicall ? -(long)Errno.ENOSYS : One(inner, context);
-            while (result.Continues)
+            while (result.Continues && result.Next != inner)
             {
-                result = One(result.Next, context);
+                inner = result.Next;
+                result = One(inner, context);
+            }
+
+            if (result.Continues)
+            {
+                // It did not come forward, since it is another one's turn, for which this vCPU may have to stand still.
+                // What it did before stands in the list.
+                if (!context.TryWriteLong(entry, 2, call.Is64, inner.A1) || !context.TryWriteLong(entry, 3, call.Is64, inner.A2)
+                    || !context.TryWriteLong(entry, 4, call.Is64, inner.A3))
+                {
+                    return -(long)Errno.EFAULT;
+                }
+
+                return HypercallResult.ContinueWith(call with { A1 = entry, A2 = count - i });
             }
 
             if (!context.TryWriteLong(entry, 1, call.Is64, (ulong)result.Value))
@@ -125,36 +139,10 @@ internal static class GuestHypercalls
         }
     }
 
-    /// <summary>Control operations: the version of the interface is told before the caller's right is looked at.</summary>
-    private static long ControlOperation(in HypercallArguments call, IGuestHypercallContext context, uint version) =>
+    /// <summary>Operations on the machine: the version of the interface is told before the caller's right is looked at. The core has none.</summary>
+    private static long Platform(in HypercallArguments call, IGuestHypercallContext context) =>
         !context.TryRead(call.A1 + 4, out uint asked) ? -(long)Errno.EFAULT
-            : asked != version ? -(long)Errno.EACCES
-            : -(long)Errno.EPERM;
-
-    private static long Domctl(in HypercallArguments call, IGuestHypercallContext context)
-    {
-        if (!context.TryRead(call.A1, out XenDomctl operation))
-        {
-            return -(long)Errno.EFAULT;
-        }
-
-        if (operation.InterfaceVersion != XenInterface.CoreDomctl)
-        {
-            return -(long)Errno.EACCES;
-        }
-
-        // The creation of a domain names none that must be there.
-        var known = operation.Command == DomctlCommand.CreateDomain || operation.Domain == SpecialDomain.Self
-            || operation.Domain == context.DomainId || context.FindEvents(operation.Domain) is not null;
-        return known ? -(long)Errno.EPERM : -(long)Errno.ESRCH;
-    }
-
-    private static long DmOp(in HypercallArguments call, IGuestHypercallContext context)
-    {
-        // For device models: the target is always another domain, and the right is not a guest's.
-        var domain = (ushort)call.A1;
-        return domain == SpecialDomain.Self || domain == context.DomainId || context.FindEvents(domain) is not null
-            ? -(long)Errno.EPERM
-            : -(long)Errno.ESRCH;
-    }
+            : asked != PlatformInterfaceVersion ? -(long)Errno.EACCES
+            : CallerRights.Check(context.Caller, target: null, CallRight.Control) is var refused and not Errno.None ? -(long)refused
+            : -(long)Errno.ENOSYS;
 }

@@ -1,4 +1,5 @@
 using Introspect.Hypervisor.Abi;
+using Introspect.Hypervisor.Core.Policies;
 
 namespace Introspect.Hypervisor.Core.Hypercalls.Guest;
 
@@ -6,9 +7,6 @@ namespace Introspect.Hypervisor.Core.Hypercalls.Guest;
 internal static class GuestMemoryOp
 {
     private const ulong CommandMask = (1u << MemoryOp.ExtentShift) - 1;
-
-    // What an unprivileged domain may ask for at a time: 2^9 pages.
-    private const uint MaxOrder = 9;
 
     // Extents done in one go; the guest comes back for the rest.
     private const ulong BatchExtents = 256;
@@ -49,7 +47,7 @@ internal static class GuestMemoryOp
             case MemoryOp.CurrentReservation:
             case MemoryOp.MaximumReservation:
             case MemoryOp.MaximumGpfn:
-                return start != 0 ? -(long)Errno.EINVAL : Statistic(context, command, argument);
+                return start != 0 ? -(long)Errno.EINVAL : Statistic(in call, context, command);
 
             case MemoryOp.MemoryMap:
                 return MemoryMap(context, argument, call.Is64);
@@ -57,12 +55,17 @@ internal static class GuestMemoryOp
             case MemoryOp.MachineMemoryMap or MachphysMapping:
                 return -(long)Errno.ENOSYS;
 
-            case MemoryOp.SetMemoryMap or MemoryOp.ClaimPages or SetPodTarget or GetPodTarget:
-                return -(long)Errno.EPERM;
+            case MemoryOp.SetMemoryMap:
+                return GuestForeignMemoryOp.SetMemoryMap(in call, context);
 
-            case MemoryOp.AccessOp or MemoryOp.PagingOp or MemoryOp.SharingOp:
-                // The target is another domain by definition; a guest finds none that it may touch.
-                return -(long)Errno.EPERM;
+            case MemoryOp.AccessOp:
+                return GuestForeignMemoryOp.Access(in call, context);
+
+            case MemoryOp.ClaimPages or SetPodTarget or GetPodTarget or MemoryOp.PagingOp or MemoryOp.SharingOp:
+                // Claims, paging and sharing are for those outside of all guests, who have no vCPU that others wait for.
+                return CallerRights.Check(context.Caller, target: null, CallRight.Control) == Errno.None
+                    ? -(long)Errno.EOPNOTSUPP
+                    : -(long)Errno.EPERM;
 
             case MemoryOp.Exchange or GetVnumaInfo:
                 return -(long)Errno.EOPNOTSUPP;
@@ -72,11 +75,6 @@ internal static class GuestMemoryOp
         }
     }
 
-    private static long Target(ushort domain, IGuestHypercallContext context) =>
-        domain == SpecialDomain.Self || domain == context.DomainId ? 0
-            : context.FindEvents(domain) is null ? -(long)Errno.ESRCH
-            : -(long)Errno.EPERM;
-
     /// <summary>These calls have no errors: they tell how many extents were done, from the first on.</summary>
     private static HypercallResult Reservation(
         in HypercallArguments call, IGuestHypercallContext context, uint command, ulong start)
@@ -84,8 +82,9 @@ internal static class GuestMemoryOp
         if (!TryReadReservation(context, call, out var reservation)
             || reservation.NrExtents > uint.MaxValue >> MemoryOp.ExtentShift
             || start >= reservation.NrExtents
-            || Target(reservation.Domid, context) != 0
-            || reservation.ExtentOrder > MaxOrder
+            || context.Check(reservation.Domid, CallRight.Target) != Errno.None
+            || reservation.ExtentOrder > DomainPolicies.MaxOrder(context.Roles)
+            || !HearsNode(reservation.MemFlags, context.Roles)
             || (command == MemoryOp.PopulatePhysmap && (reservation.MemFlags & PopulateOnDemand) != 0)
             || command == MemoryOp.IncreaseReservation)
         {
@@ -94,6 +93,11 @@ internal static class GuestMemoryOp
         }
 
         var end = Math.Min(reservation.NrExtents, start + BatchExtents);
+        if (!context.IsSelf(reservation.Domid))
+        {
+            return GuestForeignMemoryOp.Reserve(in call, context, reservation, start, end);
+        }
+
         for (var i = start; i < end; i++)
         {
             if (!context.TryReadLong(reservation.ExtentStart, i, call.Is64, out var gfn)
@@ -106,6 +110,16 @@ internal static class GuestMemoryOp
         return end == reservation.NrExtents
             ? (long)end
             : HypercallResult.ContinueWith(call with { A1 = command | (end << MemoryOp.ExtentShift) });
+    }
+
+    /// <summary>A wish for a NUMA node, of which there is one: heard of who may choose, not heard of others unless they insist.</summary>
+    private static bool HearsNode(uint flags, DomainRoles roles)
+    {
+        const uint Exact = 1 << 17;
+        const uint MaxNodes = 64;
+        var node = (flags >> 8) & 0xFF;
+        return node == 0
+            || (DomainPolicies.MayChooseNode(roles) ? node <= MaxNodes && ((flags & Exact) == 0 || node == 1) : (flags & Exact) == 0);
     }
 
     private static bool TryReadReservation(
@@ -200,6 +214,11 @@ internal static class GuestMemoryOp
             return -(long)Errno.EINVAL;
         }
 
+        if (!context.IsSelf(add.Domid))
+        {
+            return add.Space == PhysMapSpace.GmfnRange ? -(long)Errno.EOPNOTSUPP : GuestControl.MemoryOp(in call, context, add);
+        }
+
         return add.Space == PhysMapSpace.GmfnRange
             ? AddRange(call, context, add, start)
             : AddOne(context, add.Space, add.Index, add.Gpfn);
@@ -209,12 +228,10 @@ internal static class GuestMemoryOp
 
     private static long CheckSpace(ushort domain, uint space, IGuestHypercallContext context)
     {
-        var error = domain != SpecialDomain.Self && domain != context.DomainId && context.FindEvents(domain) is null
-            ? -(long)Errno.ESRCH
-            : 0;
-        return error != 0 ? error
-            : space == DevMmioSpace ? -(long)Errno.EACCES
-            : Target(domain, context);
+        var refused = context.Check(domain, CallRight.Target);
+        return refused == Errno.ESRCH ? -(long)refused
+            : space == DevMmioSpace && !DomainPolicies.MayMapDeviceMemory(context.Roles, context.IsSelf(domain)) ? -(long)Errno.EACCES
+            : -(long)refused;
     }
 
     private static HypercallResult AddRange(
@@ -300,6 +317,11 @@ internal static class GuestMemoryOp
             return error;
         }
 
+        if (!context.IsSelf(batch.Domid))
+        {
+            return -(long)Errno.EOPNOTSUPP;
+        }
+
         if (batch.Size < start)
         {
             return -(long)Errno.EILSEQ;
@@ -321,7 +343,7 @@ internal static class GuestMemoryOp
 
             // Pages of other domains: a guest has no right to any.
             var result = batch.Space == PhysMapSpace.GmfnForeign
-                ? context.FindEvents(batch.ForeignDomid) is null ? -(int)Errno.ESRCH : -(int)Errno.EPERM
+                ? context.DomainExists(batch.ForeignDomid) ? -(int)Errno.EPERM : -(int)Errno.ESRCH
                 : AddOne(context, batch.Space, index, gfn);
             if (!context.TryWrite(batch.Errors + (i * 4), result))
             {
@@ -335,7 +357,7 @@ internal static class GuestMemoryOp
                 call with { A1 = MemoryOp.AddToPhysmapBatch | (end << MemoryOp.ExtentShift) });
     }
 
-    private static long RemoveFromPhysmap(in HypercallArguments call, IGuestHypercallContext context)
+    private static HypercallResult RemoveFromPhysmap(in HypercallArguments call, IGuestHypercallContext context)
     {
         ushort domain;
         ulong gfn;
@@ -357,19 +379,24 @@ internal static class GuestMemoryOp
             return -(long)Errno.EFAULT;
         }
 
-        var error = Target(domain, context);
-        return error != 0 ? error : context.RemoveFrame(gfn);
+        return context.Check(domain, CallRight.Target) is var refused and not Errno.None ? -(long)refused
+            : context.IsSelf(domain) ? context.RemoveFrame(gfn)
+            : GuestControl.MemoryOp(in call, context, new RemoveFromPhysmap { Domid = domain, Gpfn = gfn });
     }
 
-    private static long Statistic(IGuestHypercallContext context, uint command, ulong argument)
+    private static HypercallResult Statistic(in HypercallArguments call, IGuestHypercallContext context, uint command)
     {
-        if (!context.TryRead(argument, out MemoryDomain domain))
+        if (!context.TryRead(call.A2, out MemoryDomain domain))
         {
             return -(long)Errno.EFAULT;
         }
 
-        var error = Target(domain.Domid, context);
-        return error != 0 ? error : (long)(command switch
+        if (context.Check(domain.Domid, CallRight.Target) is var refused and not Errno.None)
+        {
+            return -(long)refused;
+        }
+
+        return !context.IsSelf(domain.Domid) ? GuestControl.MemoryOp(in call, context, domain) : (long)(command switch
         {
             MemoryOp.CurrentReservation => context.TotalPages,
             MemoryOp.MaximumReservation => context.MaximumPages,

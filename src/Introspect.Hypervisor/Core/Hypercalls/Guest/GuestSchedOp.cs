@@ -1,4 +1,6 @@
+using System.Runtime.InteropServices;
 using Introspect.Hypervisor.Abi;
+using Introspect.Hypervisor.Core.Policies;
 
 namespace Introspect.Hypervisor.Core.Hypercalls.Guest;
 
@@ -8,7 +10,7 @@ internal static class GuestSchedOp
     private const int MaxPolledPorts = 128;
 
     /// <summary>Does the call: A1 is the command, A2 its argument.</summary>
-    public static long Do(in HypercallArguments call, IGuestHypercallContext context)
+    public static HypercallResult Do(in HypercallArguments call, IGuestHypercallContext context)
     {
         switch ((uint)call.A1)
         {
@@ -42,10 +44,7 @@ internal static class GuestSchedOp
                 return Poll(call, context);
 
             case SchedOp.RemoteShutdown:
-                return !context.TryRead(call.A2, out SchedRemoteShutdown remote) ? -(long)Errno.EFAULT
-                    : remote.DomainId == context.DomainId || context.FindEvents(remote.DomainId) is not null
-                        ? -(long)Errno.EPERM
-                        : -(long)Errno.ESRCH;
+                return RemoteShutdown(in call, context);
 
             case SchedOp.Watchdog:
                 return context.TryRead(call.A2, out uint id) && context.TryRead(call.A2 + 4, out uint timeout)
@@ -53,11 +52,36 @@ internal static class GuestSchedOp
                     : -(long)Errno.EFAULT;
 
             case SchedOp.PinOverride:
-                return -(long)Errno.EPERM;
+                // Who may finds no CPU to be pinned to: the core's vCPUs are threads.
+                return DomainPolicies.MayOverridePinning(context.Roles) ? -(long)Errno.ENOSYS : -(long)Errno.EPERM;
 
             default:
                 return -(long)Errno.ENOSYS;
         }
+    }
+
+    private static HypercallResult RemoteShutdown(in HypercallArguments call, IGuestHypercallContext context)
+    {
+        if (!context.TryRead(call.A2, out SchedRemoteShutdown remote))
+        {
+            return -(long)Errno.EFAULT;
+        }
+
+        var refused = CallerRights.Check(context.Caller, remote.DomainId, context.DomainExists(remote.DomainId), CallRight.DeviceModel);
+        if (refused != Errno.None)
+        {
+            return -(long)refused;
+        }
+
+        if (remote.DomainId == context.DomainId)
+        {
+            context.Shutdown((ShutdownReason)(byte)remote.Reason);
+            return 0;
+        }
+
+        var operation = new XenDmOp { Op = DmOpCommand.RemoteShutdown, RemoteShutdownReason = (byte)remote.Reason };
+        var result = context.Toolstack.DmOp(remote.DomainId, MemoryMarshal.AsBytes(new Span<XenDmOp>(ref operation)));
+        return result == -(int)Errno.ERESTART ? HypercallResult.ContinueWith(in call) : result;
     }
 
     private static long Poll(in HypercallArguments call, IGuestHypercallContext context)

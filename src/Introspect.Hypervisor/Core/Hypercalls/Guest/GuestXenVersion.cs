@@ -1,5 +1,6 @@
 using System.Text;
 using Introspect.Hypervisor.Abi;
+using Introspect.Hypervisor.Core.Policies;
 
 namespace Introspect.Hypervisor.Core.Hypercalls.Guest;
 
@@ -55,12 +56,12 @@ internal static class GuestXenVersion
                 return context.CopyToGuest(target, context.DomainHandle) ? 0 : -(long)Errno.EFAULT;
 
             case XenVersionOp.CommandLine:
-                return context.IsHardwareDomain
+                return DomainPolicies.MayManage(context.Roles)
                     ? Text(context, target, "", XenVersionOp.CommandLineBytes)
                     : Text(context, target, Denied, Denied.Length + 1);
 
             case XenVersionOp.BuildId:
-                return context.IsHardwareDomain ? -(long)Errno.ENODATA : -(long)Errno.EPERM;
+                return DomainPolicies.MayManage(context.Roles) ? -(long)Errno.ENODATA : -(long)Errno.EPERM;
 
             default:
                 return -(long)Errno.ENOSYS;
@@ -100,7 +101,7 @@ internal static class GuestXenVersion
         info.Submap = (1u << XenFeature.MemoryOpVnodeSupported) | (1u << XenFeature.WritablePageTables)
             | (1u << XenFeature.AutoTranslatedPhysmap) | (1u << XenFeature.HvmSafePvclock)
             | (1u << XenFeature.HvmCallbackVector) | (1u << NotDirectMapped)
-            | (context.IsHardwareDomain ? 1u << XenFeature.Dom0 : 0);
+            | (DomainPolicies.IsToldToBeDomain0(context.Roles) ? 1u << XenFeature.Dom0 : 0);
         return context.TryWrite(target, info) ? 0 : -(long)Errno.EFAULT;
     }
 }

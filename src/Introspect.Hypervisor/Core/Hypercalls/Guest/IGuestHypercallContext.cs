@@ -1,5 +1,7 @@
 using Introspect.Hypervisor.Abi;
+using Introspect.Hypervisor.Core.Hypercalls.Toolstack;
 using Introspect.Hypervisor.Core.Platform;
+using Introspect.Hypervisor.Core.Policies;
 
 namespace Introspect.Hypervisor.Core.Hypercalls.Guest;
 
@@ -15,8 +17,17 @@ internal interface IGuestHypercallContext : IGuestMemoryOperations, IGuestVcpuOp
     /// <summary>The domain's UUID in the order of <c>xen_domain_handle_t</c>, 16 bytes.</summary>
     ReadOnlySpan<byte> DomainHandle { get; }
 
-    /// <summary>True for the hardware domain.</summary>
-    bool IsHardwareDomain { get; }
+    /// <summary>The domain's roles.</summary>
+    DomainRoles Roles { get; }
+
+    /// <summary>The domain as one that asks for something to be done to others.</summary>
+    ToolstackCaller Caller { get; }
+
+    /// <summary>
+    /// The toolstack's door, for the calls of a control domain: with the rights of <see cref="Caller"/>, and without
+    /// waiting (ERESTART: it is another one's turn).
+    /// </summary>
+    IToolstack Toolstack { get; }
 
     /// <summary>Vendor personality.</summary>
     CpuVendor Vendor { get; }
@@ -41,6 +52,9 @@ internal interface IGuestHypercallContext : IGuestMemoryOperations, IGuestVcpuOp
 
     /// <summary>The domain's timers.</summary>
     DomainTimers Timers { get; }
+
+    /// <summary>True when there is a domain of that number.</summary>
+    bool DomainExists(ushort domainId);
 
     /// <summary>Another domain's event channels, or null when there is no such domain.</summary>
     EventChannelTable? FindEvents(ushort domainId);
@@ -84,6 +98,9 @@ internal interface IGuestMemoryOperations
 
     /// <summary>The memory map that the toolstack gave the domain; empty when it gave none.</summary>
     ReadOnlySpan<E820Entry> MemoryMap { get; }
+
+    /// <summary>Gives the domain a memory map, in place of the one that it had.</summary>
+    void SetMemoryMap(ReadOnlySpan<E820Entry> map);
 
     /// <summary>Highest gfn in use.</summary>
     ulong MaximumGfn { get; }
@@ -203,4 +220,17 @@ internal interface IGuestVcpuOperations
 
     /// <summary>Chooses the vector that tells a vCPU of events, in place of the domain's callback.</summary>
     void SetUpcallVector(uint vcpuId, byte vector);
+}
+
+/// <summary>Whom a guest's call is about, and whether it may.</summary>
+internal static class GuestTargets
+{
+    /// <summary>The call is about the guest itself, by name or by number.</summary>
+    public static bool IsSelf(this IGuestHypercallContext context, ushort domain) =>
+        domain == SpecialDomain.Self || domain == context.DomainId;
+
+    /// <summary>Whether there is such a domain (ESRCH) and the caller has a right over it (EPERM).</summary>
+    public static Errno Check(this IGuestHypercallContext context, ushort domain, CallRight right) => context.IsSelf(domain)
+        ? CallerRights.Check(context.Caller, context.DomainId, right)
+        : CallerRights.Check(context.Caller, domain, context.DomainExists(domain), right);
 }

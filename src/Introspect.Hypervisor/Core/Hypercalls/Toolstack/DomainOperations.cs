@@ -4,20 +4,68 @@ using Introspect.Hypervisor.Core.State;
 
 namespace Introspect.Hypervisor.Core.Hypercalls.Toolstack;
 
-/// <summary>The domctl operations, privilege and interface version checked, under the control lock.</summary>
-internal sealed class DomainOperations(Machine machine)
+/// <summary>The domctl operations of a caller, the interface version checked.</summary>
+internal sealed class DomainOperations(Machine machine, ToolstackCaller caller)
 {
     private const uint MaxVcpus = 128;
 
-    /// <summary>Does one operation; what it gives back is in the structure and in the buffer.</summary>
-    public Errno Operate(Domain? domain, ref XenDomctl domctl, Span<byte> buffer)
+    /// <summary>Finds the domain of an operation, or null where it needs none.</summary>
+    /// <returns>ESRCH: there is none; EINVAL: a list of domains does not begin there.</returns>
+    public Errno Find(in XenDomctl domctl, out Domain? domain)
     {
+        domain = machine.Find(domctl.Domain);
+        if (domain is not null)
+        {
+            return Errno.None;
+        }
+
         switch (domctl.Command)
         {
             case DomctlCommand.CreateDomain:
-                return Create(ref domctl);
+            case DomctlCommand.VmEventOp when domctl.Domain == SpecialDomain.Invalid && domctl.VmEventOp.Op == VmEventOperation.GetVersion:
+                return Errno.None;
+
+            case DomctlCommand.GetDomainInfo when domctl.Domain >= DomainId.FirstReserved:
+                return Errno.EINVAL;
+
             case DomctlCommand.GetDomainInfo:
-                return GetInfo(domain, ref domctl);
+                // Without such a domain the next one is told: how a toolstack walks the list.
+                var first = domctl.Domain;
+                domain = machine.Domains.FirstOrDefault(candidate => candidate.Id.Value >= first);
+                return domain is null ? Errno.ESRCH : Errno.None;
+
+            default:
+                return Errno.ESRCH;
+        }
+    }
+
+    /// <summary>Whether the caller may do an operation on a domain, or on none, and whether that may be its own.</summary>
+    /// <returns>EPERM: it has no right; EPERM or EINVAL: nobody may do this to himself, since he would have to stand still for it.</returns>
+    public Errno CheckRights(Domain? domain, in XenDomctl domctl)
+    {
+        var right = domctl.Command == DomctlCommand.GetDomainInfo ? CallRight.Xenstore : CallRight.Control;
+        var refused = CallerRights.Check(caller, domain?.Id.Value, right);
+        if (refused != Errno.None || domain?.Id.Value != caller.DomainId)
+        {
+            return refused;
+        }
+
+        return domctl.Command switch
+        {
+            DomctlCommand.MonitorOp or DomctlCommand.SetAccessRequired => Errno.EPERM,
+            DomctlCommand.DestroyDomain or DomctlCommand.PauseDomain or DomctlCommand.ResumeDomain or DomctlCommand.MaxVcpus
+                or DomctlCommand.SetHvmContext or DomctlCommand.GetHvmContext or DomctlCommand.GetHvmContextPartial
+                or DomctlCommand.VmEventOp or DomctlCommand.VmtraceOp => Errno.EINVAL,
+            _ => Errno.None,
+        };
+    }
+
+    /// <summary>Does one operation of a caller who may, under the control lock; what it gives back is in the structure and in the buffer.</summary>
+    public Errno Operate(Domain? domain, ref XenDomctl domctl, Span<byte> buffer)
+    {
+        if (domctl.Command == DomctlCommand.CreateDomain)
+        {
+            return Create(ref domctl);
         }
 
         if (domain is null)
@@ -27,6 +75,8 @@ internal sealed class DomainOperations(Machine machine)
 
         switch (domctl.Command)
         {
+            case DomctlCommand.GetDomainInfo:
+                return GetInfo(domain, ref domctl);
             case DomctlCommand.DestroyDomain:
                 machine.DestroyDomain(domain);
                 return Errno.None;
@@ -105,37 +155,14 @@ internal sealed class DomainOperations(Machine machine)
             return refused;
         }
 
-        var created = machine.CreateDomain(
-            domctl.Domain, config, CoreDomainFlags.VendorOf(config.Arch.MiscFlags), CoreDomainFlags.AltP2mViewsOf(config.Arch.MiscFlags));
+        var flags = config.Arch.MiscFlags;
+        var created = machine.CreateDomain(domctl.Domain, config, CoreDomainFlags.VendorOf(flags), CoreDomainFlags.AltP2mViewsOf(flags), CoreDomainFlags.RolesOf(flags));
         domctl.Domain = created.Id.Value;
         return Errno.None;
     }
 
-    private Errno GetInfo(Domain? domain, ref XenDomctl domctl)
+    private static Errno GetInfo(Domain domain, ref XenDomctl domctl)
     {
-        if (domain is null)
-        {
-            // Without such a domain the next one is told: how a toolstack walks the list.
-            if (domctl.Domain >= DomainId.FirstReserved)
-            {
-                return Errno.EINVAL;
-            }
-
-            foreach (var candidate in machine.Domains)
-            {
-                if (candidate.Id.Value >= domctl.Domain)
-                {
-                    domain = candidate;
-                    break;
-                }
-            }
-        }
-
-        if (domain is null)
-        {
-            return Errno.ESRCH;
-        }
-
         SystemOperations.FillInfo(domain, out domctl.GetDomainInfo);
         domctl.Domain = domain.Id.Value;
         return Errno.None;
@@ -148,6 +175,7 @@ internal sealed class DomainOperations(Machine machine)
             return Errno.EINVAL;
         }
 
+        domain.Machine.CheckRuns();
         domain.Pause();
         domain.CreateVcpus();
         domain.Unpause();

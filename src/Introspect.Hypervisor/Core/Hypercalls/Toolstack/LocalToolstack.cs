@@ -11,21 +11,28 @@ namespace Introspect.Hypervisor.Core.Hypercalls.Toolstack;
 /// <summary>
 /// The door itself: toolstack operations on the domains of a <see cref="Machine"/> in this process, with Xen's
 /// checks in Xen's order. Operations come one after the other, so that none meets a domain that is half torn down.
+/// Who may ask is decided before the turn, as on Xen: who may not never waits.
 /// </summary>
 internal sealed class LocalToolstack : IToolstack, IDescriptorSource
 {
     private readonly Machine _machine;
     private readonly ToolstackCaller _caller;
     private readonly DomainOperations _domains;
+    private readonly bool _waits;
     private int _nextPort;
 
     /// <param name="machine">The machine; stays its owner's.</param>
     /// <param name="caller">On whose behalf the calls are made.</param>
-    public LocalToolstack(Machine machine, ToolstackCaller caller)
+    /// <param name="waits">
+    /// Calls wait for their turn. False for a vCPU, for which those may wait whose turn it is: it gets ERESTART, and
+    /// asks again after it could have been stopped.
+    /// </param>
+    public LocalToolstack(Machine machine, ToolstackCaller caller, bool waits = true)
     {
         _machine = machine;
         _caller = caller;
-        _domains = new(machine);
+        _waits = waits;
+        _domains = new(machine, caller);
     }
 
     /// <inheritdoc/>
@@ -45,13 +52,9 @@ internal sealed class LocalToolstack : IToolstack, IDescriptorSource
             return Negated(Errno.EACCES);
         }
 
-        using var _ = _machine.ControlLock.EnterScope();
-        var domain = _machine.Find(domctl.Domain);
-        var needsNone = domctl.Command is DomctlCommand.CreateDomain or DomctlCommand.GetDomainInfo
-            || (domctl.Command == DomctlCommand.VmEventOp && domctl.Domain == SpecialDomain.Invalid);
-        if (domain is null && !needsNone)
+        if (_domains.Find(in domctl, out var domain) is var refused and not Errno.None)
         {
-            return Negated(Errno.ESRCH);
+            return Negated(refused);
         }
 
         // Asking for the interface version is free to everybody.
@@ -61,18 +64,29 @@ internal sealed class LocalToolstack : IToolstack, IDescriptorSource
             return 0;
         }
 
-        if (!_caller.IsControl)
+        if (_domains.CheckRights(domain, in domctl) is var denied and not Errno.None)
         {
-            return Negated(Errno.EPERM);
+            return Negated(denied);
+        }
+
+        if (!TryEnter())
+        {
+            return Negated(Errno.ERESTART);
         }
 
         try
         {
-            return Negated(_domains.Operate(domain, ref domctl, buffer0));
+            // It may have gone while others had their turn.
+            var gone = _domains.Find(in domctl, out domain);
+            return Negated(gone != Errno.None ? gone : _domains.Operate(domain, ref domctl, buffer0));
         }
-        catch (HypervisorException refused)
+        catch (HypervisorException failed)
         {
-            return Negated(refused.Error);
+            return Negated(failed.Error);
+        }
+        finally
+        {
+            _machine.ControlLock.Exit();
         }
     }
 
@@ -90,38 +104,64 @@ internal sealed class LocalToolstack : IToolstack, IDescriptorSource
             return Negated(Errno.EACCES);
         }
 
-        if (!_caller.IsControl)
+        if (CallerRights.Check(_caller, target: null, CallRight.Control) is var refused and not Errno.None)
         {
-            return Negated(Errno.EPERM);
+            return Negated(refused);
         }
 
-        using var _ = _machine.ControlLock.EnterScope();
-        return sysctl.Command switch
+        if (!TryEnter())
         {
-            SysctlCommand.GetDomainInfoList => SystemOperations.ListDomains(_machine, ref sysctl.GetDomainInfoList, buffer0),
-            SysctlCommand.PhysInfo => SystemOperations.PhysicalInfo(_machine, out sysctl.PhysInfo),
-            _ => Negated(Errno.ENOSYS),
-        };
+            return Negated(Errno.ERESTART);
+        }
+
+        try
+        {
+            return sysctl.Command switch
+            {
+                SysctlCommand.GetDomainInfoList => SystemOperations.ListDomains(_machine, ref sysctl.GetDomainInfoList, buffer0),
+                SysctlCommand.PhysInfo => SystemOperations.PhysicalInfo(_machine, out sysctl.PhysInfo),
+                _ => Negated(Errno.ENOSYS),
+            };
+        }
+        finally
+        {
+            _machine.ControlLock.Exit();
+        }
     }
 
     /// <inheritdoc/>
     public int HvmOp(uint command, Span<byte> argument, Span<byte> buffer0, Span<byte> buffer1)
     {
-        using var _ = _machine.ControlLock.EnterScope();
-        return command switch
+        if (!TryEnter())
         {
-            Abi.HvmOp.SetParam => ParameterOperations.Set(_machine, _caller, argument),
-            Abi.HvmOp.GetParam => ParameterOperations.Get(_machine, _caller, argument),
-            Abi.HvmOp.GetMemType => ParameterOperations.GetMemType(_machine, _caller, argument),
-            Abi.HvmOp.AltP2m => ViewOperations.Operate(_machine, _caller, argument, buffer0, buffer1),
-            _ => Negated(Errno.ENOSYS),
-        };
+            return Negated(Errno.ERESTART);
+        }
+
+        try
+        {
+            return command switch
+            {
+                Abi.HvmOp.SetParam => ParameterOperations.Set(_machine, _caller, argument),
+                Abi.HvmOp.GetParam => ParameterOperations.Get(_machine, _caller, argument),
+                Abi.HvmOp.GetMemType => ParameterOperations.GetMemType(_machine, _caller, argument),
+                Abi.HvmOp.AltP2m => ViewOperations.Operate(_machine, _caller, argument, buffer0, buffer1),
+                _ => Negated(Errno.ENOSYS),
+            };
+        }
+        finally
+        {
+            _machine.ControlLock.Exit();
+        }
     }
 
     /// <inheritdoc/>
     public int MemoryOp(uint command, Span<byte> argument, Span<byte> buffer0, Span<byte> buffer1)
     {
-        using var _ = _machine.ControlLock.EnterScope();
+        if (!TryEnter())
+        {
+            return Negated(Errno.ERESTART);
+        }
+
         try
         {
             return ToolstackMemoryOperations.Operate(_machine, _caller, command, argument, buffer0, buffer1);
@@ -130,18 +170,22 @@ internal sealed class LocalToolstack : IToolstack, IDescriptorSource
         {
             return Negated(refused.Error);
         }
+        finally
+        {
+            _machine.ControlLock.Exit();
+        }
     }
 
     /// <inheritdoc/>
     public int DmOp(ushort domain, Span<byte> op)
     {
-        using var _ = _machine.ControlLock.EnterScope();
-        if (_machine.Find(domain) is not { } target)
+        if (CallerRights.Find(_machine, _caller, domain, CallRight.DeviceModel, out var target) is var refused and not Errno.None)
         {
-            return Negated(Errno.ESRCH);
+            return Negated(refused);
         }
 
-        if (!_caller.IsControl)
+        // A device model is for another domain.
+        if (domain == _caller.DomainId)
         {
             return Negated(Errno.EPERM);
         }
@@ -151,7 +195,23 @@ internal sealed class LocalToolstack : IToolstack, IDescriptorSource
             return Negated(Errno.EFAULT);
         }
 
-        ref var operation = ref MemoryMarshal.AsRef<XenDmOp>(op);
+        if (!TryEnter())
+        {
+            return Negated(Errno.ERESTART);
+        }
+
+        try
+        {
+            return target!.IsGone ? Negated(Errno.ESRCH) : Operate(target, ref MemoryMarshal.AsRef<XenDmOp>(op));
+        }
+        finally
+        {
+            _machine.ControlLock.Exit();
+        }
+    }
+
+    private static int Operate(Domain target, ref XenDmOp operation)
+    {
         switch (operation.Op)
         {
             case DmOpCommand.InjectEvent:
@@ -209,13 +269,14 @@ internal sealed class LocalToolstack : IToolstack, IDescriptorSource
         channel = null;
         fromRemote = null;
         using var _ = _machine.ControlLock.EnterScope();
-        if (_machine.Find(domain) is not { } target)
+        if (CallerRights.Find(_machine, _caller, domain, CallRight.Control, out var target) is var refused and not Errno.None)
         {
-            return Negated(Errno.ESRCH);
+            // That a port is there and another one's is not told: it is no port to bind to.
+            return Negated(refused == Errno.EPERM ? Errno.EINVAL : refused);
         }
 
         // The ring's port is bound to the control domain, which enabled it.
-        if (!_caller.IsControl || target.MonitorRing is not { } ring || ring.Port.Port != remotePort)
+        if (target!.MonitorRing is not { } ring || ring.Port.Port != remotePort)
         {
             return Negated(Errno.EINVAL);
         }
@@ -224,20 +285,16 @@ internal sealed class LocalToolstack : IToolstack, IDescriptorSource
     }
 
     /// <inheritdoc/>
-    public string? GetDomainName(ushort domain) => _machine.Find(domain) is { Name.Length: > 0 } target ? target.Name : null;
+    public string? GetDomainName(ushort domain) =>
+        CallerRights.Find(_machine, _caller, domain, CallRight.Xenstore, out var target) == Errno.None && target!.Name.Length != 0 ? target.Name : null;
 
     /// <inheritdoc/>
     public int SetDomainName(ushort domain, string name)
     {
         using var _ = _machine.ControlLock.EnterScope();
-        if (_machine.Find(domain) is not { } target)
+        if (CallerRights.Find(_machine, _caller, domain, CallRight.Control, out var target) is var refused and not Errno.None)
         {
-            return Negated(Errno.ESRCH);
-        }
-
-        if (!_caller.IsControl)
-        {
-            return Negated(Errno.EPERM);
+            return Negated(refused);
         }
 
         if (name.Length != 0 && _machine.Domains.Any(other => other != target && other.Name == name))
@@ -245,7 +302,7 @@ internal sealed class LocalToolstack : IToolstack, IDescriptorSource
             return Negated(Errno.EEXIST);
         }
 
-        target.Name = name;
+        target!.Name = name;
         return 0;
     }
 
@@ -253,12 +310,9 @@ internal sealed class LocalToolstack : IToolstack, IDescriptorSource
     public int ReadConsole(ushort domain, ref ulong position, Span<byte> destination)
     {
         using var _ = _machine.ControlLock.EnterScope();
-        if (_machine.Find(domain) is not { } target)
-        {
-            return Negated(Errno.ESRCH);
-        }
-
-        return _caller.IsControl ? target.Platform.ReadConsole(ref position, destination) : Negated(Errno.EPERM);
+        return CallerRights.Find(_machine, _caller, domain, CallRight.Control, out var target) is var refused and not Errno.None
+            ? Negated(refused)
+            : target!.Platform.ReadConsole(ref position, destination);
     }
 
     /// <summary>The machine stays: it is its owner's.</summary>
@@ -273,11 +327,19 @@ internal sealed class LocalToolstack : IToolstack, IDescriptorSource
     {
         pages = null;
         using var _ = _machine.ControlLock.EnterScope();
-        if (_machine.Find(domain) is not { } target)
+        return CallerRights.Find(_machine, _caller, domain, CallRight.Target, out var target) is var refused and not Errno.None
+            ? Negated(refused)
+            : Negated(ForeignPages.Hold(target!, gfns, writable, out pages));
+    }
+
+    private bool TryEnter()
+    {
+        if (!_waits)
         {
-            return Negated(Errno.ESRCH);
+            return _machine.ControlLock.TryEnter();
         }
 
-        return _caller.IsControl ? Negated(ForeignPages.Hold(target, gfns, writable, out pages)) : Negated(Errno.EPERM);
+        _machine.ControlLock.Enter();
+        return true;
     }
 }

@@ -23,17 +23,12 @@ internal static class MemorySharingOperations
     {
         if (argument.Op == MemSharingOperation.Audit)
         {
-            return caller.IsControl ? Errno.ENOSYS : Errno.EPERM;
+            return CallerRights.Check(caller, target: null, CallRight.Control) is var denied and not Errno.None ? denied : Errno.ENOSYS;
         }
 
-        if (FindLive(machine, argument.Domain, out var domain) is var missing and not Errno.None)
+        if (CallerRights.FindLiveOther(machine, caller, argument.Domain, CallRight.DeviceModel, out var domain) is var missing and not Errno.None)
         {
             return missing;
-        }
-
-        if (!caller.IsControl)
-        {
-            return Errno.EPERM;
         }
 
         if (argument.Op == MemSharingOperation.CoreForkParent)
@@ -49,13 +44,13 @@ internal static class MemorySharingOperations
 
         return argument.Op switch
         {
-            MemSharingOperation.Fork => Fork(machine, domain!, in argument),
+            MemSharingOperation.Fork => Fork(machine, caller, domain!, in argument),
             MemSharingOperation.ForkReset => Reset(domain!, in argument),
             _ => Errno.ENOSYS,
         };
     }
 
-    private static Errno Fork(Machine machine, Domain child, in MemSharingOp argument)
+    private static Errno Fork(Machine machine, ToolstackCaller caller, Domain child, in MemSharingOp argument)
     {
         const ushort Known = MemSharingOp.ForkWithIommuAllowed | MemSharingOp.ForkBlockInterrupts;
         if (argument.ForkPad != 0 || (argument.ForkFlags & ~Known) != 0)
@@ -63,7 +58,7 @@ internal static class MemorySharingOperations
             return Errno.EINVAL;
         }
 
-        if (FindLive(machine, argument.ForkParent, out var parent) is var missing and not Errno.None)
+        if (CallerRights.FindLiveOther(machine, caller, argument.ForkParent, CallRight.DeviceModel, out var parent) is var missing and not Errno.None)
         {
             return missing;
         }
@@ -119,11 +114,5 @@ internal static class MemorySharingOperations
         }
 
         return false;
-    }
-
-    private static Errno FindLive(Machine machine, ushort id, out Domain? domain)
-    {
-        domain = machine.Find(id);
-        return domain is null ? Errno.ESRCH : domain.IsDying ? Errno.EINVAL : Errno.None;
     }
 }

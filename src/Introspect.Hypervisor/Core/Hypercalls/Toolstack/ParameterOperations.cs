@@ -55,17 +55,12 @@ internal static class ParameterOperations
         }
 
         ref var argument = ref MemoryMarshal.AsRef<HvmGetMemType>(bytes);
-        if (machine.Find(argument.Domid) is not { } domain)
+        if (CallerRights.Find(machine, caller, argument.Domid, CallRight.Target, out var domain) is var refused and not Errno.None)
         {
-            return LocalToolstack.Negated(Errno.ESRCH);
+            return LocalToolstack.Negated(refused);
         }
 
-        if (!caller.IsControl)
-        {
-            return LocalToolstack.Negated(Errno.EPERM);
-        }
-
-        argument.MemType = domain.Pages.Find(argument.Pfn, write: false).MemType;
+        argument.MemType = domain!.Pages.Find(argument.Pfn, write: false).MemType;
         return 0;
     }
 
@@ -77,13 +72,9 @@ internal static class ParameterOperations
             return Errno.EINVAL;
         }
 
-        domain = machine.Find(argument.Domid);
-        if (domain is null)
-        {
-            return Errno.ESRCH;
-        }
-
-        return !caller.IsControl ? Errno.EPERM : HvmParamRights.IsDeprecated(argument.Index) ? Errno.EINVAL : Errno.None;
+        // A guest's own parameters have rights of their own: see HvmParamRights.
+        var refused = CallerRights.Find(machine, caller, argument.Domid, CallRight.Control, out domain);
+        return refused != Errno.None ? refused : HvmParamRights.IsDeprecated(argument.Index) ? Errno.EINVAL : Errno.None;
     }
 
     /// <summary>Stores a parameter whose caller may.</summary>

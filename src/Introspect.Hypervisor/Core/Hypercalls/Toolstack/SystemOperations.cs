@@ -75,6 +75,9 @@ internal static class SystemOperations
             PauseCount = (byte)domain.ControllerPauseCount,
             ArchConfig = domain.Config.Arch,
         };
+
+        // A domain can have become the hardware domain by its number, without having been created as one.
+        info.ArchConfig.MiscFlags |= CoreDomainFlags.FlagsOf(domain.Roles);
         var flags = DomainInfoFlags.Blocked;
         foreach (var vcpu in domain.Vcpus)
         {

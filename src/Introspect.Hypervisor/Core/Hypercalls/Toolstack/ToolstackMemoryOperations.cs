@@ -1,15 +1,13 @@
 using System.Runtime.InteropServices;
 using Introspect.Hypervisor.Abi;
 using Introspect.Hypervisor.Core.Domains;
+using Introspect.Hypervisor.Core.Policies;
 
 namespace Introspect.Hypervisor.Core.Hypercalls.Toolstack;
 
 /// <summary>The memory_op operations that a toolstack asks for.</summary>
 internal static class ToolstackMemoryOperations
 {
-    // As Xen's CONFIG_CTLDOM_MAX_ORDER and its hard limit.
-    private const uint MaxOrder = 18;
-
     /// <summary>Does one operation; positive results are what Xen returns, negative ones errno.</summary>
     public static int Operate(
         Machine machine,
@@ -27,6 +25,7 @@ internal static class ToolstackMemoryOperations
                 ChangeReservation(machine, caller, operation == MemoryOp.PopulatePhysmap, start, argument, buffer0),
             MemoryOp.AddToPhysmap => AddToPhysmap(machine, caller, argument),
             MemoryOp.RemoveFromPhysmap => RemoveFromPhysmap(machine, caller, argument),
+            MemoryOp.SetMemoryMap => SetMemoryMap(machine, caller, argument, buffer0),
             MemoryOp.SharingOp => MemorySharingOperations.Operate(machine, caller, argument),
             MemoryOp.AccessOp => Access(machine, caller, argument, buffer0, buffer1),
             MemoryOp.MaximumGpfn => Ask(machine, caller, argument, static domain => (long)domain.Physmap.MaxMappedGfn),
@@ -56,7 +55,7 @@ internal static class ToolstackMemoryOperations
         }
 
         var gfns = MemoryMarshal.Cast<byte, ulong>(list);
-        if (reservation.ExtentOrder > MaxOrder || (ulong)gfns.Length < reservation.NrExtents)
+        if (reservation.ExtentOrder > DomainPolicies.MaxOrder(DomainRoles.Control) || (ulong)gfns.Length < reservation.NrExtents)
         {
             return (int)start;
         }
@@ -121,6 +120,33 @@ internal static class ToolstackMemoryOperations
         return domain!.Ram.TryDepopulate(domain.Physmap, argument.Gpfn) ? 0 : Negated(Errno.ENOENT);
     }
 
+    private static int SetMemoryMap(Machine machine, ToolstackCaller caller, Span<byte> bytes, Span<byte> entries)
+    {
+        if (!MemoryMarshal.TryRead<ForeignMemoryMap>(bytes, out var argument))
+        {
+            return Negated(Errno.EFAULT);
+        }
+
+        if (argument.Map.NrEntries > E820Entry.MaxEntries)
+        {
+            return Negated(Errno.EINVAL);
+        }
+
+        if (Find(machine, caller, argument.Domid, out var domain) is var refused and not Errno.None)
+        {
+            return Negated(refused);
+        }
+
+        var map = MemoryMarshal.Cast<byte, E820Entry>(entries);
+        if ((uint)map.Length < argument.Map.NrEntries)
+        {
+            return Negated(Errno.EFAULT);
+        }
+
+        domain!.Platform.SetMemoryMap(map[..(int)argument.Map.NrEntries]);
+        return 0;
+    }
+
     private static int Access(Machine machine, ToolstackCaller caller, Span<byte> bytes, Span<byte> buffer0, Span<byte> buffer1)
     {
         if (bytes.Length < Marshal.SizeOf<MemAccessOp>())
@@ -129,19 +155,15 @@ internal static class ToolstackMemoryOperations
         }
 
         ref var argument = ref MemoryMarshal.AsRef<MemAccessOp>(bytes);
-        if (machine.Find(argument.Domid) is not { } domain)
+        if (CallerRights.FindLiveOther(machine, caller, argument.Domid, CallRight.DeviceModel, out var domain) is var refused and not Errno.None)
         {
-            return Negated(Errno.ESRCH);
+            return Negated(refused);
         }
 
-        if (!domain.Personality.HasMemAccess)
+        // Xen tells this to those without rights, too.
+        if (!domain!.Personality.HasMemAccess)
         {
             return Negated(Errno.EINVAL);
-        }
-
-        if (!caller.IsControl)
-        {
-            return Negated(Errno.EPERM);
         }
 
         if (domain.MonitorRing is null)
@@ -217,11 +239,8 @@ internal static class ToolstackMemoryOperations
             : (int)Math.Min(question(domain!), int.MaxValue);
     }
 
-    private static Errno Find(Machine machine, ToolstackCaller caller, ushort id, out Domain? domain)
-    {
-        domain = machine.Find(id);
-        return domain is null ? Errno.ESRCH : caller.IsControl ? Errno.None : Errno.EPERM;
-    }
+    private static Errno Find(Machine machine, ToolstackCaller caller, ushort id, out Domain? domain) =>
+        CallerRights.Find(machine, caller, id, CallRight.Target, out domain);
 
     private static int Negated(Errno error) => LocalToolstack.Negated(error);
 }

@@ -36,8 +36,9 @@ internal static class ViewOperations
 
     private static Errno Check(Domain? domain, ToolstackCaller caller, in HvmAltP2mOp operation)
     {
-        // On Xen a machine has altp2m or has not, and says so before it looks at anything; here a domain has.
-        if (domain is { Personality.HasAltP2m: false })
+        // On Xen a machine has altp2m or has not, and says so before it looks at anything; here a domain has, which is
+        // told to those alone who may do something to it.
+        if (domain is { Personality.HasAltP2m: false } && CallerRights.Check(caller, domain.Id.Value, CallRight.Target) == Errno.None)
         {
             return Errno.EOPNOTSUPP;
         }
@@ -57,8 +58,8 @@ internal static class ViewOperations
             operation.Command,
             domain.AltP2m.IsActive,
             (AltP2mMode)domain.GetParam(HvmParam.AltP2m),
-            caller.IsControl,
-            caller.DomainId == domain.Id.Value);
+            CallerRights.Check(caller, domain.Id.Value, CallRight.DeviceModel) == Errno.None,
+            CallerRights.Check(caller, domain.Id.Value, CallRight.Target) == Errno.None);
     }
 
     // A list that ends early is EFAULT at its end; what came before is done.
