@@ -1,6 +1,7 @@
 using System.Runtime.InteropServices;
 using Introspect.Hypervisor.Abi;
 using Introspect.Hypervisor.Core.Building;
+using Introspect.Hypervisor.Core.Building.Acpi;
 using Introspect.Hypervisor.Core.Hypercalls;
 using Introspect.Hypervisor.Core.Hypercalls.Toolstack;
 using Introspect.Hypervisor.Core.Memory;
@@ -63,6 +64,9 @@ internal sealed class DomainUnderConstruction : IGuestLoader, IDisposable
     /// <inheritdoc/>
     public ulong MemoryBytes => Config.MemoryBytes;
 
+    /// <inheritdoc/>
+    public int VcpuCount => (int)Config.Vcpus;
+
     /// <summary>Creates a domain, paused and without a state. What went wrong on the way leaves no domain behind.</summary>
     public static DomainUnderConstruction Create(IToolstack toolstack, DomainConfig config)
     {
@@ -98,6 +102,9 @@ internal sealed class DomainUnderConstruction : IGuestLoader, IDisposable
             throw;
         }
     }
+
+    /// <inheritdoc/>
+    public void Populate(ulong gpa, ulong pages) => PopulateRange(gpa / Gfn.PageSize, pages);
 
     /// <inheritdoc/>
     public void WritePhysical(ulong gpa, ReadOnlySpan<byte> bytes)
@@ -142,8 +149,8 @@ internal sealed class DomainUnderConstruction : IGuestLoader, IDisposable
 
     private void Furnish()
     {
-        // Room for the special pages and a ring beside the RAM.
-        const ulong SparePages = 16;
+        // Room for the special pages, a ring and the ACPI tables beside the RAM.
+        const ulong SparePages = 16 + PvhAcpi.MostPages;
         var number = Id.Value;
         var maxMem = ToolstackCalls.Domctl(DomctlCommand.MaxMem, number);
         maxMem.MaxMem.MaxMemKb = ((MemoryBytes / Gfn.PageSize) + SparePages) * 4;
