@@ -119,21 +119,21 @@ public sealed class AcpiTests
     public void The_dsdt_of_one_vcpu_byte_by_byte()
     {
         const string Expected = """
-            10 46 05 5c 5f 53 42 5f
+            10 46 06 5c 5f 53 42 5f
               5b 80 42 49 4f 53 00 0c 00 00 00 fc 0a 28
-              5b 81 4e 04 42 49 4f 53 01
+              5b 81 4f 04 42 49 4f 53 01
                 55 41 52 31 01 55 41 52 32 01 4c 54 50 31 01 48 50 45 54 01 00 0c 4e 43 50 55 10
                 50 4d 49 4e 20 50 4c 45 4e 20 4d 53 55 41 20 4d 41 50 41 20 56 47 49 41 20
                 4c 4d 49 4e 20 48 4d 49 4e 20 4c 4c 45 4e 20 48 4c 45 4e 20
-            10 4b 09 5c 5f 53 42 5f
-              14 21 50 4d 41 54 02 a0 0b 95 68 4e 43 50 55 a4 96 69 00 a4 11 0b 0a 08 00 08 ff ff 00 00 00 00
-              5b 83 41 07 50 52 30 30 00 10 b0 00 00 06
+            10 4d 09 5c 5f 53 42 5f
+              14 1f 50 4d 41 54 02 a0 0b 95 68 4e 43 50 55 a4 96 69 00 a4 11 0b 0a 08 00 08 ff ff 00 00 00 00
+              5b 83 44 07 50 52 30 30 00 10 b0 00 00 06
                 08 5f 48 49 44 0d 41 43 50 49 30 30 30 37 00
                 08 5f 55 49 44 00
                 5b 80 4d 41 54 52 00 72 5c 2e 5f 53 42 5f 4d 41 50 41 00 00 0a 08
                 5b 81 0c 4d 41 54 52 01 4d 41 54 5f 40 04
                 5b 81 0d 4d 41 54 52 01 00 20 46 4c 47 5f 01
-                14 0e 5f 4d 41 54 00 a4 96 4d 41 54 5f 00
+                14 0d 5f 4d 41 54 00 a4 96 4d 41 54 5f 00
                 14 11 5f 53 54 41 00 a0 08 46 4c 47 5f a4 0a 0f a4 00
             """;
         string[] bytes = [.. PvhDsdt.Build(1).Select(b => $"{b:x2}")];
@@ -145,7 +145,7 @@ public sealed class AcpiTests
     {
         byte[] aml = PvhDsdt.Build(2);
         // If (LLess (One, \_SB.NCPU)) { If (FLG) { Return (0x0F) } } Return (Zero)
-        byte[] status = [0x5f, 0x53, 0x54, 0x41, 0, 0xa0, 0x15, 0x95, 1, 0x5c, 0x2e, 0x5f, 0x53, 0x42, 0x5f, 0x4e, 0x43, 0x50, 0x55, 0xa0, 8, 0x46, 0x4c, 0x47, 0x5f, 0xa4, 0x0a, 0x0f, 0xa4, 0];
+        byte[] status = [0x5f, 0x53, 0x54, 0x41, 0, 0xa0, 0x16, 0x95, 1, 0x5c, 0x2e, 0x5f, 0x53, 0x42, 0x5f, 0x4e, 0x43, 0x50, 0x55, 0xa0, 8, 0x46, 0x4c, 0x47, 0x5f, 0xa4, 0x0a, 0x0f, 0xa4, 0];
         Assert.Equal(1, Count(aml, status));
         // Return (PMAT (One, MAT)), with the entry of the MADT 8 bytes behind the first
         Assert.Equal(1, Count(aml, [0xa4, .. "PMAT"u8, 1, .. "MAT_"u8]));
