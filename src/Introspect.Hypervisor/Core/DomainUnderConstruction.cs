@@ -125,7 +125,7 @@ internal sealed class DomainUnderConstruction : IGuestLoader, IDisposable
         }
     }
 
-    /// <summary>Gives the first vCPU its state, as sethvmcontext does.</summary>
+    /// <summary>Gives the first vCPU its state, and all of them write-back memory, as sethvmcontext does.</summary>
     public void Start(in VcpuState state)
     {
         var record = default(HvmHwCpu);
@@ -133,6 +133,12 @@ internal sealed class DomainUnderConstruction : IGuestLoader, IDisposable
         var header = new HvmSaveHeader { Magic = HvmSaveHeader.FileMagic, Version = HvmSaveHeader.FileVersion };
         var context = new List<byte>();
         Append(context, HvmSaveCode.Header, in header);
+        var types = new HvmHwMtrr { Pat = PvhEntryState.Pat, DefaultType = PvhEntryState.MtrrDefaultType };
+        for (ushort vcpu = 0; vcpu < Config.Vcpus; vcpu++)
+        {
+            Append(context, HvmSaveCode.Mtrr, in types, vcpu);
+        }
+
         Append(context, HvmSaveCode.Cpu, in record);
         AppendDescriptor(context, HvmSaveCode.End, 0);
         _domain.WriteContext([.. context], $"giving domain {Id} its first state");
@@ -212,16 +218,16 @@ internal sealed class DomainUnderConstruction : IGuestLoader, IDisposable
         return mapping;
     }
 
-    private static void Append<T>(List<byte> context, ushort type, in T record)
+    private static void Append<T>(List<byte> context, ushort type, in T record, ushort instance = 0)
         where T : unmanaged
     {
-        AppendDescriptor(context, type, (uint)Marshal.SizeOf<T>());
+        AppendDescriptor(context, type, (uint)Marshal.SizeOf<T>(), instance);
         context.AddRange(MemoryMarshal.AsBytes(new ReadOnlySpan<T>(in record)));
     }
 
-    private static void AppendDescriptor(List<byte> context, ushort type, uint length)
+    private static void AppendDescriptor(List<byte> context, ushort type, uint length, ushort instance = 0)
     {
-        var descriptor = new HvmSaveDescriptor { TypeCode = type, Length = length };
+        var descriptor = new HvmSaveDescriptor { TypeCode = type, Instance = instance, Length = length };
         context.AddRange(MemoryMarshal.AsBytes(new ReadOnlySpan<HvmSaveDescriptor>(in descriptor)));
     }
 }
