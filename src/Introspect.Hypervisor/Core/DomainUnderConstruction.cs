@@ -133,12 +133,7 @@ internal sealed class DomainUnderConstruction : IGuestLoader, IDisposable
         var header = new HvmSaveHeader { Magic = HvmSaveHeader.FileMagic, Version = HvmSaveHeader.FileVersion };
         var context = new List<byte>();
         Append(context, HvmSaveCode.Header, in header);
-        var types = new HvmHwMtrr { Pat = PvhEntryState.Pat, DefaultType = PvhEntryState.MtrrDefaultType };
-        for (ushort vcpu = 0; vcpu < Config.Vcpus; vcpu++)
-        {
-            Append(context, HvmSaveCode.Mtrr, in types, vcpu);
-        }
-
+        AppendMemoryTypes(context, _domain.ReadContext());
         Append(context, HvmSaveCode.Cpu, in record);
         AppendDescriptor(context, HvmSaveCode.End, 0);
         _domain.WriteContext([.. context], $"giving domain {Id} its first state");
@@ -216,6 +211,23 @@ internal sealed class DomainUnderConstruction : IGuestLoader, IDisposable
         var mapping = _calls.Map(Id.Value, gfns, writable: true);
         place = mapping.AsSpan().Slice((int)(gpa % Gfn.PageSize), (int)length);
         return mapping;
+    }
+
+    /// <summary>Appends the memory types that the vCPUs have, with the default that a PVH guest finds.</summary>
+    private static void AppendMemoryTypes(List<byte> context, ReadOnlySpan<byte> found)
+    {
+        while (MemoryMarshal.TryRead<HvmSaveDescriptor>(found, out var descriptor))
+        {
+            var record = found.Slice(Marshal.SizeOf<HvmSaveDescriptor>(), (int)descriptor.Length);
+            if (descriptor.TypeCode == HvmSaveCode.Mtrr)
+            {
+                var types = MemoryMarshal.Read<HvmHwMtrr>(record);
+                types.DefaultType = PvhEntryState.MtrrDefaultType;
+                Append(context, HvmSaveCode.Mtrr, in types, descriptor.Instance);
+            }
+
+            found = found[(Marshal.SizeOf<HvmSaveDescriptor>() + record.Length)..];
+        }
     }
 
     private static void Append<T>(List<byte> context, ushort type, in T record, ushort instance = 0)

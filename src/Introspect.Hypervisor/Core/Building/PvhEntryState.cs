@@ -17,9 +17,6 @@ internal sealed record PvhEntryState(uint Eip, uint Ebx)
     public const ulong Dr6 = 0xffff_0ff0;
     public const ulong Dr7 = 0x400;
 
-    /// <summary>IA32_PAT as at reset.</summary>
-    public const ulong Pat = 0x0007_0406_0007_0406;
-
     /// <summary>IA32_MTRR_DEF_TYPE: enabled, write-back.</summary>
     public const ulong MtrrDefaultType = 0x806;
 
