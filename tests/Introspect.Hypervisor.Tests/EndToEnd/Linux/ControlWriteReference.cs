@@ -1,5 +1,6 @@
 using System.Globalization;
 using System.Security.Cryptography;
+using Introspect.Hypervisor.Tests.Building;
 
 namespace Introspect.Hypervisor.Tests.EndToEnd.Linux;
 
@@ -42,13 +43,8 @@ internal sealed class ControlWriteReference
     /// <summary>The references whose kernels are in the folder that INTROSPECT_LINUX names.</summary>
     public static IReadOnlyList<(string Kernel, ControlWriteReference Reference)> Find()
     {
-        if (Environment.GetEnvironmentVariable("INTROSPECT_LINUX") is not { Length: > 0 } folder)
-        {
-            return [];
-        }
-
         Dictionary<string, string> kernels = [];
-        foreach (string file in Directory.GetFiles(folder, "vmlinuz*"))
+        foreach (string file in LinuxKernels.Files)
         {
             kernels[Convert.ToHexStringLower(SHA256.HashData(File.ReadAllBytes(file)))] = file;
         }

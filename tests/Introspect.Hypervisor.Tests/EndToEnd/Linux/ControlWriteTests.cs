@@ -1,9 +1,8 @@
 using Introspect.Hypervisor.Abi;
-using Introspect.Hypervisor.Core.Building;
-using Introspect.Hypervisor.Core.Cpu;
 using Introspect.Hypervisor.Core.Execution;
 using Introspect.Hypervisor.Core.Monitoring;
 using Introspect.Hypervisor.Core.Platform;
+using Introspect.Hypervisor.Tests.Building;
 
 namespace Introspect.Hypervisor.Tests.EndToEnd.Linux;
 
@@ -48,7 +47,7 @@ public sealed class ControlWriteTests
                 CpuFeature.NoFpuSelectors, CpuFeature.Prefetchw),
         };
         using LabGuest guest = new(
-            Unpacked(kernel),
+            LinuxKernels.Unpack(kernel),
             megabytes: reference.Megabytes,
             commandLine: reference.CommandLine,
             platform: platform,
@@ -86,12 +85,4 @@ public sealed class ControlWriteTests
         ControlRegisterIndex.Cr4 => "cr4",
         _ => register.ToString(),
     };
-
-    private static byte[] Unpacked(string kernel)
-    {
-        ReadOnlyMemory<byte> packed = File.ReadAllBytes(kernel);
-        Assert.True(BzImage.TryFindPayload(packed, out ReadOnlyMemory<byte> payload, out ElfError? error), error?.Message);
-        Assert.True(KernelPayload.TryUnpack(payload, out ReadOnlyMemory<byte> image, out error), error?.Message);
-        return image.ToArray();
-    }
 }
