@@ -52,10 +52,19 @@ internal static class ConfigurationLoader
     private static YamlMappingNode? Parse(string file, bool isMain, List<string> mistakes)
     {
         var yaml = new YamlStream();
+        Parser? parser = null;
         try
         {
             using var reader = new StreamReader(file);
-            yaml.Load(reader);
+            parser = new Parser(reader);
+            yaml.Load(parser);
+        }
+        catch (InvalidOperationException)
+        {
+            // What the library throws on some texts where it means that they are no YAML.
+            var after = parser?.Current?.End ?? Mark.Empty;
+            mistakes.Add($"{file}:{after.Line}:{after.Column}: not YAML: what follows here cannot be read; mend the line");
+            return null;
         }
         catch (YamlException e)
         {

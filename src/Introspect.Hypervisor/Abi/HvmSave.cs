@@ -1,3 +1,4 @@
+using System.Runtime.CompilerServices;
 using System.Runtime.InteropServices;
 
 namespace Introspect.Hypervisor.Abi;
@@ -91,4 +92,36 @@ internal unsafe struct HvmHwCpu
     public uint ErrorCode;
     public uint Flags;
     private uint _pad0;
+}
+
+/// <summary><c>struct hvm_hw_mtrr</c>: a vCPU's memory types.</summary>
+[StructLayout(LayoutKind.Sequential)]
+internal struct HvmHwMtrr
+{
+    /// <summary>Variable ranges.</summary>
+    public const int VariableRanges = 8;
+
+    public ulong Pat;
+
+    /// <summary>Base and mask of each variable range.</summary>
+    public VariableArray Variable;
+
+    /// <summary>The fixed ranges: 64K, two 16K, eight 4K.</summary>
+    public FixedArray Fixed;
+    public ulong Capabilities;
+    public ulong DefaultType;
+
+    /// <summary>Two registers each.</summary>
+    [InlineArray(VariableRanges * 2)]
+    internal struct VariableArray
+    {
+        private ulong _first;
+    }
+
+    /// <summary>Eight types each.</summary>
+    [InlineArray(11)]
+    internal struct FixedArray
+    {
+        private ulong _first;
+    }
 }

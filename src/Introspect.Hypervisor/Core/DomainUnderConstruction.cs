@@ -1,6 +1,7 @@
 using System.Runtime.InteropServices;
 using Introspect.Hypervisor.Abi;
 using Introspect.Hypervisor.Core.Building;
+using Introspect.Hypervisor.Core.Building.Acpi;
 using Introspect.Hypervisor.Core.Hypercalls;
 using Introspect.Hypervisor.Core.Hypercalls.Toolstack;
 using Introspect.Hypervisor.Core.Memory;
@@ -74,6 +75,9 @@ internal sealed class DomainUnderConstruction : IGuestLoader, IDisposable
     /// <inheritdoc/>
     public ulong MemoryBytes => Config.MemoryBytes;
 
+    /// <inheritdoc/>
+    public int VcpuCount => (int)Config.Vcpus;
+
     /// <summary>Creates a domain, paused and without a state. What went wrong on the way leaves no domain behind.</summary>
     public static DomainUnderConstruction Create(IToolstack toolstack, DomainConfig config)
     {
@@ -112,6 +116,9 @@ internal sealed class DomainUnderConstruction : IGuestLoader, IDisposable
     }
 
     /// <inheritdoc/>
+    public void Populate(ulong gpa, ulong pages) => PopulateRange(gpa / Gfn.PageSize, pages);
+
+    /// <inheritdoc/>
     public void WritePhysical(ulong gpa, ReadOnlySpan<byte> bytes)
     {
         using var target = MapRange(gpa, (ulong)bytes.Length, out var place);
@@ -130,7 +137,7 @@ internal sealed class DomainUnderConstruction : IGuestLoader, IDisposable
         }
     }
 
-    /// <summary>Gives the first vCPU its state, as sethvmcontext does.</summary>
+    /// <summary>Gives the first vCPU its state, and all of them write-back memory, as sethvmcontext does.</summary>
     public void Start(in VcpuState state)
     {
         var record = default(HvmHwCpu);
@@ -138,6 +145,7 @@ internal sealed class DomainUnderConstruction : IGuestLoader, IDisposable
         var header = new HvmSaveHeader { Magic = HvmSaveHeader.FileMagic, Version = HvmSaveHeader.FileVersion };
         var context = new List<byte>();
         Append(context, HvmSaveCode.Header, in header);
+        AppendMemoryTypes(context, _domain.ReadContext());
         Append(context, HvmSaveCode.Cpu, in record);
         AppendDescriptor(context, HvmSaveCode.End, 0);
         _domain.WriteContext([.. context], $"giving domain {Id} its first state");
@@ -154,8 +162,8 @@ internal sealed class DomainUnderConstruction : IGuestLoader, IDisposable
 
     private void Furnish()
     {
-        // Room for the special pages and a ring beside the RAM.
-        const ulong SparePages = 16;
+        // Room for the special pages, a ring and the ACPI tables beside the RAM.
+        const ulong SparePages = 16 + PvhAcpi.MostPages;
         var number = Id.Value;
         var maxMem = ToolstackCalls.Domctl(DomctlCommand.MaxMem, number);
         maxMem.MaxMem.MaxMemKb = ((Math.Max(MemoryBytes, Config.MaxMemoryBytes) / Gfn.PageSize) + SparePages) * 4;
@@ -218,16 +226,33 @@ internal sealed class DomainUnderConstruction : IGuestLoader, IDisposable
         return mapping;
     }
 
-    private static void Append<T>(List<byte> context, ushort type, in T record)
+    /// <summary>Appends the memory types that the vCPUs have, with the default that a PVH guest finds.</summary>
+    private static void AppendMemoryTypes(List<byte> context, ReadOnlySpan<byte> found)
+    {
+        while (MemoryMarshal.TryRead<HvmSaveDescriptor>(found, out var descriptor))
+        {
+            var record = found.Slice(Marshal.SizeOf<HvmSaveDescriptor>(), (int)descriptor.Length);
+            if (descriptor.TypeCode == HvmSaveCode.Mtrr)
+            {
+                var types = MemoryMarshal.Read<HvmHwMtrr>(record);
+                types.DefaultType = PvhEntryState.MtrrDefaultType;
+                Append(context, HvmSaveCode.Mtrr, in types, descriptor.Instance);
+            }
+
+            found = found[(Marshal.SizeOf<HvmSaveDescriptor>() + record.Length)..];
+        }
+    }
+
+    private static void Append<T>(List<byte> context, ushort type, in T record, ushort instance = 0)
         where T : unmanaged
     {
-        AppendDescriptor(context, type, (uint)Marshal.SizeOf<T>());
+        AppendDescriptor(context, type, (uint)Marshal.SizeOf<T>(), instance);
         context.AddRange(MemoryMarshal.AsBytes(new ReadOnlySpan<T>(in record)));
     }
 
-    private static void AppendDescriptor(List<byte> context, ushort type, uint length)
+    private static void AppendDescriptor(List<byte> context, ushort type, uint length, ushort instance = 0)
     {
-        var descriptor = new HvmSaveDescriptor { TypeCode = type, Length = length };
+        var descriptor = new HvmSaveDescriptor { TypeCode = type, Instance = instance, Length = length };
         context.AddRange(MemoryMarshal.AsBytes(new ReadOnlySpan<HvmSaveDescriptor>(in descriptor)));
     }
 }

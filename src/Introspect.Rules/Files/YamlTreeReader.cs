@@ -32,15 +32,23 @@ internal sealed class YamlTreeReader
     /// <returns>Its root; null when it is empty, or no YAML, which is told.</returns>
     public static RuleNode? Read(SourceText text, DiagnosticBag diagnostics)
     {
+        var reader = new YamlTreeReader(text, diagnostics);
         try
         {
-            return new YamlTreeReader(text, diagnostics).ReadDocument();
+            return reader.ReadDocument();
         }
         catch (YamlException broken)
         {
             var start = (int)Math.Clamp(broken.Start.Index, 0, text.Length);
             var why = broken.InnerException?.Message ?? broken.Message;
             diagnostics.Error(text.Span(start, start < text.Length ? 1 : 0), $"this is no YAML: {Lower(why.Trim().TrimEnd('.'))}; mend the line");
+            return null;
+        }
+        catch (InvalidOperationException)
+        {
+            // What the library throws on some texts where it means that they are no YAML.
+            var after = (int)Math.Clamp(reader._parser.Current?.End.Index ?? 0, 0, text.Length);
+            diagnostics.Error(text.Span(after, after < text.Length ? 1 : 0), "this is no YAML: what follows here cannot be read; mend the line");
             return null;
         }
         catch (TooMuch)

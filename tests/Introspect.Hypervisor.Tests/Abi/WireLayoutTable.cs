@@ -185,6 +185,8 @@ internal static class WireLayoutTable
     public const string Guest = """
         HvmSaveDescriptor 8 = struct hvm_save_descriptor
           TypeCode@0 Instance@2 Length@4
+        HvmHwMtrr 240 = struct hvm_hw_mtrr
+          Pat@0:msr_pat_cr Variable@8:msr_mtrr_var Fixed@136:msr_mtrr_fixed Capabilities@224:msr_mtrr_cap DefaultType@232:msr_mtrr_def_type
         HvmSaveHeader 24 = struct hvm_save_header
           Magic@0 Version@4 Changeset@8 CpuId@16 GuestTscKhz@20:gtsc_khz
         HvmHwCpu 1032 = struct hvm_hw_cpu
@@ -217,6 +219,34 @@ internal static class WireLayoutTable
           Paddr@0 Size@8 CmdlinePaddr@16:cmdline_paddr
         HvmMemmapEntry 24 = struct hvm_memmap_table_entry
           Addr@0 Size@8 Type@16
+        AcpiName6 6 = -
+        AcpiHeader 36 = -
+          Signature@0:- Length@4:- Revision@8:- Checksum@9:- OemId@10:- OemTableId@16:- OemRevision@24:- CreatorId@28:-
+          CreatorRevision@32:-
+        AcpiAddress 12 = -
+          Space@0:- BitWidth@1:- BitOffset@2:- AccessSize@3:- Address@4:-
+        AcpiRsdp 36 = -
+          Signature@0:- Checksum@8:- OemId@9:- Revision@15:- RsdtAddress@16:- Length@20:- XsdtAddress@24:- ExtendedChecksum@32:-
+        AcpiFacs 64 = -
+          Signature@0:- Length@4:- HardwareSignature@8:- WakingVector@12:- GlobalLock@16:- Flags@20:- LongWakingVector@24:- Version@32:-
+        AcpiFixed 116 = -
+          Header@0:- FirmwareControl@36:- Dsdt@40:- InterruptModel@44:- PreferredPmProfile@45:- SciInterrupt@46:- SmiCommand@48:-
+          AcpiEnable@52:- AcpiDisable@53:- S4BiosRequest@54:- PstateControl@55:- Pm1aEventBlock@56:- Pm1bEventBlock@60:-
+          Pm1aControlBlock@64:- Pm1bControlBlock@68:- Pm2ControlBlock@72:- PmTimerBlock@76:- Gpe0Block@80:- Gpe1Block@84:-
+          Pm1EventLength@88:- Pm1ControlLength@89:- Pm2ControlLength@90:- PmTimerLength@91:- Gpe0Length@92:- Gpe1Length@93:-
+          Gpe1Base@94:- CstControl@95:- C2Latency@96:- C3Latency@98:- FlushSize@100:- FlushStride@102:- DutyOffset@104:- DutyWidth@105:-
+          DayAlarm@106:- MonthAlarm@107:- Century@108:- BootFlags@109:- Flags@112:-
+        AcpiFixed5 268 = -
+          First@0:- ResetRegister@116:- ResetValue@128:- LongFirmwareControl@132:- LongDsdt@140:- LongPm1aEventBlock@148:-
+          LongPm1bEventBlock@160:- LongPm1aControlBlock@172:- LongPm1bControlBlock@184:- LongPm2ControlBlock@196:-
+          LongPmTimerBlock@208:- LongGpe0Block@220:- LongGpe1Block@232:- SleepControl@244:- SleepStatus@256:-
+        AcpiMadt 44 = -
+          Header@0:- LocalApicAddress@36:- Flags@40:-
+        AcpiLocalApic 8 = -
+          Type@0:- Length@1:- ProcessorId@2:- ApicId@3:- Flags@4:-
+        XenAcpiInfo 40 = -
+          Devices@0:- ProcessorCount@2:- PciStart@4:- PciLength@8:- MadtChecksumAddress@12:- FirstLocalApicAddress@16:-
+          GenerationIdAddress@20:- HighPciStart@24:- HighPciLength@32:-
         E820Entry 20 = -
           Addr@0:- Size@8:- Type@16:-
         EvtchnAllocUnbound 8 = struct evtchn_alloc_unbound

@@ -28,6 +28,22 @@ public sealed class BzImageTests
         Unpacks(TestBzImage.Pack(tool, kernel), kernel);
     }
 
+    [LinuxKernelTheory("xz", "zstd", "lz4")]
+    [InlineData("gzip")]
+    [InlineData("xz")]
+    [InlineData("zstd")]
+    [InlineData("lz4")]
+    public void A_distributions_kernel_is_unpacked_from_every_form(string form)
+    {
+        foreach ((string _, byte[] kernel) in LinuxKernels.Unpacked())
+        {
+            byte[] payload = form == "gzip" ? TestBzImage.Gzip(kernel) : TestBzImage.Pack(form, kernel, quickly: true);
+            Assert.True(ElfImage.TryParse(kernel, out ElfImage? image, out _));
+            Assert.True(image.TryGetPvhEntry(out uint entry, out _));
+            Unpacks(payload, kernel, entry);
+        }
+    }
+
     [Theory]
     [InlineData(0)]
     [InlineData(1)]
@@ -179,13 +195,13 @@ public sealed class BzImageTests
         return BitConverter.GetBytes(~crc);
     }
 
-    private static void Unpacks(byte[] payload, byte[] kernel)
+    private static void Unpacks(byte[] payload, byte[] kernel, uint expectedEntry = TestElf.Entry)
     {
         bool parsed = KernelImage.TryParse(new TestBzImage { Payload = payload }.Build(), out ElfImage? image, out ElfError? error);
         Assert.True(parsed, error?.Message);
         Assert.True(kernel.AsSpan().SequenceEqual(image!.Bytes.Span));
         Assert.True(image.TryGetPvhEntry(out uint entry, out _));
-        Assert.Equal(TestElf.Entry, entry);
+        Assert.Equal(expectedEntry, entry);
     }
 
     private static void Refused(byte[] bytes, ElfErrorKind kind, string words, bool whole = false, string? orWords = null)

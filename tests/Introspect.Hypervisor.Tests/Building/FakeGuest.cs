@@ -1,5 +1,6 @@
 using System.Text;
 using Introspect.Hypervisor.Core.Building;
+using Introspect.Hypervisor.Core.Building.Acpi;
 
 namespace Introspect.Hypervisor.Tests.Building;
 
@@ -10,6 +11,8 @@ internal sealed class FakeGuest : IGuestLoader
 
     private readonly byte[] _memory;
     private readonly byte[] _special = new byte[SpecialPages.Count * 4096];
+    private readonly byte[] _hole = new byte[PvhAcpi.MostPages * 4096];
+    private readonly SortedSet<ulong> _populated = [];
 
     public FakeGuest(ulong memoryBytes)
     {
@@ -20,10 +23,26 @@ internal sealed class FakeGuest : IGuestLoader
 
     public ulong MemoryBytes => (ulong)_memory.Length;
 
-    /// <summary>The first address behind the highest byte that was written or cleared.</summary>
+    public int VcpuCount { get; init; } = 1;
+
+    /// <summary>Where its start info is, when a test remembers it here.</summary>
+    public uint StartInfo { get; set; }
+
+    /// <summary>The pages that it was given beside its RAM, by frame.</summary>
+    public IReadOnlyCollection<ulong> Populated => _populated;
+
+    /// <summary>The first address behind the highest byte of RAM that was written or cleared.</summary>
     public ulong HighestWritten { get; private set; }
 
     public bool WasTouched => _memory.AsSpan().ContainsAnyExcept(Untouched);
+
+    public void Populate(ulong gpa, ulong pages)
+    {
+        for (ulong page = 0; page < pages; page++)
+        {
+            _populated.Add((gpa >> 12) + page);
+        }
+    }
 
     public void WritePhysical(ulong gpa, ReadOnlySpan<byte> bytes) => bytes.CopyTo(Changed(gpa, bytes.Length));
 
@@ -43,15 +62,28 @@ internal sealed class FakeGuest : IGuestLoader
 
     private Span<byte> Changed(ulong gpa, int length)
     {
-        HighestWritten = Math.Max(HighestWritten, gpa + (ulong)length);
+        HighestWritten = gpa < GuestMemoryMap.HoleStart ? Math.Max(HighestWritten, gpa + (ulong)length) : HighestWritten;
         return At(gpa, length);
     }
 
     private Span<byte> At(ulong gpa, int length)
     {
         ulong special = SpecialPages.FirstGfn << 12;
-        return gpa >= special
-            ? _special.AsSpan((int)(gpa - special), length)
-            : _memory.AsSpan((int)gpa, length);
+        if (gpa >= special)
+        {
+            return _special.AsSpan((int)(gpa - special), length);
+        }
+
+        if (gpa < GuestMemoryMap.HoleStart)
+        {
+            return _memory.AsSpan((int)gpa, length);
+        }
+
+        for (ulong page = gpa >> 12; page <= (gpa + (ulong)length - 1) >> 12; page++)
+        {
+            Assert.Contains(page, _populated);
+        }
+
+        return _hole.AsSpan((int)(gpa - GuestMemoryMap.HoleStart), length);
     }
 }

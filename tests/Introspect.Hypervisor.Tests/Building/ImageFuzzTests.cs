@@ -99,6 +99,15 @@ public sealed class ImageFuzzTests
     [InlineData("lz4")]
     public void A_damaged_bzimage_is_taken_or_refused(string tool) => FuzzBzImage(TestBzImage.Pack(tool, TestBzImage.Kernel()));
 
+    [LinuxKernelFact]
+    public void The_damaged_kernel_of_a_distribution_is_taken_or_refused()
+    {
+        foreach ((string kernel, byte[] image) in LinuxKernels.Unpacked())
+        {
+            Fuzz(new ImageFuzzer(kernel, image), Inputs(2_000));
+        }
+    }
+
     private void FuzzBzImage(byte[] payload)
     {
         ImageFuzzer fuzzer = new("bzImage", new TestBzImage { Payload = payload }.Build());

@@ -1,5 +1,6 @@
 using Introspect.Hypervisor.Abi;
 using Introspect.Hypervisor.Core.Building;
+using Introspect.Hypervisor.Core.Building.Acpi;
 
 namespace Introspect.Hypervisor.Tests.Building;
 
@@ -34,9 +35,9 @@ public sealed class PvhLoaderTests
         Assert.Equal(2u, guest.U32(at + 12));
         ulong modules = guest.U64(at + 16);
         Assert.Equal("console=hvc0", guest.Text(guest.U64(at + 24)));
-        Assert.Equal(0UL, guest.U64(at + 32));
+        Assert.Equal(0xfc00_2000UL, guest.U64(at + 32));
         ulong map = guest.U64(at + 40);
-        Assert.Equal(2u, guest.U32(at + 48));
+        Assert.Equal(5u, guest.U32(at + 48));
         Assert.Equal(0u, guest.U32(at + 52));
 
         ulong first = guest.U64(modules);
@@ -51,6 +52,9 @@ public sealed class PvhLoaderTests
 
         Assert.Equal((0UL, 2 * Mebibyte, 1UL), (guest.U64(map), guest.U64(map + 8), guest.U64(map + 16)));
         Assert.Equal((0xfeff_8000UL, 0x8000UL, 2UL), (guest.U64(map + 24), guest.U64(map + 32), guest.U64(map + 40)));
+        Assert.Equal((0xfc00_2000UL, 0x40UL, 3UL), (guest.U64(map + 48), guest.U64(map + 56), guest.U64(map + 64)));
+        Assert.Equal((0xfc00_0000UL, 0x1000UL, 3UL), (guest.U64(map + 72), guest.U64(map + 80), guest.U64(map + 88)));
+        Assert.Equal((0xfc00_1000UL, 0x1000UL, 3UL), (guest.U64(map + 96), guest.U64(map + 104), guest.U64(map + 112)));
     }
 
     [Fact]
@@ -153,11 +157,11 @@ public sealed class PvhLoaderTests
     [Fact]
     public void Memory_beyond_the_hole_goes_above_4_gib()
     {
-        IReadOnlyList<MemoryMapEntry> map = GuestMemoryMap.Entries(5UL << 30);
-        Assert.Equal(3, map.Count);
+        IReadOnlyList<MemoryMapEntry> map = GuestMemoryMap.Entries(5UL << 30, PvhAcpi.Build(1, rsdpInBios: false));
+        Assert.Equal(6, map.Count);
         Assert.Equal(new MemoryMapEntry(0, 0xfc00_0000, MemmapType.Ram), map[0]);
         Assert.Equal(MemmapType.Reserved, map[1].Type);
-        Assert.Equal(new MemoryMapEntry(1UL << 32, (5UL << 30) - 0xfc00_0000, MemmapType.Ram), map[2]);
+        Assert.Equal(new MemoryMapEntry(1UL << 32, (5UL << 30) - 0xfc00_0000, MemmapType.Ram), map[5]);
     }
 
     [Fact]

@@ -5,6 +5,7 @@ using Introspect.Hypervisor.Core.Domains;
 using Introspect.Hypervisor.Core.Execution;
 using Introspect.Hypervisor.Core.Host;
 using Introspect.Hypervisor.Core.Hypercalls.Toolstack;
+using Introspect.Hypervisor.Core.Monitoring;
 
 namespace Introspect.Hypervisor.Tests.EndToEnd;
 
@@ -24,9 +25,13 @@ internal sealed class LabGuest : IDisposable
         int megabytes = 16,
         uint vcpus = 1,
         string? commandLine = null,
-        PlatformOptions? platform = null)
+        PlatformOptions? platform = null,
+        MonitoringOptions? monitoring = null)
     {
-        _machine = new Machine(new MachineOptions(d => new DomainPlatform(d, platform ?? new PlatformOptions())));
+        _machine = new Machine(new MachineOptions(d => new DomainPlatform(d, platform ?? new PlatformOptions()))
+        {
+            Monitoring = monitoring ?? MonitoringOptions.Default,
+        });
         _toolstack = new LocalToolstack(_machine, ToolstackCaller.Control);
         _built = DomainUnderConstruction.Create(_toolstack, new DomainConfig
         {

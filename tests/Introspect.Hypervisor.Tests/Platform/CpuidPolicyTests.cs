@@ -49,6 +49,16 @@ public sealed class CpuidPolicyTests
         Assert.Equal(name, Text(leaf.Ebx, leaf.Edx, leaf.Ecx));
     }
 
+    [Fact]
+    public void Who_is_not_told_of_a_hypervisor_finds_none_in_the_leaves()
+    {
+        var policy = Policy(features: CpuFeatures.Implemented.Without(CpuFeature.Hypervisor));
+        for (var leaf = 0x4000_0000u; leaf < 0x4000_0200; leaf++)
+        {
+            Assert.Equal(default, policy.Query(leaf, 0, default));
+        }
+    }
+
     [Theory]
     [InlineData(false, 0x4000_0000u, 0x4000_0000u)]
     [InlineData(true, 0x4000_0100u, 0x4000_0200u)]

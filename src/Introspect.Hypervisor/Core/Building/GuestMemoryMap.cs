@@ -1,4 +1,5 @@
 using Introspect.Hypervisor.Abi;
+using Introspect.Hypervisor.Core.Building.Acpi;
 
 namespace Introspect.Hypervisor.Core.Building;
 
@@ -16,7 +17,7 @@ internal readonly record struct MemoryMapEntry(ulong Address, ulong Size, Memmap
 internal static class GuestMemoryMap
 {
     /// <summary>Where the hole begins: the lowest of the local APIC, the ACPI tables and the special pages (libxl's choice for PVH).</summary>
-    public const ulong HoleStart = 0xfc00_0000;
+    public const ulong HoleStart = PvhAcpi.InfoAddress;
 
     /// <summary>Where RAM goes on behind the hole.</summary>
     public const ulong HoleEnd = 0x1_0000_0000;
@@ -27,13 +28,14 @@ internal static class GuestMemoryMap
     /// <summary>Bytes of RAM from 4 GiB.</summary>
     public static ulong HighBytes(ulong memoryBytes) => memoryBytes - LowBytes(memoryBytes);
 
-    /// <summary>The map as the guest is told, by address.</summary>
-    public static IReadOnlyList<MemoryMapEntry> Entries(ulong memoryBytes)
+    /// <summary>The map as the guest is told, in the order in which Xen's toolstack has it.</summary>
+    public static IReadOnlyList<MemoryMapEntry> Entries(ulong memoryBytes, PvhAcpi acpi)
     {
         List<MemoryMapEntry> map =
         [
             new(0, LowBytes(memoryBytes), MemmapType.Ram),
             new(SpecialPages.FirstGfn << Gfn.PageShift, (ulong)SpecialPages.Count << Gfn.PageShift, MemmapType.Reserved),
+            .. acpi.Modules.Select(module => module.MapEntry),
         ];
         if (HighBytes(memoryBytes) is var high and not 0)
         {

@@ -1,5 +1,6 @@
 using System.Diagnostics.CodeAnalysis;
 using System.Text;
+using Introspect.Hypervisor.Core.Building.Acpi;
 
 namespace Introspect.Hypervisor.Core.Building;
 
@@ -15,7 +16,7 @@ internal sealed record PvhBootOptions(string? CommandLine = null, IReadOnlyList<
 
 /// <summary>
 /// Loads an image by the PVH boot protocol: the image with its symbols, then the modules, then the start info, each
-/// from a page of its own, all in the RAM below the hole.
+/// from a page of its own, all in the RAM below the hole; in the hole, the ACPI tables.
 /// </summary>
 internal static class PvhLoader
 {
@@ -50,9 +51,10 @@ internal static class PvhLoader
             end = PageUp(end + (ulong)module.Content.Length);
         }
 
+        PvhAcpi acpi = PvhAcpi.Build(guest.VcpuCount, LooksForRsdpInBios(image, layout));
         ulong startInfoAddress = end;
         byte[] startInfo = StartInfoImage.Build(
-            startInfoAddress, commandLine, modules, GuestMemoryMap.Entries(guest.MemoryBytes));
+            startInfoAddress, commandLine, modules, GuestMemoryMap.Entries(guest.MemoryBytes, acpi), acpi.RsdpAddress);
         end = PageUp(startInfoAddress + (ulong)startInfo.Length);
         error = CheckMemory(end, guest.MemoryBytes);
         if (error is not null)
@@ -66,10 +68,29 @@ internal static class PvhLoader
             guest.WritePhysical(modules[i].Address, options.Modules![i].Content.Span);
         }
 
+        foreach (AcpiModule module in acpi.Modules)
+        {
+            if (module.Address >= GuestMemoryMap.HoleStart)
+            {
+                guest.Populate(module.Address, ((ulong)module.Content.Length + Gfn.PageSize - 1) / Gfn.PageSize);
+            }
+
+            guest.WritePhysical(module.Address, module.Content);
+        }
+
         guest.WritePhysical(startInfoAddress, startInfo);
         entry = new PvhEntryState(eip, (uint)startInfoAddress);
         return true;
     }
+
+    /// <summary>
+    /// A Linux that does not say that it takes the RSDP from anywhere finds it only where a BIOS has it. An image that
+    /// lies there itself does not look there.
+    /// </summary>
+    private static bool LooksForRsdpInBios(ElfImage image, ImageLayout layout) =>
+        image.XenInfo is { GuestOs: "linux" } info
+        && !info.Features.SupportedNames.Contains("linux_rsdp_unrestricted")
+        && layout.Start >= PvhAcpi.BiosEnd;
 
     private static ElfError? CheckMemory(ulong end, ulong memoryBytes)
     {

@@ -20,7 +20,8 @@ internal static class StartInfoImage
         ulong address,
         byte[]? commandLine,
         IReadOnlyList<Module> modules,
-        IReadOnlyList<MemoryMapEntry> memoryMap)
+        IReadOnlyList<MemoryMapEntry> memoryMap,
+        ulong rsdp)
     {
         var moduleList = Unsafe.SizeOf<HvmStartInfo>();
         var mapTable = moduleList + (Unsafe.SizeOf<HvmModlistEntry>() * modules.Count);
@@ -35,6 +36,7 @@ internal static class StartInfoImage
             NrModules = (uint)modules.Count,
             ModlistPaddr = modules.Count == 0 ? 0 : address + (ulong)moduleList,
             CmdlinePaddr = PutString(all, address, ref nextString, commandLine),
+            RsdpPaddr = rsdp,
             MemmapPaddr = address + (ulong)mapTable,
             MemmapEntries = (uint)memoryMap.Count,
         });

@@ -54,6 +54,7 @@ internal sealed partial class DomainPlatform
 
     private void AddSections()
     {
+        Domain.ContextSections.Add(new MtrrSection(Domain));
         Domain.CoreSections.Add(new PlatformSection(this));
         Domain.CoreSections.Add(new EventChannelSection(Events));
         Domain.CoreSections.Add(new VcpuSection(Domain));

@@ -139,7 +139,8 @@ internal sealed class CpuidPolicy
             return Basic(leaf, subleaf, vcpu);
         }
 
-        if (leaf is >= HypervisorBase and < HypervisorBase + 0x200)
+        // Who is not told that there is a hypervisor does not find one.
+        if (leaf is >= HypervisorBase and < HypervisorBase + 0x200 && Has(CpuFeature.Hypervisor))
         {
             return _xen.Query(leaf, subleaf, vcpu.VcpuId);
         }
