@@ -13,6 +13,10 @@ internal sealed class AdaptiveSpin(double shortest, double longest)
     // Two ends that sleep for each other never find out that looking would do now: once in so many waits it is tried.
     private const int WaitsUntilTrial = 64;
 
+    // Whatever the clock says: where processors are emulated, a pause hands the turn to another one, and it may take some
+    // turns until that one has come as far as what is waited for.
+    private const int LeastLooks = 4;
+
     private readonly long _shortest = Ticks(shortest);
     private readonly long _longest = Ticks(longest);
     private long _spin = Ticks(longest);
@@ -26,7 +30,7 @@ internal sealed class AdaptiveSpin(double shortest, double longest)
         where TLook : ILook
     {
         var end = Stopwatch.GetTimestamp() + _spin;
-        do
+        for (var looks = 0; looks < LeastLooks || Stopwatch.GetTimestamp() < end; looks++)
         {
             Thread.SpinWait(pause);
             if (look.IsThere())
@@ -36,7 +40,7 @@ internal sealed class AdaptiveSpin(double shortest, double longest)
                 return true;
             }
         }
-        while (Stopwatch.GetTimestamp() < end);
+
         _inVain++;
         _spin = _inVain % WaitsUntilTrial == 0 ? _longest : Math.Max(_spin / 2, _shortest);
         return false;

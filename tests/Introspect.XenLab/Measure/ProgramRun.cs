@@ -25,9 +25,12 @@ internal sealed record Measured(ulong Events, double Seconds, double CpuSeconds)
 /// </summary>
 internal sealed class ProgramRun(IDomain domain, string command, string output, string lineHas)
 {
-    // Until the program's code is warm; both programs have the same. The emulator makes a compiler slow.
-    private const ulong WarmUp = 3000;
-    private static readonly TimeSpan WarmTime = TimeSpan.FromSeconds(20);
+    // The program's code is warm when so many windows in a row brought nothing more: the emulator makes a compiler slow.
+    // Both programs are given the same chance.
+    private static readonly TimeSpan WarmWindow = TimeSpan.FromSeconds(3);
+    private const int WindowsInVain = 2;
+    private const int MostWarmWindows = 20;
+    private const double Better = 0.95;
 
     // What is kept in a buffer for good: a program's stdout.
     private const ulong Buffered = 200;
@@ -41,14 +44,12 @@ internal sealed class ProgramRun(IDomain domain, string command, string output, 
     /// <exception cref="ContractException">It ended early, saw too little, or wrote too little.</exception>
     public Measured Measure()
     {
-        var first = GuestCounter.Read(domain);
         using var process = Process.Start(new ProcessStartInfo("sh", ["-c", $"exec {command} > {output} 2> {output}.err"]))!;
         try
         {
             Check.Eventually(() => process.HasExited || new FileInfo(output) is { Exists: true, Length: > 0 }, $"'{command}' writes something");
-            first = Math.Max(first, GuestCounter.Read(domain));
-            Check.Eventually(() => process.HasExited || GuestCounter.Read(domain) > first + WarmUp, $"'{command}' gets warm");
-            Thread.Sleep(WarmTime);
+            var first = GuestCounter.Read(domain);
+            WarmUp(process);
             Check.True(!process.HasExited, $"'{command}' runs; it said: {Said()}");
             domain.Pause();
             Thread.Sleep(Settle);
@@ -58,12 +59,13 @@ internal sealed class ProgramRun(IDomain domain, string command, string output, 
             domain.Pause();
             var seconds = Stopwatch.GetElapsedTime(started).TotalSeconds;
             Thread.Sleep(Settle);
+            var caused = GuestCounter.Read(domain) - first;
             var measured = new Measured(GuestCounter.Read(domain) - events, seconds, CpuSeconds(process.Id) - cpu);
             domain.Unpause();
             Check.True(!process.HasExited, $"'{command}' runs to the end; it said: {Said()}");
             End(process);
             var lines = (ulong)File.ReadLines(output).Count(line => line.Contains(lineHas, StringComparison.OrdinalIgnoreCase));
-            Check.True(lines + Buffered > WarmUp + measured.Events, $"'{command}' wrote a line for each of {WarmUp + measured.Events} events; there are {lines}");
+            Check.True(lines + Buffered > caused, $"'{command}' wrote a line for each of {caused} events; there are {lines}");
             return measured;
         }
         finally
@@ -74,6 +76,19 @@ internal sealed class ProgramRun(IDomain domain, string command, string output, 
             }
 
             File.Delete(output);
+        }
+    }
+
+    private void WarmUp(Process process)
+    {
+        var best = double.MaxValue;
+        for (int windows = 0, inVain = 0; windows < MostWarmWindows && inVain < WindowsInVain && !process.HasExited; windows++)
+        {
+            var (events, cpu) = (GuestCounter.Read(domain), CpuSeconds(process.Id));
+            Thread.Sleep(WarmWindow);
+            var perEvent = process.HasExited ? 0 : (CpuSeconds(process.Id) - cpu) / Math.Max(1, GuestCounter.Read(domain) - events);
+            inVain = perEvent < best * Better ? 0 : inVain + 1;
+            best = Math.Min(best, perEvent);
         }
     }
 
