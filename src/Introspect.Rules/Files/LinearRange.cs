@@ -1,3 +1,4 @@
+using System.Buffers;
 using Introspect.Rules.Language;
 using Introspect.Rules.Names;
 
@@ -12,6 +13,8 @@ namespace Introspect.Rules.Files;
 internal sealed record LinearRange(string Text, SourceSpan Span)
 {
     private const string Symbol = "sym(";
+
+    private static readonly SearchValues<char> NotInNames = SearchValues.Create(" .+&()");
 
     /// <summary>False when this is no range, whatever symbols there are.</summary>
     public bool IsRange => Parts() is not null;
@@ -100,5 +103,5 @@ internal sealed record LinearRange(string Text, SourceSpan Span)
 
     private static bool IsPlace(string part) => IsName(part) || RuleValues.TryNumber(part, out _);
 
-    private static bool IsName(string part) => part.Length > 1 && part[0] == '&' && !part.AsSpan(1).ContainsAny(" .+&()");
+    private static bool IsName(string part) => part.Length > 1 && part[0] == '&' && !part.AsSpan(1).ContainsAny(NotInNames);
 }

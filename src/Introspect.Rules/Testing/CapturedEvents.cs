@@ -117,7 +117,7 @@ internal sealed class CapturedEvents(string path, SourceSpan place, IReadOnlyLis
 
         public void Unrecorded(in EventRecord record) => Look(in record);
 
-        public IReadOnlyList<string> Failures(SourceSpan place, IReadOnlyList<string> notRecorded)
+        public List<string> Failures(SourceSpan place, IReadOnlyList<string> notRecorded)
         {
             var failures = _failures.ConvertAll(failure => $"{place}: {failure}");
             if (_more > 0)

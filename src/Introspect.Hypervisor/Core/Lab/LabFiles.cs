@@ -49,7 +49,9 @@ internal static class LabFiles
                 {
                     Mode = FileMode.CreateNew,
                     Access = FileAccess.Write,
+#pragma warning disable CA1416 // This is Linux, as the library's own calls into libc say.
                     UnixCreateMode = UnixFileMode.UserRead | UnixFileMode.UserWrite,
+#pragma warning restore CA1416
                     BufferSize = 1 << 20,
                 };
                 using (var file = new FileStream(partial, options))
