@@ -4,6 +4,7 @@ using Introspect.Hypervisor.Core.Building;
 using Introspect.Hypervisor.Core.Hypercalls;
 using Introspect.Hypervisor.Core.Hypercalls.Toolstack;
 using Introspect.Hypervisor.Core.Memory;
+using Introspect.Hypervisor.Core.Viridian;
 
 namespace Introspect.Hypervisor.Core;
 
@@ -35,7 +36,7 @@ internal sealed record DomainConfig
     public bool Interleaved { get; init; }
 
     /// <summary>Viridian enlightenments; none unless given.</summary>
-    public ViridianFeatures Viridian { get; init; }
+    public ViridianFeatureSet Viridian { get; init; }
 
     /// <summary>Most bytes that it can get; 0: no more than it has.</summary>
     public ulong MaxMemoryBytes { get; init; }
@@ -161,9 +162,9 @@ internal sealed class DomainUnderConstruction : IGuestLoader, IDisposable
         }
 
         // The platform's parameters come before the vCPUs, whose CPUID may depend on them.
-        if (Config.Viridian != ViridianFeatures.None)
+        if (!Config.Viridian.IsEmpty)
         {
-            _calls.SetParam(number, HvmParam.Viridian, (ulong)Config.Viridian);
+            _calls.SetParam(number, HvmParam.Viridian, Config.Viridian.ToMask());
         }
 
         Config.BeforeVcpus?.Invoke(Id);

@@ -203,6 +203,13 @@ internal static class WireLayoutTable
         HvmHwLapic 24 = struct hvm_hw_lapic
           ApicBaseMsr@0:apic_base_msr Disabled@8 TimerDivisor@12:timer_divisor TdtMsr@16:tdt_msr
         HvmHwLapicRegs 1024 = struct hvm_hw_lapic_regs
+        HvmViridianDomain 32 = struct hvm_viridian_domain_context
+          HypercallGpa@0:hypercall_gpa GuestOsId@8:guest_os_id TimeRefCount@16:time_ref_count ReferenceTsc@24:reference_tsc
+        HvmViridianVcpu 216 = struct hvm_viridian_vcpu_context
+          VpAssistMsr@0:vp_assist_msr ApicAssistPending@8:apic_assist_pending SimpMsr@16:simp_msr SintMsr@24:sint_msr
+          StimerConfigMsr@152:stimer_config_msr StimerCountMsr@184:stimer_count_msr
+        SyntheticInterruptMsrs 128 = -
+        SyntheticTimerMsrs 32 = -
         HvmStartInfo 56 = struct hvm_start_info
           Magic@0 Version@4 Flags@8 NrModules@12:nr_modules ModlistPaddr@16:modlist_paddr CmdlinePaddr@24:cmdline_paddr
           RsdpPaddr@32:rsdp_paddr MemmapPaddr@40:memmap_paddr MemmapEntries@48:memmap_entries

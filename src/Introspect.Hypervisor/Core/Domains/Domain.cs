@@ -177,6 +177,8 @@ internal sealed partial class Domain
         {
             vcpu.Kick();
         }
+
+        _platform?.HoldChanged();
     }
 
     /// <summary>Undoes one pause.</summary>
@@ -185,6 +187,7 @@ internal sealed partial class Domain
         ForeignWriters.BeforeGoingOn();
         if (Interlocked.Decrement(ref _pauseCount) == 0)
         {
+            _platform?.HoldChanged();
             foreach (var vcpu in _vcpus)
             {
                 vcpu.Wake();
@@ -237,6 +240,7 @@ internal sealed partial class Domain
             Volatile.Write(ref _shutDown, true);
         }
 
+        _platform?.HoldChanged();
         Machine.NoteEnd(this);
     }
 
@@ -252,6 +256,7 @@ internal sealed partial class Domain
 
             ShutdownReason = ShutdownReason.None;
             Volatile.Write(ref _shutDown, false);
+            _platform?.HoldChanged();
             foreach (var vcpu in _vcpus)
             {
                 vcpu.Unpause();

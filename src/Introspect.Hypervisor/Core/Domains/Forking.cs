@@ -82,7 +82,11 @@ internal static class Forking
     {
         // What the child's devices would still do of their own accord must not come behind what is copied.
         child.Platform.BeforeStateCopy();
-        CopyParameters(child, parent);
+        if (CopyParameters(child, parent) is var refused and not Errno.None)
+        {
+            return refused;
+        }
+
         foreach (var index in SpecialPages)
         {
             if (parent.GetParam(index) is var gfn and not 0)
@@ -97,17 +101,26 @@ internal static class Forking
     }
 
     // As on Xen, a parameter that the parent does not have stays.
-    private static void CopyParameters(Domain child, Domain parent)
+    private static Errno CopyParameters(Domain child, Domain parent)
     {
         for (uint index = 0; index < HvmParam.Count; index++)
         {
             var value = parent.GetParam(index);
-            if (value != 0 && child.GetParam(index) != value)
+            var before = child.GetParam(index);
+            if (value == 0 || before == value)
             {
-                child.SetParam(index, value);
-                child.Platform.HvmParamSet(index, value);
+                continue;
+            }
+
+            child.SetParam(index, value);
+            if (child.Platform.HvmParamSet(index, value) is var refused and not Errno.None)
+            {
+                child.SetParam(index, before); // it has another one that cannot change
+                return refused;
             }
         }
+
+        return Errno.None;
     }
 
     private static void CopySharedInfo(Domain child, Domain parent)

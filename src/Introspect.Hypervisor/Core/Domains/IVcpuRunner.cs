@@ -90,7 +90,7 @@ internal interface IDomainPlatform : IDisposable
     IVcpuRunner CreateRunner(Vcpu vcpu);
 
     /// <summary>A parameter was set (the check is done, the value is stored): callback vector, viridian, console page.</summary>
-    /// <returns>EINVAL: the value cannot be; the old one stays.</returns>
+    /// <returns>EINVAL: the value cannot be; EEXIST: it cannot be any more. The old one stays.</returns>
     Errno HvmParamSet(uint index, ulong value);
 
     /// <summary>Takes a free event channel port of the domain's for the monitor ring (<c>alloc_unbound_xen_event_channel</c>).</summary>
@@ -102,6 +102,11 @@ internal interface IDomainPlatform : IDisposable
 
     /// <summary>Takes what the guest wrote to its console since <paramref name="position"/>, and moves the position on.</summary>
     int ReadConsole(ref ulong position, Span<byte> destination);
+
+    /// <summary>The domain was paused, shut down, or goes on: what runs by itself may have to stand still as well. Any thread.</summary>
+    void HoldChanged()
+    {
+    }
 
     /// <summary>Who decides on the turns of vCPUs which run on one thread; null when each has a thread of its own.</summary>
     ITurnOrder? Turns => null;

@@ -57,6 +57,7 @@ internal sealed partial class DomainPlatform
         Domain.CoreSections.Add(new PlatformSection(this));
         Domain.CoreSections.Add(new EventChannelSection(Events));
         Domain.CoreSections.Add(new VcpuSection(Domain));
+        AddViridianSections();
         Domain.CoreSections.Add(new TimerSection(Timers));
     }
 

@@ -46,7 +46,7 @@ internal sealed partial class DomainPlatform
         }
 
         Options = Options with { Features = features, TscFrequency = tscFrequency, ForcedEmulationPrefix = forcedEmulationPrefix };
-        Policy = CreatePolicy();
+        Policy = CreatePolicy(viridianFirst: Viridian is not null);
         Msrs = new MsrFile(Policy);
         return Errno.None;
     }
@@ -61,7 +61,7 @@ internal sealed partial class DomainPlatform
         }
     }
 
-    private CpuidPolicy CreatePolicy() => new(new CpuidConfiguration
+    private CpuidPolicy CreatePolicy(bool viridianFirst) => new(new CpuidConfiguration
     {
         Vendor = Domain.Personality.Vendor,
         Features = FeaturesOf(Domain, Options),
@@ -69,5 +69,6 @@ internal sealed partial class DomainPlatform
         VcpuCount = (int)Domain.MaxVcpus,
         TscFrequency = Options.TscFrequency,
         PhysicalAddressBits = Cpu.Mmu.PhysicalBits,
+        ViridianFirst = viridianFirst,
     });
 }

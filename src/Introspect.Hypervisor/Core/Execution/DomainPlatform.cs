@@ -3,6 +3,7 @@ using Introspect.Hypervisor.Core.Domains;
 using Introspect.Hypervisor.Core.Hypercalls.Toolstack;
 using Introspect.Hypervisor.Core.Platform;
 using Introspect.Hypervisor.Core.Platform.Apic;
+using Introspect.Hypervisor.Core.Viridian;
 
 namespace Introspect.Hypervisor.Core.Execution;
 
@@ -26,6 +27,9 @@ internal sealed record PlatformOptions
 
     /// <summary>The vCPUs run on one thread by turns, and time follows their instructions. A domain can ask for it by itself.</summary>
     public bool Interleaved { get; init; }
+
+    /// <summary>Where the enlightenments of domains that have some differ from Xen's.</summary>
+    public ViridianOptions Viridian { get; init; } = ViridianOptions.Default;
 }
 
 /// <summary>A domain's devices: CPU policy, clock, console, event channels, timers, shared pages.</summary>
@@ -47,7 +51,7 @@ internal sealed partial class DomainPlatform : IDomainPlatform, ISharedPages, IE
     {
         Domain = domain;
         Options = options;
-        Policy = CreatePolicy();
+        Policy = CreatePolicy(viridianFirst: false);
         Msrs = new MsrFile(Policy);
         IsInterleaved = options.Interleaved || (domain.Config.Arch.MiscFlags & CoreDomainFlags.Interleaved) != 0;
         World = IsInterleaved && ReferenceEquals(options.World, HostWorld.Instance) ? new RepeatableWorld(RepeatableStart, RepeatableSeed) : options.World;
@@ -99,6 +103,9 @@ internal sealed partial class DomainPlatform : IDomainPlatform, ISharedPages, IE
     /// <summary>Reason kept by SHUTDOWN_CODE for the shutdown that follows.</summary>
     public ShutdownReason? KeptShutdownReason { get; set; }
 
+    /// <summary>The guest shuts down: for the reason that it told before, if it did, whatever this one is.</summary>
+    public void ShutDown(ShutdownReason reason) => Domain.Shutdown(KeptShutdownReason ?? reason);
+
     /// <summary>Memory map for XENMEM_memory_map; empty when the builder gave none.</summary>
     public E820Entry[] MemoryMap { get; set; } = [];
 
@@ -126,6 +133,11 @@ internal sealed partial class DomainPlatform : IDomainPlatform, ISharedPages, IE
     /// <inheritdoc/>
     public Errno HvmParamSet(uint index, ulong value)
     {
+        if (index == HvmParam.Viridian)
+        {
+            return SetViridian(value);
+        }
+
         if (index == HvmParam.CallbackIrq)
         {
             // The guest says how it wants to be called; its mode decides the layout of what it reads then.

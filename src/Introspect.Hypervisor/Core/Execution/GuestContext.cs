@@ -92,7 +92,7 @@ internal sealed partial class GuestContext : IGuestHypercallContext
     public void RaiseGuestRequest() => _runner.MonitorGuestRequest();
 
     /// <inheritdoc/>
-    public void Shutdown(ShutdownReason reason) => _domain.Shutdown(_platform.KeptShutdownReason ?? reason);
+    public void Shutdown(ShutdownReason reason) => _platform.ShutDown(reason);
 
     /// <inheritdoc/>
     public void SetShutdownCode(ShutdownReason reason) => _platform.KeptShutdownReason ??= reason;

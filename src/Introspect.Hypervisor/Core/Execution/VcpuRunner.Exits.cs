@@ -87,7 +87,7 @@ internal sealed partial class VcpuRunner
                 DescriptorAccess(in exit);
                 break;
             case ExitKind.TripleFault:
-                _domain.Shutdown((ShutdownReason)_domain.GetParam(HvmParam.TripleFaultReason));
+                _platform.ShutDown((ShutdownReason)_domain.GetParam(HvmParam.TripleFaultReason));
                 break;
             case ExitKind.Vmfunc:
                 _cpu.Raise(Vector.InvalidOpcode);
@@ -116,7 +116,7 @@ internal sealed partial class VcpuRunner
 
         var leaf = (uint)_cpu.Gpr(Rax);
         var subleaf = (uint)_cpu.Gpr(Rcx);
-        var result = _platform.Policy.Query(leaf, subleaf, new CpuidVcpuState
+        var result = QueryCpuid(leaf, subleaf, new CpuidVcpuState
         {
             VcpuId = _vcpu.Id,
             OsXsave = (state.Cr4 & (1 << 18)) != 0,
@@ -157,6 +157,11 @@ internal sealed partial class VcpuRunner
 
     private void Hypercall(in Exit exit)
     {
+        if (TryViridianHypercall(in exit))
+        {
+            return;
+        }
+
         var arguments = _cpu.Is64
             ? new HypercallArguments
             {

@@ -170,6 +170,7 @@ internal sealed partial class VcpuRunner : ILocalApicHost
             _cpu.Inject(new PendingEvent { Valid = true, Vector = callback, Type = EventType.ExternalInterrupt });
         }
 
+        DeliverSyntheticTimers();
         if (_apic is { HasRequests: true } apic)
         {
             OfferRequest(apic);
@@ -219,7 +220,13 @@ internal sealed partial class VcpuRunner : ILocalApicHost
     }
 
     /// <summary>Something waits that would interrupt the vCPU: it does not block.</summary>
-    private bool IsInterruptWaiting =>
-        HasNmi || HasStartRequest || _platform.Shared.IsUpcallPending(_vcpu.Id)
-        || (_apic is { HasRequests: true } apic && apic.TryFindPending(out _));
+    private bool IsInterruptWaiting
+    {
+        get
+        {
+            DeliverSyntheticTimers();
+            return HasNmi || HasStartRequest || _platform.Shared.IsUpcallPending(_vcpu.Id)
+                || (_apic is { HasRequests: true } apic && apic.TryFindPending(out _));
+        }
+    }
 }

@@ -173,7 +173,7 @@ internal sealed partial class VcpuRunner : IMsrCpu
 
     private void ReadMsr(in Exit exit)
     {
-        if (_platform.Msrs.Read(exit.Index, in _msrs, this, out var value) != MsrResult.Ok)
+        if (ReadAnyMsr(exit.Index, out var value) != MsrResult.Ok)
         {
             _cpu.Raise(Vector.GeneralProtection, 0);
             return;
@@ -198,7 +198,7 @@ internal sealed partial class VcpuRunner : IMsrCpu
         if (mayDefer && _domain.Monitor.IsMsrMonitored(msr))
         {
             // The old value is read first; what cannot be read is refused without an event.
-            if (_platform.Msrs.Read(msr, in _msrs, this, out var old) != MsrResult.Ok)
+            if (ReadAnyMsr(msr, out var old) != MsrResult.Ok)
             {
                 _cpu.Raise(Vector.GeneralProtection, 0);
                 return false;
@@ -211,7 +211,7 @@ internal sealed partial class VcpuRunner : IMsrCpu
             }
         }
 
-        var done = _platform.Msrs.Write(msr, value, ref _msrs, this) switch
+        var done = WriteAnyMsr(msr, value) switch
         {
             MsrResult.Ok => true,
             MsrResult.WriteHypercallPage => WriteHypercallPage(value),

@@ -189,7 +189,7 @@ internal sealed partial class VcpuRunner
             }
         }
 
-        _domain.Shutdown(ShutdownReason.Poweroff);
+        _platform.ShutDown(ShutdownReason.Poweroff);
     }
 
     /// <summary>INIT: the APIC is reset, and nothing that was on its way reaches the vCPU's next life.</summary>

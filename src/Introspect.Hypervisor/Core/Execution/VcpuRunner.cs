@@ -39,6 +39,7 @@ internal sealed partial class VcpuRunner : IVcpuRunner, ICpuHost
         _msrs = MsrState.AtReset(platform.Policy, vcpu.Id);
         _guest = new GuestContext(this);
         _apic = platform.Apics?.Attach(vcpu.Id, this);
+        AttachViridian();
         MonitorStateChanged();
         if (_domain.MaxVcpus > 1)
         {
@@ -112,6 +113,7 @@ internal sealed partial class VcpuRunner : IVcpuRunner, ICpuHost
 
         TakeInjectedEvent();
         RefreshTime();
+        FollowReferenceTime();
         OfferInterrupts();
         MonitorNextInterrupt();
         _cpu.Registers.MonitorTrap = _singleStep;
@@ -121,7 +123,13 @@ internal sealed partial class VcpuRunner : IVcpuRunner, ICpuHost
     /// <inheritdoc/>
     public bool Run(long instructions)
     {
+        if (!FollowReferenceTime())
+        {
+            return false; // the domain was paused meanwhile
+        }
+
         var exit = _cpu.Run(instructions);
+        KeepReferenceTime();
         if (_platform.Clock.Source == ClockSource.Instructions)
         {
             // Let the clock see the instructions, and whoever waits for it.

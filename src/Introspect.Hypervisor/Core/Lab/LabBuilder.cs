@@ -5,6 +5,7 @@ using Introspect.Hypervisor.Core.Execution;
 using Introspect.Hypervisor.Core.Host;
 using Introspect.Hypervisor.Core.Hypercalls;
 using Introspect.Hypervisor.Core.Platform;
+using Introspect.Hypervisor.Core.Viridian;
 
 namespace Introspect.Hypervisor.Core.Lab;
 
@@ -78,10 +79,14 @@ internal sealed class LabBuilder(Machine machine, IToolstack toolstack)
             Vendor = description.Svm ? CpuVendor.Svm : CpuVendor.Vmx,
             Interleaved = description.Interleaved,
             AltP2mViews = description.AltP2mViews,
-            Viridian = (Abi.ViridianFeatures)description.Viridian,
+            Viridian = ReadViridian(description.Viridian),
             BeforeVcpus = description.WithoutCpuFeatures.Count == 0 ? null : id => Withhold(id, description.WithoutCpuFeatures),
         };
     }
+
+    private static ViridianFeatureSet ReadViridian(ulong mask) => ViridianFeatureSet.TryFromMask(mask, out var features)
+        ? features
+        : throw new HypervisorException(Errno.EINVAL, $"viridian: 0x{mask:x} is no mask of features that this core knows; known are {ViridianFeatureSet.All}");
 
     private void Withhold(DomainId id, IReadOnlyList<string> names)
     {

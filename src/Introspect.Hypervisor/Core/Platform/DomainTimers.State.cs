@@ -79,6 +79,7 @@ internal sealed partial class DomainTimers
         lock (_expireLock)
         {
             Apics?.HoldTimers();
+            Synthetic?.Hold();
             lock (_lock)
             {
                 Array.Clear(_vcpus);

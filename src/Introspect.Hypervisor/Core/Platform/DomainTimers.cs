@@ -52,6 +52,9 @@ internal sealed partial class DomainTimers(uint vcpuCount, EventChannelTable eve
     /// <summary>The domain's local APICs, whose timers belong to the same clock; null when it has none.</summary>
     public LocalApicBus? Apics { get; init; }
 
+    /// <summary>Timers that came later, or null.</summary>
+    public ISyntheticTimers? Synthetic { get; set; }
+
     /// <summary>The next moment at which <see cref="Expire"/> has something to do, or <see cref="ulong.MaxValue"/>.</summary>
     public ulong NextDeadline
     {
@@ -64,7 +67,7 @@ internal sealed partial class DomainTimers(uint vcpuCount, EventChannelTable eve
 
             lock (_lock)
             {
-                var next = Apics?.NextDeadline ?? ulong.MaxValue;
+                var next = Math.Min(Apics?.NextDeadline ?? ulong.MaxValue, Synthetic?.NextDeadline ?? ulong.MaxValue);
                 foreach (ref readonly var timer in _vcpus.AsSpan())
                 {
                     next = Earlier(Earlier(Earlier(next, timer.Singleshot), timer.PeriodicNext), timer.PollEnd);
@@ -148,6 +151,7 @@ internal sealed partial class DomainTimers(uint vcpuCount, EventChannelTable eve
         }
 
         Apics?.Expire(now);
+        Synthetic?.Expire(now);
         for (var vcpuId = 0u; vcpuId < _vcpus.Length; vcpuId++)
         {
             bool tick, pollEnded;

@@ -5,6 +5,7 @@ using Introspect.Hypervisor.Core.Hypercalls.Toolstack;
 using Introspect.Hypervisor.Core.Memory;
 using Introspect.Hypervisor.Core.Platform;
 using Introspect.Hypervisor.Core.State;
+using Introspect.Hypervisor.Core.Viridian;
 
 namespace Introspect.Hypervisor.Core.Saving;
 
@@ -113,11 +114,15 @@ internal sealed class DomainRestorer : ISavedDomainSink
     /// <inheritdoc/>
     public void Parameter(uint index, ulong value, SavedStreamReader reader)
     {
+        if (index == HvmParam.Viridian)
+        {
+            RefuseUnknownViridian(value, reader);
+        }
+
         using var _ = _machine.ControlLock.EnterScope();
         if (ParameterOperations.Store(Domain, index, value) is var refused and not Errno.None)
         {
-            var name = index == HvmParam.Viridian ? "viridian" : $"HVM parameter {index}";
-            throw reader.Refuse(refused, $"{name} cannot be 0x{value:x} in this release: restore it with the release that saved it");
+            throw reader.Refuse(refused, $"HVM parameter {index} cannot be 0x{value:x} in this release: restore it with the release that saved it");
         }
     }
 
@@ -236,6 +241,18 @@ internal sealed class DomainRestorer : ISavedDomainSink
         Domain.Name = _info.Name;
         _platform.Timers.GoOn();
         Domain.Unpause();
+    }
+
+    private static void RefuseUnknownViridian(ulong mask, SavedStreamReader reader)
+    {
+        try
+        {
+            ViridianFeatureSet.FromStream(mask);
+        }
+        catch (HypervisorException unknown)
+        {
+            throw reader.Refuse(unknown.Error, $"{unknown.Message}: restore it with the release that saved it");
+        }
     }
 
     // Two domains of one name could not be told apart. That of the UUID is asked of others than the one being built.

@@ -12,6 +12,9 @@ internal static class CoreSectionCode
     /// <summary>A vCPU as exactly as the core knows it.</summary>
     public const ushort Vcpu = 0x8002;
 
+    /// <summary>What Xen's record of a vCPU's enlightenments lacks.</summary>
+    public const ushort ViridianVcpu = 0x8004;
+
     /// <summary>Timers. The last: they may go off as soon as they are loaded.</summary>
     public const ushort Timers = 0x8003;
 }

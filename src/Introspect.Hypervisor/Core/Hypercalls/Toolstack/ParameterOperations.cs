@@ -92,12 +92,11 @@ internal static class ParameterOperations
         var old = domain.GetParam(index);
         switch (index)
         {
-            // Those that may change but once.
-            case HvmParam.Viridian or HvmParam.IoreqPfn or HvmParam.BufIoreqPfn or HvmParam.IoreqServerPfn
+            // Those that may change but once. Of viridian's, where the same is refused as well, its room judges.
+            case HvmParam.IoreqPfn or HvmParam.BufIoreqPfn or HvmParam.IoreqServerPfn
                 or HvmParam.NrIoreqServerPages or HvmParam.AltP2m or HvmParam.McaCap when old != 0 && value != old:
                 return Errno.EEXIST;
 
-            case HvmParam.Viridian when (value & ~(ulong)ViridianFeatures.All) != 0 || (value & (ulong)ViridianFeatures.BaseFreq) == 0:
             case HvmParam.TimerMode when value > MaxTimerMode:
             case HvmParam.AltP2m when value > (ulong)AltP2mMode.Limited:
             case HvmParam.TripleFaultReason when value > (ulong)ShutdownReason.SoftReset:

@@ -73,7 +73,7 @@ internal sealed partial class LocalApic
                 Register(register) = value & ApicBits.VectorMask;
                 break;
             case ApicRegister.Eoi:
-                EndInterrupt();
+                EndOfInterrupt();
                 break;
             case ApicRegister.LogicalDestination:
                 Register(register) = value & ApicBits.LogicalIdMask;

@@ -180,6 +180,15 @@ internal sealed partial class LocalApic
         }
 
         vector = (byte)requested;
+        if (Assist is not null)
+        {
+            EndSparedInterrupt();
+            if ((requested & ApicBits.PriorityClass) <= (Math.Max(Highest(ApicRegister.InService), 0) & ApicBits.PriorityClass))
+            {
+                Assist.Withdraw(); // it is to say when the interrupt behind it can come
+            }
+        }
+
         return ((uint)requested & ApicBits.PriorityClass) > (ProcessorPriority & ApicBits.PriorityClass);
     }
 
@@ -188,7 +197,11 @@ internal sealed partial class LocalApic
     {
         var word = vector / 32;
         var bit = 1u << (vector % 32);
-        Vectors(ApicRegister.InService, word) |= bit;
+        if (GoesIntoService(vector))
+        {
+            Vectors(ApicRegister.InService, word) |= bit;
+        }
+
         if ((Interlocked.And(ref Vectors(ApicRegister.InterruptRequest, word), ~bit) & ~bit) == 0)
         {
             ForgetRequests(word);
@@ -201,16 +214,6 @@ internal sealed partial class LocalApic
         if (IsEnabled)
         {
             Request(vector);
-        }
-    }
-
-    /// <summary>End of interrupt: the highest in service is done.</summary>
-    private void EndInterrupt()
-    {
-        var vector = Highest(ApicRegister.InService);
-        if (vector >= 0)
-        {
-            Vectors(ApicRegister.InService, vector / 32) &= ~(1u << (vector % 32));
         }
     }
 
