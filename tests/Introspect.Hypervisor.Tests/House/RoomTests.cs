@@ -33,24 +33,15 @@ public sealed partial class RoomTests
     [InlineData("Abi", "Ring|Linux|Core")]
     [InlineData("Linux", "Ring|Core")]
     [InlineData("Ring", "Core")]
-<<<<<<< HEAD
-    [InlineData("Core/Memory", @"Core\.(Cpu|State|Platform|Domains|Monitoring|Hypercalls|Execution|Building|Host|Saving|Lab)")]
-    [InlineData("Core/Cpu", @"Core\.(State|Platform|Domains|Monitoring|Hypercalls|Execution|Building|Host|Saving|Lab)")]
-    [InlineData("Core/Platform", @"Core\.(Domains|Monitoring|Hypercalls|Execution|Building|Host|Saving|Lab)")]
-    [InlineData("Core/Domains", @"Core\.(Hypercalls|Execution|Building|Host|Saving|Lab)")]
+    [InlineData("Core/Memory", @"Core\.(Cpu|State|Platform|Domains|Viridian|Monitoring|Hypercalls|Execution|Building|Host|Saving|Lab)")]
+    [InlineData("Core/Cpu", @"Core\.(State|Platform|Domains|Viridian|Monitoring|Hypercalls|Execution|Building|Host|Saving|Lab)")]
+    [InlineData("Core/Platform", @"Core\.(Domains|Viridian|Monitoring|Hypercalls|Execution|Building|Host|Saving|Lab)")]
+    [InlineData("Core/Domains", @"Core\.(Viridian|Hypercalls|Execution|Building|Host|Saving|Lab)")]
+    [InlineData("Core/Viridian", @"Core\.(Domains|Monitoring|Hypercalls|Execution|Building|Host|Saving|Lab)")]
     [InlineData("Core/Monitoring", @"Core\.(Hypercalls|Execution|Building|Host|Saving|Lab)")]
     [InlineData("Core/Hypercalls", @"Core\.(Execution|Building|Host|Saving|Lab)")]
     [InlineData("Core/Execution", @"Core\.(Building|Host|Saving|Lab)")]
     [InlineData("Core/Host", @"Core\.(Saving|Lab)")]
-=======
-    [InlineData("Core/Memory", @"Core\.(Cpu|State|Platform|Domains|Viridian|Monitoring|Hypercalls|Execution|Building|Host)")]
-    [InlineData("Core/Cpu", @"Core\.(State|Platform|Domains|Viridian|Monitoring|Hypercalls|Execution|Building|Host)")]
-    [InlineData("Core/Platform", @"Core\.(Domains|Viridian|Monitoring|Hypercalls|Execution|Building|Host)")]
-    [InlineData("Core/Domains", @"Core\.(Viridian|Hypercalls|Execution|Building|Host)")]
-    [InlineData("Core/Viridian", @"Core\.(Domains|Monitoring|Hypercalls|Execution|Building|Host)")]
-    [InlineData("Core/Monitoring", @"Core\.(Hypercalls|Execution|Building|Host)")]
-    [InlineData("Core/Hypercalls", @"Core\.(Execution|Building|Host)")]
->>>>>>> viridian
     public void A_room_knows_only_those_above_it(string room, string below)
     {
         // The toolstack's door is what the host carries over its socket, and implements the host's interface.
