@@ -7,6 +7,7 @@ using Introspect.Daemon.Configuration;
 using Introspect.Daemon.Control;
 using Introspect.Daemon.Hypervisors;
 using Introspect.Daemon.Inspection;
+using Introspect.Daemon.Lab;
 using Introspect.Daemon.Output;
 using Introspect.Daemon.RuleTools;
 using Introspect.Daemon.Service;
@@ -24,7 +25,8 @@ namespace Introspect.Daemon;
 /// <param name="isTerminal">A person looks at it.</param>
 /// <param name="variable">The environment.</param>
 /// <param name="notes">Where goes what a user should know beside the results; null for stderr.</param>
-internal sealed class Commands(IHypervisorFactory factory, Stream output, bool isTerminal, Func<string, string?> variable, TextWriter? notes = null) : ICommands, IDisposable
+/// <param name="input">Opens what is typed; null: nobody types.</param>
+internal sealed class Commands(IHypervisorFactory factory, Stream output, bool isTerminal, Func<string, string?> variable, TextWriter? notes = null, Func<Stream>? input = null) : ICommands, IDisposable
 {
     private const int BufferBytes = 1 << 16;
 
@@ -176,18 +178,40 @@ internal sealed class Commands(IHypervisorFactory factory, Stream output, bool i
     }
 
     /// <inheritdoc/>
-    public async Task<int> ServeLabAsync(string socketPath, HypervisorSpec? guest, CoreFeatures features, CancellationToken cancellationToken)
+    public async Task<int> ServeLabAsync(string socketPath, HypervisorSpec? guest, CoreFeatures features, bool untilEmpty, CancellationToken cancellationToken)
     {
         using var lab = factory.Serve(socketPath, guest, features, Tell);
         Warn(lab);
         Tell(lab.Built is { } built ? $"listening at {socketPath}, domain {built} runs" : $"listening at {socketPath}, no domain yet");
-        await Task.Delay(Timeout.Infinite, cancellationToken).ConfigureAwait(ConfigureAwaitOptions.SuppressThrowing);
+        if (untilEmpty)
+        {
+            await LabVacancy.WaitAsync(lab, cancellationToken).ConfigureAwait(false);
+            Tell("nothing is left");
+        }
+        else
+        {
+            await Task.Delay(Timeout.Infinite, cancellationToken).ConfigureAwait(ConfigureAwaitOptions.SuppressThrowing);
+        }
+
         return ExitCode.Ok;
 
         void Tell(string line)
         {
             _text.WriteLine(line);
             _text.Flush();
+        }
+    }
+
+    /// <inheritdoc/>
+    public Task<int> LabAsync(LabRequest request, CancellationToken cancellationToken)
+    {
+        try
+        {
+            return Task.FromResult(new LabTool(_text, output, input, Note, variable).Run(request, cancellationToken));
+        }
+        catch (IOException e) when (StandardOutput.IsClosed(e))
+        {
+            return Task.FromResult(ExitCode.Ok);
         }
     }
 

@@ -6,6 +6,7 @@ using Introspect.Daemon.Configuration;
 using Introspect.Daemon.Control;
 using Introspect.Daemon.Hypervisors;
 using Introspect.Daemon.Inspection;
+using Introspect.Daemon.Lab;
 using Introspect.Daemon.Tracing;
 using Introspect.Hypervisor;
 
@@ -39,7 +40,10 @@ internal interface ICommands
     Task<int> TopAsync(TopRequest request, CancellationToken cancellationToken);
 
     /// <summary><c>introspect lab serve</c>.</summary>
-    Task<int> ServeLabAsync(string socketPath, HypervisorSpec? guest, CoreFeatures features, CancellationToken cancellationToken);
+    Task<int> ServeLabAsync(string socketPath, HypervisorSpec? guest, CoreFeatures features, bool untilEmpty, CancellationToken cancellationToken);
+
+    /// <summary><c>introspect lab create</c> and the others that ask a lab for something.</summary>
+    Task<int> LabAsync(LabRequest request, CancellationToken cancellationToken);
 
     /// <summary><c>introspect recover</c>.</summary>
     int Recover(HypervisorSpec hypervisor, DomainRef domain);
@@ -170,7 +174,7 @@ internal static class CommandLine
         root.Add(ServiceCommands.CreateConfig(commands.CheckConfiguration));
         root.Add(ServiceCommands.CreateReload(commands.ReloadAsync));
         root.Add(ServiceCommands.CreateTop(commands.TopAsync));
-        root.Add(CreateLab(commands));
+        root.Add(LabCommands.Create(commands));
         root.Add(RecoverCommand.Create(commands.Recover, commands.RecoverLeft));
         root.Add(CreateList(commands));
         root.Add(InspectionCommands.CreateRegisters(commands));
@@ -182,34 +186,6 @@ internal static class CommandLine
         root.Add(version);
         DocumentationCommands.AddTo(root);
         return root;
-    }
-
-    private static Command CreateLab(ICommands commands)
-    {
-        var socket = new Option<string>("--socket") { Description = "Path of the socket to listen on", HelpName = "PATH", Required = true };
-        var forever = new Option<bool>("--forever") { Description = "With --demo: the guest goes on until it is destroyed" };
-        var guest = new GuestOptions();
-        var serve = new Command("serve", "Hold domains in this process and let monitors reach them over a socket") { socket };
-        guest.AddTo(serve);
-        serve.Add(forever);
-        serve.SetAction((result, cancellation) =>
-        {
-            var spec = guest.ReadBuilt(result, needsGuest: false);
-            var features = guest.ReadCore(result);
-            var goesOn = result.GetValue(forever);
-            if (goesOn && spec?.Source != HypervisorSource.Demo)
-            {
-                throw UserError.Usage("--forever belongs to the demo guest; give --demo, too");
-            }
-
-            if (spec is null && features.HasFlag(CoreFeatures.Interleaved))
-            {
-                throw UserError.Usage("--core interleaved belongs to a guest that is built; give --demo or --kernel FILE, too");
-            }
-
-            return commands.ServeLabAsync(result.GetRequiredValue(socket), spec is null ? null : spec with { DemoForever = goesOn }, features, cancellation);
-        });
-        return new Command("lab", "A hypervisor to try things on, without hardware") { serve };
     }
 
     private static Command CreateList(ICommands commands)

@@ -54,15 +54,16 @@ internal sealed class HypervisorFactory : IHypervisorFactory
         {
             server = new HostServer(socketPath, toolstack, toolstack, log, lab: keeper);
             var core = new CoreHypervisor(toolstack);
+            int Clients() => server.ClientCount;
             if (image is null)
             {
-                return new(core, owned: [server, keeper, machine]);
+                return new(core, owned: [server, keeper, machine]) { ClientCount = Clients };
             }
 
             var domain = Build(toolstack, image, guest!);
             keeper.Adopt(domain.Id);
             domain.Unpause();
-            return new(core, domain.Id, new ToolstackConsole(toolstack), image.Symbols, image.Demo, start: null, domain, server, keeper, machine) { Warnings = image.Warnings };
+            return new(core, domain.Id, new ToolstackConsole(toolstack), image.Symbols, image.Demo, start: null, domain, server, keeper, machine) { Warnings = image.Warnings, ClientCount = Clients };
         }
         catch (Exception e)
         {

@@ -57,6 +57,9 @@ internal sealed class HypervisorSession : IDisposable
     /// <summary>What to watch on the demo guest, where that was built.</summary>
     public DemoPlan? Demo { get; }
 
+    /// <summary>Clients that are connected now, where others can reach the domains.</summary>
+    public Func<int> ClientCount { get; init; } = static () => 0;
+
     /// <summary>Lets the built domain run. The monitor is attached before, so that the first instruction is seen.</summary>
     public void Start() => _start?.Invoke();
 

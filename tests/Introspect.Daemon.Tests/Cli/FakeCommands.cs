@@ -2,6 +2,7 @@ using Introspect.Daemon.Capturing;
 using Introspect.Daemon.Cli;
 using Introspect.Daemon.Hypervisors;
 using Introspect.Daemon.Inspection;
+using Introspect.Daemon.Lab;
 using Introspect.Daemon.Tracing;
 using Introspect.Hypervisor;
 
@@ -106,7 +107,15 @@ internal sealed class FakeCommands : ICommands
         return Task.FromResult(0);
     }
 
-    public Task<int> ServeLabAsync(string socketPath, HypervisorSpec? guest, CoreFeatures features, CancellationToken cancellationToken)
+    public Task<int> LabAsync(LabRequest request, CancellationToken cancellationToken)
+    {
+        Lab = request;
+        return Task.FromResult(0);
+    }
+
+    public LabRequest? Lab { get; private set; }
+
+    public Task<int> ServeLabAsync(string socketPath, HypervisorSpec? guest, CoreFeatures features, bool untilEmpty, CancellationToken cancellationToken)
     {
         Served = (socketPath, guest);
         return Task.FromResult(0);
