@@ -102,11 +102,13 @@ internal sealed class SettingReader(IReadOnlyDictionary<string, XlSetting> setti
         var numberBase = 10UL;
         if (digits.StartsWith("0x", StringComparison.OrdinalIgnoreCase))
         {
-            (numberBase, digits) = (16, digits[2..]);
+            numberBase = 16;
+            digits = digits[2..];
         }
         else if (digits.Length > 1 && digits[0] == '0')
         {
-            (numberBase, digits) = (8, digits[1..]);
+            numberBase = 8;
+            digits = digits[1..];
         }
 
         number = 0;
