@@ -1,6 +1,5 @@
 using System.Text;
 using Introspect.Hypervisor.Abi;
-using Introspect.Hypervisor.Core.Domains;
 using Introspect.Hypervisor.Core.Execution;
 using Introspect.Hypervisor.Core.Host;
 using Introspect.Hypervisor.Core.Platform;
@@ -38,7 +37,7 @@ public sealed class LabKeeperTests : IDisposable
         var created = _lab.Lab.Create(Demo("long") with { StartPaused = true, OnPoweroff = EndAction.Preserve });
         var path = _lab.PathOf("saved");
         _lab.Lab.Save(new(created.Domain), new(path));
-        Assert.Equal(UnixFileMode.UserRead | UnixFileMode.UserWrite, File.GetUnixFileMode(path));
+        Assert.Equal(UnixFileMode.UserRead | UnixFileMode.UserWrite, new FileInfo(path).UnixFileMode);
         Assert.Equal(["host", "saved"], _lab.Folder.GetFiles().Select(static f => f.Name).Order());
         var saved = _lab.Lab.Report(created.Uuid);
         Assert.Equal((true, "saved"), (saved.HasEnded, saved.Reason));

@@ -1,7 +1,6 @@
 using System.Runtime.InteropServices;
 using Introspect.Hypervisor.Abi;
 using Introspect.Hypervisor.Core.Building.Demo;
-using Introspect.Hypervisor.Core.Domains;
 using Introspect.Hypervisor.Core.Execution;
 using Introspect.Hypervisor.Core.Platform;
 using Introspect.Hypervisor.Core.Saving;

@@ -1,5 +1,5 @@
-using Introspect.Hypervisor.Core.Domains;
 using Introspect.Hypervisor.Core.Building.Demo;
+using Introspect.Hypervisor.Core.Domains;
 using Introspect.Hypervisor.Core.Saving;
 
 namespace Introspect.Hypervisor.Tests.Saving;

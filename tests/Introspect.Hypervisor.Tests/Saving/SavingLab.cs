@@ -5,7 +5,6 @@ using Introspect.Hypervisor.Core.Building;
 using Introspect.Hypervisor.Core.Domains;
 using Introspect.Hypervisor.Core.Execution;
 using Introspect.Hypervisor.Core.Hypercalls.Toolstack;
-using Introspect.Hypervisor.Core.Memory;
 using Introspect.Hypervisor.Core.Platform;
 using Introspect.Hypervisor.Core.Saving;
 

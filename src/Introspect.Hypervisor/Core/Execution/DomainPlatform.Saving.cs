@@ -1,4 +1,3 @@
-using Introspect.Hypervisor.Abi;
 using Introspect.Hypervisor.Core.Platform;
 
 namespace Introspect.Hypervisor.Core.Execution;
@@ -46,7 +45,8 @@ internal sealed partial class DomainPlatform
         }
 
         Options = Options with { Features = features, TscFrequency = tscFrequency, ForcedEmulationPrefix = forcedEmulationPrefix };
-        Policy = CreatePolicy(viridianFirst: Viridian is not null);
+        _cpuid = _cpuid with { Features = FeaturesOf(Domain, Options), TscFrequency = tscFrequency };
+        Policy = new CpuidPolicy(_cpuid with { ViridianFirst = Viridian is not null });
         Msrs = new MsrFile(Policy);
         return Errno.None;
     }
@@ -60,15 +60,4 @@ internal sealed partial class DomainPlatform
             Shared.WriteWallClock(Clock.WallClockBase);
         }
     }
-
-    private CpuidPolicy CreatePolicy(bool viridianFirst) => new(new CpuidConfiguration
-    {
-        Vendor = Domain.Personality.Vendor,
-        Features = FeaturesOf(Domain, Options),
-        DomainId = Domain.Id.Value,
-        VcpuCount = (int)Domain.MaxVcpus,
-        TscFrequency = Options.TscFrequency,
-        PhysicalAddressBits = Cpu.Mmu.PhysicalBits,
-        ViridianFirst = viridianFirst,
-    });
 }

@@ -88,7 +88,7 @@ internal sealed partial class DomainPlatform : IViridianHost
         }
 
         // Xen's leaves and its register make room.
-        Policy = CreatePolicy(viridianFirst: true);
+        Policy = new CpuidPolicy(_cpuid with { ViridianFirst = true });
         Msrs = new MsrFile(Policy);
         Volatile.Write(ref _viridian, created);
         foreach (var vcpu in Domain.Vcpus)

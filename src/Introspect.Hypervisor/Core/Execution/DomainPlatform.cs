@@ -41,6 +41,7 @@ internal sealed partial class DomainPlatform : IDomainPlatform, ISharedPages, IE
     private const ulong RepeatableStart = 1_700_000_000_000_000_000;
     private const ulong RepeatableSeed = 1;
 
+    private CpuidConfiguration _cpuid;
     private readonly ulong[] _registeredInfo;
     private readonly object _timerGate = new();
     private readonly Thread _timerThread;
@@ -51,7 +52,16 @@ internal sealed partial class DomainPlatform : IDomainPlatform, ISharedPages, IE
     {
         Domain = domain;
         Options = options;
-        Policy = CreatePolicy(viridianFirst: false);
+        _cpuid = new CpuidConfiguration
+        {
+            Vendor = domain.Personality.Vendor,
+            Features = FeaturesOf(domain, options),
+            DomainId = domain.Id.Value,
+            VcpuCount = (int)domain.MaxVcpus,
+            TscFrequency = options.TscFrequency,
+            PhysicalAddressBits = Cpu.Mmu.PhysicalBits,
+        };
+        Policy = new CpuidPolicy(_cpuid);
         Msrs = new MsrFile(Policy);
         IsInterleaved = options.Interleaved || (domain.Config.Arch.MiscFlags & CoreDomainFlags.Interleaved) != 0;
         World = IsInterleaved && ReferenceEquals(options.World, HostWorld.Instance) ? new RepeatableWorld(RepeatableStart, RepeatableSeed) : options.World;

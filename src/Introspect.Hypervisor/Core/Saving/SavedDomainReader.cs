@@ -5,7 +5,6 @@ using Introspect.Hypervisor.Abi;
 using Introspect.Hypervisor.Core.Domains;
 using Introspect.Hypervisor.Core.Execution;
 using Introspect.Hypervisor.Core.Memory;
-using Introspect.Hypervisor.Core.State;
 
 namespace Introspect.Hypervisor.Core.Saving;
 

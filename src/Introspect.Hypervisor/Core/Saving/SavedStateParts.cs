@@ -1,4 +1,3 @@
-using Introspect.Hypervisor.Abi;
 using Introspect.Hypervisor.Core.Domains;
 using Introspect.Hypervisor.Core.State;
 
@@ -83,7 +82,8 @@ internal sealed class SavedStateParts
     {
         if (!_sections.TryGetValue((section.TypeCode, instance), out var saved))
         {
-            if (section.IsRequired)
+            // Where the domain has nothing of the kind, as it is by now, nothing lacks.
+            if (section.IsRequired && section.TrySave(instance, new byte[section.Length]))
             {
                 throw reader.Malformed($"there is no {section.Name} {instance} before it");
             }
