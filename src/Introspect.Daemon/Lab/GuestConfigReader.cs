@@ -46,9 +46,12 @@ internal sealed class GuestConfigReader
     private readonly List<(XlPlace Place, string What)> _mistakes;
     private readonly List<string> _warnings = [];
 
+    // What seems to be missing may stand where nothing could be read.
+    private readonly bool _isWhole;
+
     private GuestConfigReader(string name, IReadOnlyDictionary<string, XlSetting> settings, List<(XlPlace Place, string What)> mistakes)
     {
-        (_name, _mistakes) = (name, mistakes);
+        (_name, _mistakes, _isWhole) = (name, mistakes, mistakes.Count == 0);
         _settings = new SettingReader(settings, (place, what) => _mistakes.Add((place, what)));
     }
 
@@ -132,7 +135,7 @@ internal sealed class GuestConfigReader
     private string ReadName()
     {
         var name = _settings.Text("name");
-        if (name is null && _settings.Find("name") is null)
+        if (name is null && _isWhole && _settings.Find("name") is null)
         {
             _mistakes.Add((new(_name, 1, 1), "'name' is missing: write name = \"...\""));
         }
@@ -168,7 +171,7 @@ internal sealed class GuestConfigReader
             return LabKernels.IsBuiltIn(kernel) ? kernel : Path.GetFullPath(kernel);
         }
 
-        if (kernel is not null || _settings.Find("kernel") is null)
+        if (kernel is not null || (_isWhole && _settings.Find("kernel") is null))
         {
             _mistakes.Add((_settings.Find("kernel")?.Value.Place ?? new(_name, 1, 1), $"'kernel' is missing: name an ELF image with a PVH entry or a bzImage, or write \"{LabKernels.Demo}\""));
         }

@@ -191,20 +191,29 @@ internal sealed class XlParser
         while (_lexer.Token != XlToken.End && !(_lexer.Token == XlToken.NewLine && _lexer.IsBeforeSetting()))
         {
             var isEnd = _lexer.Token == XlToken.NewLine;
+
+            // What is wrong with the line's first word is a mistake of its own.
+            _failed = !isEnd;
             _lexer.Next();
-            if (isEnd && _lexer.Token is XlToken.NewLine or XlToken.Identifier)
+            if (isEnd && _lexer.Token is XlToken.NewLine or XlToken.Identifier or XlToken.Wrong)
             {
                 return;
             }
+
+            _failed = true;
         }
     }
 
     private void Expect(string what)
     {
-        if (_lexer.Token != XlToken.Wrong)
+        if (_lexer.Token == XlToken.Wrong)
         {
-            Fail(_lexer.Place, $"{_lexer.Shown} stands where {what} is expected");
+            // The lexer told of it.
+            _failed = true;
+            return;
         }
+
+        Fail(_lexer.Place, $"{_lexer.Shown} stands where {what} is expected");
     }
 
     // What follows from a mistake is not another one.
