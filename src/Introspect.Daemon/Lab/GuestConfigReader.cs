@@ -1,6 +1,7 @@
 using System.Collections.Frozen;
 using System.Globalization;
 using System.Text;
+using Introspect.Daemon.Cli;
 using Introspect.Daemon.Configuration;
 using Introspect.Daemon.Hypervisors;
 using Introspect.Hypervisor.Core.Host;
@@ -58,7 +59,7 @@ internal sealed class GuestConfigReader
     /// <summary>Reads a file with a guest's configuration, and settings that are put over it.</summary>
     /// <param name="path">The file.</param>
     /// <param name="overrides">Settings (<c>key=value</c>), each as a line of its own.</param>
-    /// <exception cref="Cli.UserError">The file cannot be read.</exception>
+    /// <exception cref="UserError">The file cannot be read.</exception>
     /// <exception cref="ConfigurationMistakes">Something is wrong with it.</exception>
     public static GuestConfig Load(string path, IReadOnlyList<string> overrides)
     {
@@ -129,7 +130,7 @@ internal sealed class GuestConfigReader
 
         return _mistakes.Count == 0
             ? new(description, _warnings)
-            : throw new ConfigurationMistakes(_name, [.. _mistakes.OrderBy(m => m.Place.File != _name).ThenBy(m => m.Place.Line).ThenBy(m => m.Place.Column).Select(m => $"{m.Place}: {m.What}").Distinct()]);
+            : throw new ConfigurationMistakes(_name, [.. _mistakes.OrderBy(m => m.Place.File != _name).ThenBy(m => m.Place.Line).ThenBy(m => m.Place.Column).Select(m => UserError.OneLine($"{m.Place}: {m.What}")).Distinct()]);
     }
 
     private string ReadName()
