@@ -3,7 +3,7 @@ using System.Text;
 using Introspect.Daemon.Configuration;
 using Introspect.Daemon.Lab;
 
-namespace Introspect.Daemon.Tests.Lab;
+namespace Introspect.Daemon.Tests.Labs;
 
 /// <summary>
 /// Damaged configurations by the thousand: each is read, or its mistakes are told with their places; nothing else is thrown,

@@ -1,7 +1,7 @@
 using System.Text.Json;
 using Introspect.Daemon.Lab;
 
-namespace Introspect.Daemon.Tests.Lab;
+namespace Introspect.Daemon.Tests.Labs;
 
 /// <summary>Whole domains by the command line, from their configuration to their end.</summary>
 public sealed class LabCommandTests : IDisposable

@@ -3,7 +3,7 @@ using Introspect.Daemon.Lab;
 using Introspect.Hypervisor.Core.Host;
 using Introspect.Hypervisor.Core.Viridian;
 
-namespace Introspect.Daemon.Tests.Lab;
+namespace Introspect.Daemon.Tests.Labs;
 
 /// <summary>Guests' configurations: the form, the keys, and what is wrong with them.</summary>
 public sealed class GuestConfigTests
