@@ -4,9 +4,9 @@ using Introspect.Daemon.Capturing;
 using Introspect.Daemon.Cli.Documentation;
 using Introspect.Daemon.Configuration;
 using Introspect.Daemon.Control;
+using Introspect.Daemon.Guests;
 using Introspect.Daemon.Hypervisors;
 using Introspect.Daemon.Inspection;
-using Introspect.Daemon.Lab;
 using Introspect.Daemon.Tracing;
 using Introspect.Hypervisor;
 

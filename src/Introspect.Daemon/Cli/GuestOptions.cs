@@ -1,7 +1,7 @@
 using System.CommandLine;
 using System.CommandLine.Parsing;
+using Introspect.Daemon.Guests;
 using Introspect.Daemon.Hypervisors;
-using Introspect.Daemon.Lab;
 using Introspect.Daemon.Tracing;
 using Introspect.Hypervisor;
 using Introspect.Hypervisor.Xen;

@@ -1,6 +1,6 @@
 using System.CommandLine;
+using Introspect.Daemon.Guests;
 using Introspect.Daemon.Hypervisors;
-using Introspect.Daemon.Lab;
 using Introspect.Hypervisor.Abi;
 using Introspect.Hypervisor.Core.Host;
 

@@ -1,8 +1,8 @@
 using Introspect.Daemon.Capturing;
 using Introspect.Daemon.Cli;
+using Introspect.Daemon.Guests;
 using Introspect.Daemon.Hypervisors;
 using Introspect.Daemon.Inspection;
-using Introspect.Daemon.Lab;
 using Introspect.Daemon.Tracing;
 using Introspect.Hypervisor;
 

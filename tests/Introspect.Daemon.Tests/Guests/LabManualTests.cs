@@ -1,6 +1,6 @@
 using Introspect.Daemon.Tests.Cli;
 
-namespace Introspect.Daemon.Tests.Labs;
+namespace Introspect.Daemon.Tests.Guests;
 
 /// <summary>What the lab's manual shows is what happens, in the order in which it is shown.</summary>
 public sealed class LabManualTests
@@ -53,7 +53,7 @@ public sealed class LabManualTests
     public void The_manual_has_every_key_that_is_read()
     {
         var manual = File.ReadAllText(Repository.PathOf("docs", "lab.md"));
-        var reader = File.ReadAllText(Repository.PathOf("src", "Introspect.Daemon", "Lab", "GuestConfigReader.cs"));
+        var reader = File.ReadAllText(Repository.PathOf("src", "Introspect.Daemon", "Guests", "GuestConfigReader.cs"));
         var keys = System.Text.RegularExpressions.Regex.Matches(reader, """(?:Text|Number|Boolean|Word|Find|ReadAction)\("([a-z0-9_]+)"|\("([a-z]+)", (?:true|false)\)""")
             .Select(match => match.Groups[1].Success ? match.Groups[1].Value : match.Groups[2].Value).Distinct().ToList();
         Assert.True(keys.Count > 25);

@@ -1,4 +1,4 @@
-namespace Introspect.Daemon.Lab;
+namespace Introspect.Daemon.Guests;
 
 /// <summary>
 /// Reads the form of a guest's configuration: <c>key = value</c> and <c>key += value</c>, ended by the line or by <c>;</c>.

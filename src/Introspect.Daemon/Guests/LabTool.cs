@@ -5,7 +5,7 @@ using Introspect.Hypervisor.Core.Host;
 using Introspect.Hypervisor.Linux;
 using Introspect.Rules.Names;
 
-namespace Introspect.Daemon.Lab;
+namespace Introspect.Daemon.Guests;
 
 /// <summary>Does what <c>introspect lab</c> is asked for, at the host behind the socket.</summary>
 /// <param name="text">Where results go.</param>

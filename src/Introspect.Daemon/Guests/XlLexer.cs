@@ -1,7 +1,7 @@
 using System.Globalization;
 using System.Text;
 
-namespace Introspect.Daemon.Lab;
+namespace Introspect.Daemon.Guests;
 
 /// <summary>What a word of a configuration is.</summary>
 internal enum XlToken

@@ -2,7 +2,7 @@ using System.Collections.Frozen;
 using Introspect.Hypervisor.Core.Platform;
 using Introspect.Rules.Names;
 
-namespace Introspect.Daemon.Lab;
+namespace Introspect.Daemon.Guests;
 
 /// <summary>
 /// <c>cpuid="host,key=value,…"</c>: what a guest is not told of the CPU. A feature can be taken away; what the core does not

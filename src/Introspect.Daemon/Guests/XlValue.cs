@@ -1,4 +1,4 @@
-namespace Introspect.Daemon.Lab;
+namespace Introspect.Daemon.Guests;
 
 /// <summary>Where something stands in a configuration, counted from 1.</summary>
 /// <param name="File">The file, or what stands in its place.</param>

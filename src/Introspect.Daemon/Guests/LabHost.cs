@@ -3,7 +3,7 @@ using Introspect.Daemon.Cli;
 using Introspect.Hypervisor;
 using Introspect.Hypervisor.Core;
 
-namespace Introspect.Daemon.Lab;
+namespace Introspect.Daemon.Guests;
 
 /// <summary>The process that holds the domains: found behind its socket, or started.</summary>
 internal static class LabHost

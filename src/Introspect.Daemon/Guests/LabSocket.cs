@@ -1,6 +1,6 @@
 using Introspect.Hypervisor.Linux;
 
-namespace Introspect.Daemon.Lab;
+namespace Introspect.Daemon.Guests;
 
 /// <summary>Where a user's domains are when nothing else is said.</summary>
 internal static class LabSocket

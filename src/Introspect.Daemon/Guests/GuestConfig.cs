@@ -1,6 +1,6 @@
 using Introspect.Hypervisor.Core.Host;
 
-namespace Introspect.Daemon.Lab;
+namespace Introspect.Daemon.Guests;
 
 /// <summary>A guest's configuration that is right.</summary>
 /// <param name="Description">What the domain is to be.</param>

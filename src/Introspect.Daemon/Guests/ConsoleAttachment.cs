@@ -2,7 +2,7 @@ using Introspect.Hypervisor;
 using Introspect.Hypervisor.Core;
 using Introspect.Hypervisor.Core.Host;
 
-namespace Introspect.Daemon.Lab;
+namespace Introspect.Daemon.Guests;
 
 /// <summary>
 /// A domain's console with somebody before it: what the guest writes is shown as it is, what is typed goes to the guest,

@@ -1,9 +1,9 @@
 using Introspect.Daemon.Configuration;
-using Introspect.Daemon.Lab;
+using Introspect.Daemon.Guests;
 using Introspect.Hypervisor.Core.Host;
 using Introspect.Hypervisor.Core.Viridian;
 
-namespace Introspect.Daemon.Tests.Labs;
+namespace Introspect.Daemon.Tests.Guests;
 
 /// <summary>Guests' configurations: the form, the keys, and what is wrong with them.</summary>
 public sealed class GuestConfigTests

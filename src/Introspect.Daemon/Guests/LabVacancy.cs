@@ -1,6 +1,6 @@
 using Introspect.Daemon.Hypervisors;
 
-namespace Introspect.Daemon.Lab;
+namespace Introspect.Daemon.Guests;
 
 /// <summary>When a host that was started for somebody is needed no more.</summary>
 internal static class LabVacancy

@@ -1,6 +1,6 @@
 using System.Buffers.Binary;
 
-namespace Introspect.Daemon.Tests.Labs;
+namespace Introspect.Daemon.Tests.Guests;
 
 /// <summary>The smallest guest that ends otherwise than by its own will: it says that it crashed, where it can, and faults without handlers.</summary>
 internal static class TripleFaultGuest

@@ -1,7 +1,7 @@
 using Introspect.Hypervisor;
 using Introspect.Hypervisor.Core.Host;
 
-namespace Introspect.Daemon.Lab;
+namespace Introspect.Daemon.Guests;
 
 /// <summary>What <c>introspect lab</c> is asked for.</summary>
 /// <param name="Socket">Where the domains are; null: where this user's are by default.</param>

@@ -1,7 +1,7 @@
 using System.Text.Json;
-using Introspect.Daemon.Lab;
+using Introspect.Daemon.Guests;
 
-namespace Introspect.Daemon.Tests.Labs;
+namespace Introspect.Daemon.Tests.Guests;
 
 /// <summary>Whole domains by the command line, from their configuration to their end.</summary>
 public sealed class LabCommandTests : IDisposable

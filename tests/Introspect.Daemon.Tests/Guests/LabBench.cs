@@ -3,7 +3,7 @@ using System.Text.RegularExpressions;
 using Introspect.Daemon.Cli;
 using Introspect.Daemon.Hypervisors;
 
-namespace Introspect.Daemon.Tests.Labs;
+namespace Introspect.Daemon.Tests.Guests;
 
 /// <summary>A folder with a socket of its own, and the command line before it. The host is started by the first command that needs one.</summary>
 internal sealed partial class LabBench : IDisposable

@@ -7,7 +7,7 @@ using Introspect.Hypervisor.Core;
 using Introspect.Hypervisor.Core.Host;
 using Introspect.Hypervisor.Core.Viridian;
 
-namespace Introspect.Daemon.Lab;
+namespace Introspect.Daemon.Guests;
 
 /// <summary>A domain as <c>lab list</c> shows it.</summary>
 /// <param name="Domain">Number, name, memory, vCPUs.</param>

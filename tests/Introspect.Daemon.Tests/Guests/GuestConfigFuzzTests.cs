@@ -1,9 +1,9 @@
 using System.Globalization;
 using System.Text;
 using Introspect.Daemon.Configuration;
-using Introspect.Daemon.Lab;
+using Introspect.Daemon.Guests;
 
-namespace Introspect.Daemon.Tests.Labs;
+namespace Introspect.Daemon.Tests.Guests;
 
 /// <summary>
 /// Damaged configurations by the thousand: each is read, or its mistakes are told with their places; nothing else is thrown,

@@ -1,7 +1,7 @@
 using Introspect.Daemon.Cli;
 using Introspect.Hypervisor.Core.Host;
 
-namespace Introspect.Daemon.Lab;
+namespace Introspect.Daemon.Guests;
 
 /// <summary>What a domain's end is to whoever followed it.</summary>
 internal static class LabExit

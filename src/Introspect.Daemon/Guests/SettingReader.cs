@@ -1,6 +1,6 @@
 using System.Globalization;
 
-namespace Introspect.Daemon.Lab;
+namespace Introspect.Daemon.Guests;
 
 /// <summary>Takes the settings of a configuration one by one, and notes which of them nobody asked for.</summary>
 /// <param name="settings">The settings.</param>

@@ -8,7 +8,7 @@ using Introspect.Hypervisor.Core.Host;
 using Introspect.Hypervisor.Core.Lab;
 using Introspect.Hypervisor.Core.Viridian;
 
-namespace Introspect.Daemon.Lab;
+namespace Introspect.Daemon.Guests;
 
 /// <summary>Reads a guest's configuration: the part of xl.cfg that the core has something for.</summary>
 internal sealed class GuestConfigReader
