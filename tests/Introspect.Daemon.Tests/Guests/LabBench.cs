@@ -37,7 +37,7 @@ internal sealed partial class LabBench : IDisposable
         int exitCode;
         using (var commands = new Commands(new HypervisorFactory(), output, isTerminal: false, _ => null, error, typed is null ? null : () => new MemoryStream(typed)))
         {
-            exitCode = CommandLine.InvokeAsync([.. words, "--socket", Socket], commands, text, error, CancellationToken.None).GetAwaiter().GetResult();
+            exitCode = CommandLine.InvokeAsync(words.Contains("--connect") ? words : [.. words, "--socket", Socket], commands, text, error, CancellationToken.None).GetAwaiter().GetResult();
         }
 
         var shown = System.Text.Encoding.UTF8.GetString(output.ToArray()) + text;

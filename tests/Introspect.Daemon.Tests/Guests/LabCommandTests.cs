@@ -127,7 +127,7 @@ public sealed class LabCommandTests : IDisposable
         var config = _bench.Write("demo.cfg", Short + "memory = 1\nvcpus = 'x'\n");
         var (exitCode, output, error) = _bench.Run("lab", "create", config);
         Assert.Equal((2, ""), (exitCode, output));
-        Assert.Equal([$"introspect: {config}:4:10", $"introspect: {config}:5:9"], error.Split('\n', StringSplitOptions.RemoveEmptyEntries).Select(line => string.Join(':', line.Split(": ")[..2])));
+        Assert.Equal([$"introspect: {config}:4:10", $"introspect: {config}:5:9"], error.Split('\n', StringSplitOptions.RemoveEmptyEntries).Select(line => string.Join(": ", line.Split(": ")[..2])));
         Assert.False(File.Exists(_bench.Socket));
     }
 

@@ -17,7 +17,7 @@ public sealed class LabManualTests
         Assert.True(commands.Count >= 12);
         foreach (var command in commands)
         {
-            var words = DocumentedCommand.Words(command).Select(word => word is "guest.cfg" or "guest.sav" ? bench.PathOf(word) : word).ToArray();
+            var words = DocumentedCommand.Words(command).Select(word => word is "guest.cfg" or "guest.sav" ? bench.PathOf(word) : word == "/run/introspect/lab.sock" ? bench.Socket : word).ToArray();
             var (exitCode, output, error) = bench.Run(words);
             Assert.True((exitCode, error) == (0, ""), $"{command}: exit code {exitCode}\n{error}\n{output}");
             var shown = words switch
