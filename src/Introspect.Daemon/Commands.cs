@@ -6,6 +6,7 @@ using Introspect.Daemon.Cli;
 using Introspect.Daemon.Configuration;
 using Introspect.Daemon.Control;
 using Introspect.Daemon.Describing;
+using Introspect.Daemon.Guests;
 using Introspect.Daemon.Hypervisors;
 using Introspect.Daemon.Inspection;
 using Introspect.Daemon.Output;
@@ -25,7 +26,8 @@ namespace Introspect.Daemon;
 /// <param name="isTerminal">A person looks at it.</param>
 /// <param name="variable">The environment.</param>
 /// <param name="notes">Where goes what a user should know beside the results; null for stderr.</param>
-internal sealed class Commands(IHypervisorFactory factory, Stream output, bool isTerminal, Func<string, string?> variable, TextWriter? notes = null) : ICommands, IDisposable
+/// <param name="input">Opens what is typed; null: nobody types.</param>
+internal sealed class Commands(IHypervisorFactory factory, Stream output, bool isTerminal, Func<string, string?> variable, TextWriter? notes = null, Func<Stream>? input = null) : ICommands, IDisposable
 {
     private const int BufferBytes = 1 << 16;
 
@@ -194,15 +196,20 @@ internal sealed class Commands(IHypervisorFactory factory, Stream output, bool i
     }
 
     /// <inheritdoc/>
-    public async Task<int> ServeLabAsync(string socketPath, HypervisorSpec? guest, CoreFeatures features, DomainId? hardwareDomain, CancellationToken cancellationToken)
+    public async Task<int> ServeLabAsync(string socketPath, HypervisorSpec? guest, CoreFeatures features, LabLife life, CancellationToken cancellationToken)
     {
-        using var lab = factory.Serve(socketPath, guest, features, hardwareDomain, Tell);
+        using var lab = factory.Serve(socketPath, guest, features, life.HardwareDomain, Tell);
         Warn(lab);
         Tell(lab.Built is { } built ? $"listening at {socketPath}, domain {built} runs" : $"listening at {socketPath}, no domain yet");
-        var end = await Task.WhenAny(lab.MachineEnd, Task.Delay(Timeout.Infinite, cancellationToken)).ConfigureAwait(false);
+        var over = life.UntilEmpty ? LabVacancy.WaitAsync(lab, cancellationToken) : Task.Delay(Timeout.Infinite, cancellationToken);
+        var end = await Task.WhenAny(lab.MachineEnd, over).ConfigureAwait(false);
         if (end == lab.MachineEnd)
         {
             Tell(await lab.MachineEnd.ConfigureAwait(false));
+        }
+        else if (life.UntilEmpty && !cancellationToken.IsCancellationRequested)
+        {
+            Tell("nothing is left");
         }
 
         return ExitCode.Ok;
@@ -211,6 +218,19 @@ internal sealed class Commands(IHypervisorFactory factory, Stream output, bool i
         {
             _text.WriteLine(line);
             _text.Flush();
+        }
+    }
+
+    /// <inheritdoc/>
+    public Task<int> LabAsync(LabRequest request, CancellationToken cancellationToken)
+    {
+        try
+        {
+            return Task.FromResult(new LabTool(_text, output, input, Note, variable).Run(request, cancellationToken));
+        }
+        catch (IOException e) when (StandardOutput.IsClosed(e))
+        {
+            return Task.FromResult(ExitCode.Ok);
         }
     }
 

@@ -29,7 +29,7 @@ using var terminate = PosixSignalRegistration.Create(PosixSignal.SIGTERM, Stop);
 try
 {
     using var output = StandardOutput.Open();
-    using var commands = new Commands(new HypervisorFactory(), output, !Console.IsOutputRedirected, Environment.GetEnvironmentVariable);
+    using var commands = new Commands(new HypervisorFactory(), output, !Console.IsOutputRedirected, Environment.GetEnvironmentVariable, input: Console.OpenStandardInput);
     return await CommandLine.InvokeAsync(args, commands, Console.Out, Console.Error, stopping.Token).ConfigureAwait(false);
 }
 catch (Exception e)

@@ -28,6 +28,14 @@ public sealed class DocsTests
     [InlineData("reload")]
     [InlineData("top")]
     [InlineData("lab serve")]
+    [InlineData("lab create")]
+    [InlineData("lab list")]
+    [InlineData("lab console")]
+    [InlineData("lab pause")]
+    [InlineData("lab unpause")]
+    [InlineData("lab save")]
+    [InlineData("lab restore")]
+    [InlineData("lab destroy")]
     [InlineData("recover")]
     [InlineData("list")]
     [InlineData("domain describe")]
@@ -52,7 +60,7 @@ public sealed class DocsTests
         string[][] documents =
         [
             ["docs", "cli.md"], ["docs", "rules.md"], ["README.md"], ["docs", "configuration.md"], ["docs", "service.md"], ["docs", "events-json.md"], ["docs", "vm-event.md"],
-            ["docs", "testing.md"], ["docs", "capture.md"], ["docs", "guest-images.md"], ["docs", "sinks.md"], ["docs", "plugins.md"], ["docs", "saved-domains.md"], ["docs", "domain-roles.md"],
+            ["docs", "testing.md"], ["docs", "capture.md"], ["docs", "guest-images.md"], ["docs", "sinks.md"], ["docs", "plugins.md"], ["docs", "lab.md"], ["docs", "saved-domains.md"], ["docs", "domain-roles.md"],
         ];
         var commands = documents.SelectMany(document => DocumentedCommand.In(document)).ToList();
         Assert.True(commands.Count > 20);

@@ -6,6 +6,7 @@ using Introspect.Daemon.Cli.Documentation;
 using Introspect.Daemon.Configuration;
 using Introspect.Daemon.Control;
 using Introspect.Daemon.Describing;
+using Introspect.Daemon.Guests;
 using Introspect.Daemon.Hypervisors;
 using Introspect.Daemon.Inspection;
 using Introspect.Daemon.Tracing;
@@ -44,7 +45,10 @@ internal interface ICommands
     Task<int> TopAsync(TopRequest request, CancellationToken cancellationToken);
 
     /// <summary><c>introspect lab serve</c>.</summary>
-    Task<int> ServeLabAsync(string socketPath, HypervisorSpec? guest, CoreFeatures features, DomainId? hardwareDomain, CancellationToken cancellationToken);
+    Task<int> ServeLabAsync(string socketPath, HypervisorSpec? guest, CoreFeatures features, LabLife life, CancellationToken cancellationToken);
+
+    /// <summary><c>introspect lab create</c> and the others that ask a lab for something.</summary>
+    Task<int> LabAsync(LabRequest request, CancellationToken cancellationToken);
 
     /// <summary><c>introspect recover</c>.</summary>
     int Recover(HypervisorSpec hypervisor, DomainRef domain);
@@ -175,7 +179,7 @@ internal static class CommandLine
         root.Add(ServiceCommands.CreateConfig(commands.CheckConfiguration));
         root.Add(ServiceCommands.CreateReload(commands.ReloadAsync));
         root.Add(ServiceCommands.CreateTop(commands.TopAsync));
-        root.Add(CreateLab(commands));
+        root.Add(LabCommands.Create(commands));
         root.Add(RecoverCommand.Create(commands.Recover, commands.RecoverLeft));
         root.Add(CreateList(commands));
         root.Add(DomainCommands.Create(commands));
@@ -188,48 +192,6 @@ internal static class CommandLine
         root.Add(version);
         DocumentationCommands.AddTo(root);
         return root;
-    }
-
-    private static Command CreateLab(ICommands commands)
-    {
-        var socket = new Option<string>("--socket") { Description = "Path of the socket to listen on", HelpName = "PATH", Required = true };
-        var forever = new Option<bool>("--forever") { Description = "With --demo: the guest goes on until it is destroyed" };
-        var hardware = new Option<string?>("--hardware-dom") { Description = "The domain that becomes the hardware domain when it is created: its shutdown is the machine's (docs/domain-roles.md)", HelpName = "ID" };
-        var guest = new GuestOptions();
-        var serve = new Command("serve", "Hold domains in this process and let monitors reach them over a socket") { socket };
-        guest.AddTo(serve);
-        serve.Add(forever);
-        serve.Add(hardware);
-        serve.SetAction((result, cancellation) =>
-        {
-            var spec = guest.ReadBuilt(result, needsGuest: false);
-            var features = guest.ReadCore(result);
-            var goesOn = result.GetValue(forever);
-            if (goesOn && spec?.Source != HypervisorSource.Demo)
-            {
-                throw UserError.Usage("--forever belongs to the demo guest; give --demo, too");
-            }
-
-            if (spec is null && features.HasFlag(CoreFeatures.Interleaved))
-            {
-                throw UserError.Usage("--core interleaved belongs to a guest that is built; give --demo or --kernel FILE, too");
-            }
-
-            return commands.ServeLabAsync(result.GetRequiredValue(socket), spec is null ? null : spec with { DemoForever = goesOn }, features, ReadHardwareDomain(result.GetValue(hardware)), cancellation);
-        });
-        return new Command("lab", "A hypervisor to try things on, without hardware") { serve };
-    }
-
-    private static DomainId? ReadHardwareDomain(string? text)
-    {
-        if (text is null)
-        {
-            return null;
-        }
-
-        return ushort.TryParse(text, NumberStyles.None, CultureInfo.InvariantCulture, out var id) && id < DomainId.FirstReserved
-            ? new DomainId(id)
-            : throw UserError.Usage($"--hardware-dom: '{text}' is no number of a domain below {DomainId.FirstReserved}");
     }
 
     private static Command CreateList(ICommands commands)

@@ -1,5 +1,6 @@
 using System.CommandLine;
 using System.CommandLine.Parsing;
+using Introspect.Daemon.Guests;
 using Introspect.Daemon.Hypervisors;
 using Introspect.Daemon.Tracing;
 using Introspect.Hypervisor;
@@ -25,7 +26,7 @@ internal sealed class GuestOptions
     };
 
     /// <summary>Connects to a hypervisor that listens on a socket.</summary>
-    public Option<string?> Connect { get; } = new("--connect") { Description = "Socket of a hypervisor ('introspect lab serve')", HelpName = "SOCKET" };
+    public Option<string?> Connect { get; } = new("--connect", "--socket") { Description = "Socket of a hypervisor ('introspect lab'); without it this user's own lab, where there is one", HelpName = "SOCKET" };
 
     private Option<string?> Kind { get; } = new("--hypervisor") { Description = "auto (default: Xen in its dom0), xen, or core (with --connect, --kernel or --demo)", HelpName = "KIND", CompletionSources = { "auto", "xen", "core" } };
 
@@ -128,6 +129,7 @@ internal sealed class GuestOptions
         {
             return kind == HypervisorKind.Xen || (kind == HypervisorKind.Auto && XenHypervisor.IsControlDomain)
                 ? new() { Source = HypervisorSource.Xen }
+                : LabSocket.DefaultPath(Environment.GetEnvironmentVariable) is var own && File.Exists(own) ? new() { Source = HypervisorSource.Socket, SocketPath = own }
                 : throw UserError.Usage($"'{command}' needs a hypervisor; give --connect SOCKET, where 'introspect lab serve --socket SOCKET' listens, or run it in Xen's dom0");
         }
 

@@ -55,15 +55,16 @@ internal sealed class HypervisorFactory : IHypervisorFactory
         {
             server = new HostServer(socketPath, toolstack, toolstack, log, lab: keeper);
             var core = new CoreHypervisor(toolstack);
+            int Clients() => server.ClientCount;
             if (image is null)
             {
-                return new(core, owned: [server, keeper, machine]) { MachineEnd = end };
+                return new(core, owned: [server, keeper, machine]) { MachineEnd = end, ClientCount = Clients };
             }
 
             var domain = Build(toolstack, image, guest!);
             keeper.Adopt(domain.Id);
             domain.Unpause();
-            return new(core, domain.Id, new ToolstackConsole(toolstack), image.Symbols, image.Demo, start: null, domain, server, keeper, machine) { Warnings = image.Warnings, MachineEnd = end };
+            return new(core, domain.Id, new ToolstackConsole(toolstack), image.Symbols, image.Demo, start: null, domain, server, keeper, machine) { Warnings = image.Warnings, MachineEnd = end, ClientCount = Clients };
         }
         catch (Exception e)
         {

@@ -60,6 +60,9 @@ internal sealed class HypervisorSession : IDisposable
     /// <summary>Completes with how the machine ended, in one line, where it is one that can.</summary>
     public Task<string> MachineEnd { get; init; } = new TaskCompletionSource<string>().Task;
 
+    /// <summary>Clients that are connected now, where others can reach the domains.</summary>
+    public Func<int> ClientCount { get; init; } = static () => 0;
+
     /// <summary>Lets the built domain run. The monitor is attached before, so that the first instruction is seen.</summary>
     public void Start() => _start?.Invoke();
 

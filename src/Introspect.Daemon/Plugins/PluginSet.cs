@@ -24,12 +24,8 @@ internal sealed class PluginSet(PluginHostCommand host) : IDisposable
     {
         get
         {
-            var own = Environment.ProcessPath;
-            return own is not null && Path.GetFileNameWithoutExtension(own) == "introspect"
-                ? new(own, [PluginHostCommand.Word])
-                : new(
-                    Path.GetFileName(own) == "dotnet" ? own! : Environment.GetEnvironmentVariable("DOTNET_HOST_PATH") ?? "dotnet",
-                    [Path.Combine(AppContext.BaseDirectory, "introspect.dll"), PluginHostCommand.Word]);
+            var (fileName, arguments) = ProgramInfo.Again(PluginHostCommand.Word);
+            return new(fileName, arguments);
         }
     }
 

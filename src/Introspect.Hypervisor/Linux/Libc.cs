@@ -214,6 +214,15 @@ internal static unsafe partial class Libc
     [LibraryImport(Library, EntryPoint = "geteuid")]
     public static partial uint GetEUid();
 
+    [LibraryImport(Library, EntryPoint = "tcgetattr", SetLastError = true)]
+    public static partial int TcGetAttr(int fd, byte* settings);
+
+    [LibraryImport(Library, EntryPoint = "tcsetattr", SetLastError = true)]
+    public static partial int TcSetAttr(int fd, int when, byte* settings);
+
+    [LibraryImport(Library, EntryPoint = "cfmakeraw")]
+    public static partial void CfMakeRaw(byte* settings);
+
     /// <summary>The errno of the last failed call.</summary>
     public static Errno LastError => (Errno)Marshal.GetLastPInvokeError();
 

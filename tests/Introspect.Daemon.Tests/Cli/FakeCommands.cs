@@ -1,6 +1,7 @@
 using Introspect.Daemon.Capturing;
 using Introspect.Daemon.Cli;
 using Introspect.Daemon.Describing;
+using Introspect.Daemon.Guests;
 using Introspect.Daemon.Hypervisors;
 using Introspect.Daemon.Inspection;
 using Introspect.Daemon.Tracing;
@@ -117,10 +118,18 @@ internal sealed class FakeCommands : ICommands
 
     public DomainId? HardwareDomain { get; private set; }
 
-    public Task<int> ServeLabAsync(string socketPath, HypervisorSpec? guest, CoreFeatures features, DomainId? hardwareDomain, CancellationToken cancellationToken)
+    public Task<int> LabAsync(LabRequest request, CancellationToken cancellationToken)
+    {
+        Lab = request;
+        return Task.FromResult(0);
+    }
+
+    public LabRequest? Lab { get; private set; }
+
+    public Task<int> ServeLabAsync(string socketPath, HypervisorSpec? guest, CoreFeatures features, LabLife life, CancellationToken cancellationToken)
     {
         Served = (socketPath, guest);
-        HardwareDomain = hardwareDomain;
+        HardwareDomain = life.HardwareDomain;
         return Task.FromResult(0);
     }
 

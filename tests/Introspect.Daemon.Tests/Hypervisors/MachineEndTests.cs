@@ -13,7 +13,7 @@ public sealed class MachineEndTests
         using var output = new MemoryStream();
         using (var commands = new Commands(new HypervisorFactory(), output, isTerminal: false, static _ => null))
         {
-            var served = commands.ServeLabAsync(socket, new HypervisorSpec { Source = HypervisorSource.Demo }, CoreFeatures.None, new DomainId(1), CancellationToken.None);
+            var served = commands.ServeLabAsync(socket, new HypervisorSpec { Source = HypervisorSource.Demo }, CoreFeatures.None, new LabLife(new DomainId(1)), CancellationToken.None);
             Assert.Equal(0, await served.WaitAsync(TimeSpan.FromMinutes(2)));
         }
 
@@ -29,7 +29,7 @@ public sealed class MachineEndTests
         using var stop = new CancellationTokenSource();
         using var output = new MemoryStream();
         using var commands = new Commands(new HypervisorFactory(), output, isTerminal: false, static _ => null);
-        var served = commands.ServeLabAsync(socket, guest: null, CoreFeatures.None, hardwareDomain: null, stop.Token);
+        var served = commands.ServeLabAsync(socket, guest: null, CoreFeatures.None, new LabLife(), stop.Token);
         Assert.False(served.IsCompleted);
         await stop.CancelAsync();
         Assert.Equal(0, await served.WaitAsync(TimeSpan.FromMinutes(2)));

@@ -43,7 +43,7 @@ internal sealed record LabDescription
     /// <summary>UUID; null: a new one.</summary>
     public Guid? Uuid { get; init; }
 
-    /// <summary>Path of the kernel, from the root: the host reads it, at every start. Null: the built-in demo guest.</summary>
+    /// <summary>Path of the kernel, from the root: the host reads it, at every start. Null, or <c>builtin:demo</c>: the built-in demo guest.</summary>
     public string? Kernel { get; init; }
 
     /// <summary>Paths of modules, from the root; the first is the initial ramdisk.</summary>
@@ -66,6 +66,9 @@ internal sealed record LabDescription
 
     /// <summary>vCPUs run on one thread by turns and time follows instructions.</summary>
     public bool Interleaved { get; init; }
+
+    /// <summary>Who may use altp2m, as HVM_PARAM_ALTP2M has it; 0: nobody yet.</summary>
+    public uint AltP2m { get; init; }
 
     /// <summary>Views of altp2m; 0: as many as there are by default.</summary>
     public uint AltP2mViews { get; init; }

@@ -1,5 +1,5 @@
+using Introspect.Hypervisor.Abi;
 using Introspect.Hypervisor.Core.Building;
-using Introspect.Hypervisor.Core.Building.Demo;
 using Introspect.Hypervisor.Core.Domains;
 using Introspect.Hypervisor.Core.Execution;
 using Introspect.Hypervisor.Core.Host;
@@ -33,6 +33,11 @@ internal sealed class LabBuilder(Machine machine, IToolstack toolstack)
         using var built = DomainUnderConstruction.Create(toolstack, Configure(description, uuid));
         try
         {
+            if (description.AltP2m != 0)
+            {
+                new ToolstackCalls(toolstack).SetParam(built.Id.Value, HvmParam.AltP2m, description.AltP2m);
+            }
+
             var boot = new PvhBootOptions(description.CommandLine.Length == 0 ? null : description.CommandLine, modules);
             if (!PvhLoader.TryLoad(image, boot, built, out var entry, out var error))
             {
@@ -55,7 +60,7 @@ internal sealed class LabBuilder(Machine machine, IToolstack toolstack)
 
     private static ElfImage Parse(LabDescription description)
     {
-        ReadOnlyMemory<byte> bytes = description.Kernel is { } path ? Read(path, "kernel") : DemoGuest.Build().Image;
+        ReadOnlyMemory<byte> bytes = LabKernels.Find(description.Kernel) ?? Read(description.Kernel!, "kernel");
         return KernelImage.TryParse(bytes, out var image, out var error) && image.TryGetPvhEntry(out _, out error)
             ? image
             : throw new HypervisorException(Errno.EINVAL, $"kernel '{description.Kernel}': {error.Message}");
