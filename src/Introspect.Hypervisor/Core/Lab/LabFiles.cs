@@ -49,9 +49,13 @@ internal static class LabFiles
                 {
                     Mode = FileMode.CreateNew,
                     Access = FileAccess.Write,
-                    UnixCreateMode = UnixFileMode.UserRead | UnixFileMode.UserWrite,
                     BufferSize = 1 << 20,
                 };
+                if (!OperatingSystem.IsWindows())
+                {
+                    options.UnixCreateMode = UnixFileMode.UserRead | UnixFileMode.UserWrite;
+                }
+
                 using (var file = new FileStream(partial, options))
                 {
                     write(file);

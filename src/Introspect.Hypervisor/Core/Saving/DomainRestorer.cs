@@ -3,7 +3,6 @@ using Introspect.Hypervisor.Core.Domains;
 using Introspect.Hypervisor.Core.Execution;
 using Introspect.Hypervisor.Core.Hypercalls.Toolstack;
 using Introspect.Hypervisor.Core.Memory;
-using Introspect.Hypervisor.Core.State;
 using Introspect.Hypervisor.Core.Viridian;
 
 namespace Introspect.Hypervisor.Core.Saving;
