@@ -1,6 +1,5 @@
 using System.CommandLine;
 using System.CommandLine.Parsing;
-using System.Globalization;
 using Introspect.Daemon.Capturing;
 using Introspect.Daemon.Cli.Documentation;
 using Introspect.Daemon.Configuration;

@@ -15,6 +15,7 @@ internal sealed class GuestConfigReader
 {
     private const int MostFileBytes = 1 << 18;
     private const int MostName = 255;
+    private const int MostMistakes = 100;
 
     // What xl gives a guest whose configuration says nothing.
     private const long DefaultMemoryMiB = 32;
@@ -30,7 +31,7 @@ internal sealed class GuestConfigReader
 
     private static readonly FrozenSet<string> ActionsOfXl = new[] { "coredump-destroy", "coredump-restart", "soft-reset" }.ToFrozenSet(StringComparer.Ordinal);
 
-    private static readonly IReadOnlyDictionary<string, uint> AltP2mModes = new OrderedDictionary<string, uint>
+    private static readonly OrderedDictionary<string, uint> AltP2mModes = new OrderedDictionary<string, uint>
     {
         ["disabled"] = 0,
         ["mixed"] = 1,
@@ -85,7 +86,12 @@ internal sealed class GuestConfigReader
 
     /// <summary>Reads texts, of which each adds to those before.</summary>
     /// <exception cref="ConfigurationMistakes">Something is wrong; all of it is told.</exception>
-    public static GuestConfig Read(IReadOnlyList<ConfigText> texts)
+    public static GuestConfig Read(IReadOnlyList<ConfigText> texts) =>
+        TryRead(texts, out var mistakes) ?? throw new ConfigurationMistakes(texts[0].Name, mistakes);
+
+    /// <summary>Reads texts, of which each adds to those before.</summary>
+    /// <returns>Null: something is wrong.</returns>
+    public static GuestConfig? TryRead(IReadOnlyList<ConfigText> texts, out IReadOnlyList<string> wrong)
     {
         var settings = new Dictionary<string, XlSetting>(StringComparer.Ordinal);
         var mistakes = new List<(XlPlace Place, string What)>();
@@ -94,7 +100,22 @@ internal sealed class GuestConfigReader
             XlParser.Read(text.Name, text.Text, settings, (place, what) => mistakes.Add((place, what)));
         }
 
-        return new GuestConfigReader(texts[0].Name, settings, mistakes).Read();
+        var config = new GuestConfigReader(texts[0].Name, settings, mistakes).Read();
+        wrong = mistakes.Count == 0 ? [] : Describe(texts[0].Name, mistakes);
+        return wrong.Count == 0 ? config : null;
+    }
+
+    // In the order of the file, and no more than somebody reads.
+    private static List<string> Describe(string name, List<(XlPlace Place, string What)> mistakes)
+    {
+        var ordered = mistakes.OrderBy(m => m.Place.File != name).ThenBy(m => m.Place.Line).ThenBy(m => m.Place.Column).ToList();
+        var lines = ordered.Take(MostMistakes).Select(m => UserError.OneLine($"{m.Place}: {m.What}")).Distinct().ToList();
+        if (ordered.Count > MostMistakes)
+        {
+            lines.Add(string.Create(CultureInfo.InvariantCulture, $"{ordered[MostMistakes].Place}: {ordered.Count - MostMistakes} more mistakes from here on: mend those before first"));
+        }
+
+        return lines;
     }
 
     private GuestConfig Read()
@@ -128,9 +149,7 @@ internal sealed class GuestConfigReader
             _warnings.Add($"{unknown.Place}: '{unknown.Key}' means nothing to the lab, and is ignored");
         }
 
-        return _mistakes.Count == 0
-            ? new(description, _warnings)
-            : throw new ConfigurationMistakes(_name, [.. _mistakes.OrderBy(m => m.Place.File != _name).ThenBy(m => m.Place.Line).ThenBy(m => m.Place.Column).Select(m => UserError.OneLine($"{m.Place}: {m.What}")).Distinct()]);
+        return new(description, _warnings);
     }
 
     private string ReadName()

@@ -1,6 +1,5 @@
 using System.Globalization;
 using System.Text;
-using Introspect.Daemon.Configuration;
 using Introspect.Daemon.Guests;
 
 namespace Introspect.Daemon.Tests.Guests;
@@ -39,16 +38,18 @@ public sealed class GuestConfigFuzzTests
             var text = Damage(Whole[random.Next(Whole.Length)], random);
             try
             {
-                GuestConfigReader.Read([new("f", text), new("'s'", "vcpus=1")]);
-                read++;
-            }
-            catch (ConfigurationMistakes mistakes)
-            {
-                refused++;
-                if (mistakes.Mistakes.Count == 0 || !mistakes.Mistakes.All(mistake => HasPlace(mistake, text)))
+                if (GuestConfigReader.TryRead([new("f", text), new("'s'", "vcpus=1")], out var mistakes) is not null)
                 {
-                    Assert.Fail($"input {n} ('{text}'): {string.Join(" | ", mistakes.Mistakes)}");
+                    read++;
                 }
+                else if (++refused > 0 && (mistakes.Count == 0 || !mistakes.All(mistake => HasPlace(mistake, text))))
+                {
+                    Assert.Fail($"input {n} ('{text}'): {string.Join(" | ", mistakes)}");
+                }
+            }
+            catch (Xunit.Sdk.FailException)
+            {
+                throw;
             }
             catch (Exception e)
             {
@@ -66,7 +67,8 @@ public sealed class GuestConfigFuzzTests
         foreach (var piece in new[] { "a+='xxxxxxxx'\n", "a+=[1,2,3]\n", "[", "a=[", "a=\n", "'", "a='\\", "\"\n", "A", ";", "a=[[]]\n", "name=1\n" })
         {
             var text = new StringBuilder().Insert(0, piece, (1 << 18) / piece.Length).ToString();
-            Assert.Throws<ConfigurationMistakes>(() => GuestConfigReader.Read([new("f", text)]));
+            Assert.Null(GuestConfigReader.TryRead([new("f", text)], out var mistakes));
+            Assert.InRange(mistakes.Count, 1, 101);
         }
     }
 

@@ -72,9 +72,9 @@ internal sealed class EventLedger
     private static ulong Next(ref ReadOnlySpan<byte> text, ReadOnlySpan<byte> name)
     {
         var at = text.IndexOf(name);
-        Assert.True(at >= 0 && Utf8Parser.TryParse(text[(at + name.Length)..], out ulong _, out _), $"torn: {Encoding.UTF8.GetString(text[..Math.Min(200, text.Length)])}");
+        var number = 0UL;
+        Assert.True(at >= 0 && Utf8Parser.TryParse(text[(at + name.Length)..], out number, out _), $"torn: {Encoding.UTF8.GetString(text[..Math.Min(200, text.Length)])}");
         text = text[(at + name.Length)..];
-        Utf8Parser.TryParse(text, out ulong number, out _);
         return number;
     }
 

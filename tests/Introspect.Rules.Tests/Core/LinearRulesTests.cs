@@ -8,7 +8,6 @@ using Introspect.Rules.Running;
 using Introspect.Rules.Tests.Capture;
 using Introspect.Rules.Tests.Files;
 using Introspect.Rules.Tests.Mocks;
-using Introspect.Rules.Tests.Running;
 using static Iced.Intel.AssemblerRegisters;
 
 namespace Introspect.Rules.Tests.Core;

@@ -1,7 +1,4 @@
-using Introspect.Hypervisor.Abi;
 using Introspect.Rules.Capture;
-using Introspect.Rules.Files;
-using Introspect.Rules.Handlers;
 using Introspect.Rules.Language;
 using Introspect.Rules.Testing;
 using Introspect.Rules.Tests.Capture;
