@@ -1,6 +1,5 @@
 using System.Collections.Frozen;
 using Introspect.Hypervisor.Core.Platform;
-using Introspect.Rules.Names;
 
 namespace Introspect.Daemon.Guests;
 

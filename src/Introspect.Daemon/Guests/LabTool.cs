@@ -3,7 +3,6 @@ using Introspect.Hypervisor;
 using Introspect.Hypervisor.Core;
 using Introspect.Hypervisor.Core.Host;
 using Introspect.Hypervisor.Linux;
-using Introspect.Rules.Names;
 
 namespace Introspect.Daemon.Guests;
 
