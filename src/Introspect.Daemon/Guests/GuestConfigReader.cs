@@ -21,7 +21,7 @@ internal sealed class GuestConfigReader
     private const long DefaultMemoryMiB = 32;
     private const ulong KiBInMiB = 1024;
 
-    private static readonly IReadOnlyDictionary<string, EndAction> Actions = new OrderedDictionary<string, EndAction>
+    private static readonly OrderedDictionary<string, EndAction> Actions = new()
     {
         ["destroy"] = EndAction.Destroy,
         ["restart"] = EndAction.Restart,
@@ -31,7 +31,7 @@ internal sealed class GuestConfigReader
 
     private static readonly FrozenSet<string> ActionsOfXl = new[] { "coredump-destroy", "coredump-restart", "soft-reset" }.ToFrozenSet(StringComparer.Ordinal);
 
-    private static readonly OrderedDictionary<string, uint> AltP2mModes = new OrderedDictionary<string, uint>
+    private static readonly OrderedDictionary<string, uint> AltP2mModes = new()
     {
         ["disabled"] = 0,
         ["mixed"] = 1,
