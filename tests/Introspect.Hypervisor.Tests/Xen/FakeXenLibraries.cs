@@ -67,7 +67,13 @@ internal sealed unsafe partial class FakeXenLibraries : ILibraryLoader, IDisposa
 
     public void Dispose()
     {
-        _watcher?.Dispose();
+        // Not while it looks: it signals what is disposed here.
+        using var idle = new ManualResetEvent(false);
+        if (_watcher?.Dispose(idle) == true)
+        {
+            idle.WaitOne();
+        }
+
         _changed?.Dispose();
         GC.KeepAlive(_functions);
     }
