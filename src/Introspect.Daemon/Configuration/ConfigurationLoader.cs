@@ -59,7 +59,7 @@ internal static class ConfigurationLoader
             parser = new Parser(reader);
             yaml.Load(parser);
         }
-        catch (InvalidOperationException)
+        catch (Exception e) when (parser is not null && e is (InvalidOperationException or ArgumentException))
         {
             // What the library throws on some texts where it means that they are no YAML.
             var after = parser?.Current?.End ?? Mark.Empty;

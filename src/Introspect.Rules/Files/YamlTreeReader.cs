@@ -44,7 +44,7 @@ internal sealed class YamlTreeReader
             diagnostics.Error(text.Span(start, start < text.Length ? 1 : 0), $"this is no YAML: {Lower(why.Trim().TrimEnd('.'))}; mend the line");
             return null;
         }
-        catch (InvalidOperationException)
+        catch (Exception e) when (e is InvalidOperationException or ArgumentException)
         {
             // What the library throws on some texts where it means that they are no YAML.
             var after = (int)Math.Clamp(reader._parser.Current?.End.Index ?? 0, 0, text.Length);
