@@ -3,7 +3,7 @@
 needs_xen
 start_guest load
 code=0
-xenlab beside load 3 > beside.txt || code=$?
+xenlab beside load 2 > beside.txt || code=$?
 cat beside.txt
 while read -r line; do
   fact "${line%%:*}" "${line#*: }"
