@@ -130,6 +130,15 @@ public sealed class ImageFuzzTests
     private void TakeOrRefuse(ImageFuzzer fuzzer, int number, long mostAllocated)
     {
         ReadOnlyMemory<byte> input = fuzzer.Make(number);
+        long allocated = AllocatedBy(fuzzer, number, input);
+
+        // A buffer that a pool had to make is not the image's doing, and is there the next time.
+        allocated = allocated <= mostAllocated ? allocated : AllocatedBy(fuzzer, number, input);
+        Assert.True(allocated <= mostAllocated, $"{fuzzer.Name}, input {number}: {allocated} bytes allocated for an image of {input.Length}");
+    }
+
+    private long AllocatedBy(ImageFuzzer fuzzer, int number, ReadOnlyMemory<byte> input)
+    {
         long before = GC.GetAllocatedBytesForCurrentThread();
         try
         {
@@ -140,8 +149,7 @@ public sealed class ImageFuzzTests
             Assert.Fail($"{fuzzer.Name}, input {number}: {e}");
         }
 
-        long allocated = GC.GetAllocatedBytesForCurrentThread() - before;
-        Assert.True(allocated <= mostAllocated, $"{fuzzer.Name}, input {number}: {allocated} bytes allocated for an image of {input.Length}");
+        return GC.GetAllocatedBytesForCurrentThread() - before;
     }
 
     private void TakeOrRefuse(ReadOnlyMemory<byte> input)

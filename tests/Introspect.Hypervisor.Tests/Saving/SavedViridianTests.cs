@@ -41,7 +41,7 @@ public sealed class SavedViridianTests
         Assert.True(after > before);
     }
 
-    private static SavingLab Enlightened(SavingLab lab) => lab.Build(DemoGuest.Build().Image, viridian: ViridianFeatureSet.All);
+    private static SavingLab Enlightened(SavingLab lab) => lab.Build(DemoGuest.Build(new() { Forever = true }).Image, viridian: ViridianFeatureSet.All);
 
     private static ViridianDomain Viridian(Domain domain) => ((DomainPlatform)domain.Platform).Viridian!;
 

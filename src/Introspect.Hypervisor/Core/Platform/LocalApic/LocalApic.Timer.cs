@@ -89,12 +89,16 @@ internal sealed partial class LocalApic
     /// <summary>Does what is due at a system time. Any thread.</summary>
     public void Expire(ulong now)
     {
+        uint entry;
         lock (_timerLock)
         {
             if (_deadline == 0 || _deadline > now)
             {
                 return;
             }
+
+            // As it was when the time came: the guest may give the timer another mode and vector at once.
+            entry = Register(ApicRegister.LvtTimer);
 
             if (_period != 0)
             {
@@ -110,14 +114,13 @@ internal sealed partial class LocalApic
             }
         }
 
-        Tick();
+        Tick(entry);
     }
 
     private static bool IsCounterMode(uint mode) => mode is ApicBits.TimerOneShot or ApicBits.TimerPeriodic;
 
-    private void Tick()
+    private void Tick(uint entry)
     {
-        var entry = Volatile.Read(ref Register(ApicRegister.LvtTimer));
         if (IsEnabled && (entry & ApicBits.LvtMasked) == 0)
         {
             Request((byte)entry);
@@ -261,7 +264,7 @@ internal sealed partial class LocalApic
 
         if (value != 0)
         {
-            Tick(); // it is past already
+            Tick(Volatile.Read(ref Register(ApicRegister.LvtTimer))); // it is past already
         }
     }
 
