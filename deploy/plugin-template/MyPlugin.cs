@@ -1,5 +1,4 @@
 using System.ComponentModel.DataAnnotations;
-using Introspect.Hypervisor;
 using Introspect.Hypervisor.Abi;
 using Introspect.Rules.Handlers;
 using Introspect.Rules.Plugins;
