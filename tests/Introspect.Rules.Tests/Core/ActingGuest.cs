@@ -31,7 +31,8 @@ internal sealed class ActingGuest : IDisposable
     public const int BootedLeaf = 0x4000_0ead;
 
     private const ulong Bytes = 2 << 20;
-    private const ulong Pdpt = 0x2000, Directory = 0x3000, Table = 0x4000, Gdt = 0x5000, Stack = 0x7000, End = 0x8000, Idt = 0xB000, Code = 0x10000;
+    private const ulong End = 0x8000, Idt = 0xB000;
+    private const uint IdtLimit = 0xff;
     private const ulong SmepAndSmap = 3 << 20;
     private const int DebugVector = 1;
 
@@ -42,41 +43,12 @@ internal sealed class ActingGuest : IDisposable
         _machine = CoreHypervisor.CreateInProcess(new(static domain => new DomainPlatform(domain, new PlatformOptions())));
         var (code, debugHandler) = Assemble(acts);
         using var guest = DomainUnderConstruction.Create(_machine.Toolstack, new() { Name = "acting", MemoryBytes = Bytes });
-        Write(guest, FirstRoot, Pdpt | 3);
-        Write(guest, SecondRoot, Pdpt | 3);
-        Write(guest, Pdpt, Directory | 3);
-        Write(guest, Directory, Table | 3);
-        Write(guest, Table, [.. Enumerable.Range(0, 512).Select(static page => ((ulong)page << 12) | 0x63)]);
-        Write(guest, Gdt, 0, 0x00AF9B000000FFFF, 0x00CF93000000FFFF);
-        Write(guest, Idt + (DebugVector * 16), (debugHandler & 0xffff) | (0x08UL << 16) | (0x8EUL << 40) | ((debugHandler >> 16) << 48), 0);
-        Write(guest, GdtPointer, 0x17 | (Gdt << 16));
-        Write(guest, IdtPointer, 0xff | (Idt << 16));
-        guest.WritePhysical(Code, code);
-        var data = new SegmentState(0x10, 0xC093, ~0u, 0);
-        guest.Start(new VcpuState
-        {
-            Rip = Code,
-            Rsp = Stack,
-            Rflags = 2,
-            Cr0 = 0x80050033,
-            Cr3 = FirstRoot,
-            Cr4 = 0x620 | SmepAndSmap,
-            MsrEfer = 0xD01,
-            Dr6 = 0xFFFF0FF0,
-            Dr7 = 0x400,
-            Cs = new SegmentState(0x08, 0xA09B, ~0u, 0),
-            Ss = data,
-            Ds = data,
-            Es = data,
-            Fs = data,
-            Gs = data,
-            Tr = new SegmentState(0x18, 0x8B, 0x67, 0x6000),
-            Ldtr = new SegmentState(0, 0x10000, 0, 0),
-            GdtrBase = Gdt,
-            GdtrLimit = 0x17,
-            IdtrBase = Idt,
-            IdtrLimit = 0xff,
-        });
+        LongModeStart.Write(guest, code, FirstRoot, SecondRoot);
+        LongModeStart.WriteWords(guest, Idt + (DebugVector * 16), (debugHandler & 0xffff) | (0x08UL << 16) | (0x8EUL << 40) | ((debugHandler >> 16) << 48), 0);
+        LongModeStart.WriteWords(guest, GdtPointer, LongModeStart.GdtLimit | (LongModeStart.Gdt << 16));
+        LongModeStart.WriteWords(guest, IdtPointer, IdtLimit | (Idt << 16));
+        var start = LongModeStart.State(FirstRoot);
+        guest.Start(start with { Cr4 = start.Cr4 | SmepAndSmap, IdtrBase = Idt, IdtrLimit = IdtLimit });
         Domain = _machine.Open(guest.Id);
     }
 
@@ -124,10 +96,7 @@ internal sealed class ActingGuest : IDisposable
         code.or(__dword_ptr[rsp + 16], 0x10000);
         code.iretq();
         using var stream = new MemoryStream();
-        var result = code.Assemble(new StreamCodeWriter(stream), Code, BlockEncoderOptions.ReturnNewInstructionOffsets);
+        var result = code.Assemble(new StreamCodeWriter(stream), LongModeStart.Code, BlockEncoderOptions.ReturnNewInstructionOffsets);
         return (stream.ToArray(), result.GetLabelRIP(debug));
     }
-
-    private static void Write(DomainUnderConstruction guest, ulong address, params ulong[] words) =>
-        guest.WritePhysical(address, System.Runtime.InteropServices.MemoryMarshal.AsBytes(words.AsSpan()));
 }

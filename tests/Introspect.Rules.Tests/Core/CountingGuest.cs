@@ -24,7 +24,7 @@ internal static class CountingGuest
     /// <summary>Bytes of RAM that the guest needs.</summary>
     public const ulong Bytes = 2 << 20;
 
-    private const ulong Pml4 = 0x1000, Pdpt = 0x2000, Directory = 0x3000, Table = 0x4000, Gdt = 0x5000, Counters = 0x8000, Code = 0x10000;
+    private const ulong Pml4 = 0x1000, Counters = 0x8000;
     private const int CpuidCount = 0, MsrCount = 8, Cr4Count = 16, WriteCount = 24, PlaceCount = 32, ReadCount = 40, EndWish = 0x100, Ended = 0x108;
 
     private static readonly (byte[] Bytes, ulong Place) Program = Assemble();
@@ -40,37 +40,8 @@ internal static class CountingGuest
     public static DomainId Build(CoreHypervisor machine, string name = "counting", Guid? uuid = null)
     {
         using var guest = DomainUnderConstruction.Create(machine.Toolstack, new() { Name = name, Uuid = uuid ?? Guid.NewGuid(), MemoryBytes = Bytes });
-        Write(guest, Pml4, Pdpt | 3);
-        Write(guest, Pdpt, Directory | 3);
-        Write(guest, Directory, Table | 3);
-        Write(guest, Table, [.. Enumerable.Range(0, 512).Select(static page => ((ulong)page << 12) | 0x63)]);
-        Write(guest, Gdt, 0, 0x00AF9B000000FFFF, 0x00CF93000000FFFF);
-        guest.WritePhysical(Code, Program.Bytes);
-        var data = new SegmentState(0x10, 0xC093, ~0u, 0);
-        guest.Start(new VcpuState
-        {
-            Rip = Code,
-            Rsp = 0x7000,
-            Rflags = 2,
-            Cr0 = 0x80050033,
-            Cr3 = Pml4,
-            Cr4 = 0x620,
-            MsrEfer = 0xD01,
-            Dr6 = 0xFFFF0FF0,
-            Dr7 = 0x400,
-            Cs = new SegmentState(0x08, 0xA09B, ~0u, 0),
-            Ss = data,
-            Ds = data,
-            Es = data,
-            Fs = data,
-            Gs = data,
-            Tr = new SegmentState(0x18, 0x8B, 0x67, 0x6000),
-            Ldtr = new SegmentState(0, 0x10000, 0, 0),
-            GdtrBase = Gdt,
-            GdtrLimit = 0x17,
-            IdtrBase = 0,
-            IdtrLimit = 0,
-        });
+        LongModeStart.Write(guest, Program.Bytes, Pml4);
+        guest.Start(LongModeStart.State(Pml4));
         return guest.Id;
     }
 
@@ -137,12 +108,9 @@ internal static class CountingGuest
         code.pause();
         code.jmp(rest);
         using var stream = new MemoryStream();
-        var result = code.Assemble(new StreamCodeWriter(stream), Code, BlockEncoderOptions.ReturnNewInstructionOffsets);
+        var result = code.Assemble(new StreamCodeWriter(stream), LongModeStart.Code, BlockEncoderOptions.ReturnNewInstructionOffsets);
         return (stream.ToArray(), result.GetLabelRIP(place));
     }
-
-    private static void Write(DomainUnderConstruction guest, ulong address, params ulong[] words) =>
-        guest.WritePhysical(address, System.Runtime.InteropServices.MemoryMarshal.AsBytes(words.AsSpan()));
 
     /// <summary>How often each thing was done, or seen.</summary>
     public readonly record struct Counts(ulong Cpuid, ulong Msr, ulong Cr4, ulong Write, ulong Place, ulong Read);
