@@ -47,8 +47,9 @@ internal static class RingBenchmarks
         monitor.Enable(monitored);
         guest.Start();
         var count = EventsPerSample / effort.Divisor;
-        Answer(monitor, count);
-        Answer(monitor, count);
+
+        // Each vCPU's thread allocates what it waits on when it first has to, which takes its turns to come to.
+        Answer(monitor, 2 * count * (int)vcpus);
         var samples = new Sample[effort.Repetitions];
         for (var n = 0; n < samples.Length; n++)
         {
