@@ -198,6 +198,23 @@ public sealed class ElfImageTests
         Assert.True(Parse(new TestElf { Notes = notes, NoteAlignment = 8 }.Build()).TryGetPvhEntry(out _, out _));
     }
 
+    [Fact]
+    public void Notes_padded_to_four_bytes_are_read_behind_a_property_that_makes_the_segment_say_eight()
+    {
+        // What a linker script makes that gathers all notes: the property with its 16 bytes, then Xen's, 20 bytes each.
+        byte[] notes =
+        [
+            .. TestElf.Note("GNU", 5, new byte[16]),
+            .. TestElf.Note("Xen", 3, [0, 0, 0, 0x80]),
+            .. TestElf.Note("FreeBSD", 1, [1, 2, 3, 4]),
+            .. TestElf.Note("Xen", 18, BitConverter.GetBytes(TestElf.Entry)),
+        ];
+        ElfImage image = Parse(new TestElf { Notes = notes, NoteAlignment = 8 }.Build());
+        Assert.Equal(["GNU", "Xen", "FreeBSD", "Xen"], image.Notes.Select(n => n.Owner));
+        Assert.Equal(0x8000_0000, image.XenNotes.Number(XenNoteType.VirtBase));
+        Assert.True(image.TryGetPvhEntry(out _, out _));
+    }
+
     [Theory]
     [InlineData(0, 0xffff_ffff)]
     [InlineData(0, 0x7fff_fff0)]

@@ -67,8 +67,9 @@ internal static class ElfNoteReader
             return false;
         }
 
-        // Notes are padded to 4 bytes whatever the class; only areas that say 8 (GNU properties) use 8.
-        ulong pad = alignment == 8 ? 8UL : 4UL;
+        // Notes are padded to 4 bytes whatever the class. In areas that say 8 those of GNU properties are padded to 8, and
+        // others, which a linker may have put behind them, still to 4.
+        const ulong Pad = 4;
         ulong total = (ulong)area.Length;
         ulong at = 0;
         while (total - at >= HeaderSize)
@@ -78,7 +79,7 @@ internal static class ElfNoteReader
             ulong size = BinaryPrimitives.ReadUInt32LittleEndian(header[4..]);
             uint type = BinaryPrimitives.ReadUInt32LittleEndian(header[8..]);
             ulong name = at + HeaderSize;
-            ulong description = RoundUp(name + nameSize, pad);
+            ulong description = RoundUp(name + nameSize, Pad);
             if (!ElfReader.Fits(name, nameSize, total) || !ElfReader.Fits(description, size, total))
             {
                 error = new ElfError(
@@ -101,12 +102,20 @@ internal static class ElfNoteReader
                 area.Slice((int)description, (int)size)));
 
             // The last note's padding may be missing.
-            at = Math.Min(RoundUp(description + size, pad), total);
+            at = Math.Min(RoundUp(description + size, Pad), total);
+            if (alignment == 8 && at % 8 != 0 && IsPadding(area.Span[(int)at..]))
+            {
+                at += Pad;
+            }
         }
 
         error = null;
         return true;
     }
+
+    // No note begins with a zero: it would have no owner.
+    private static bool IsPadding(ReadOnlySpan<byte> rest) =>
+        BinaryPrimitives.TryReadUInt32LittleEndian(rest, out uint nameSize) && nameSize == 0;
 
     private static ulong RoundUp(ulong value, ulong alignment) => (value + alignment - 1) & ~(alignment - 1);
 }
