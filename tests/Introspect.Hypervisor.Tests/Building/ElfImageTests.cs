@@ -257,6 +257,20 @@ public sealed class ElfImageTests
         Refused(ChangedSegment(true, 20, 40, 0x3f), ElfErrorKind.BadSegment, "0x3f in memory");
 
     [Theory]
+    [InlineData(true)]
+    [InlineData(false)]
+    public void A_segment_without_any_right_of_access_is_not_loaded(bool is64)
+    {
+        TestElf elf = new() { Is64 = is64, Segments = [(TestElf.LoadAddress, new byte[0x40], 0x1800), (TestElf.LoadAddress, new byte[0x40], 0x9000)] };
+        byte[] image = elf.Build();
+        Span<byte> second = image.AsSpan(elf.ProgramHeadersAt + ElfFormat.ProgramHeaderSize(is64));
+        TestElf.Put32(second, is64 ? 4 : 24, 0);
+        Assert.Equal(0x1800UL, Assert.Single(Parse(image).LoadableSegments).MemorySize);
+        Assert.True(ImageLayout.TryPlan(Parse(image), out ImageLayout? layout, out _));
+        Assert.Equal(TestElf.LoadAddress + 0x1800, layout.End);
+    }
+
+    [Theory]
     [InlineData(56, 0xfffe, nameof(ElfErrorKind.Truncated), "65534 program headers")]
     [InlineData(56, 0xffff, nameof(ElfErrorKind.TooMany), "65535 program headers")]
     [InlineData(54, 55, nameof(ElfErrorKind.BadHeader), "55 bytes")]

@@ -22,6 +22,9 @@ internal static class ElfFormat
     public const uint SegmentLoad = 1;
     public const uint SegmentNote = 4;
 
+    /// <summary><c>PF_R | PF_W | PF_X</c>.</summary>
+    public const uint SegmentAccess = 7;
+
     public const uint SectionNull = 0;
     public const uint SectionProgbits = 1;
     public const uint SectionSymtab = 2;

@@ -63,9 +63,9 @@ internal sealed class ElfImage
     /// <summary>What is wrong with the symbol table. The image boots all the same, without symbols.</summary>
     public ElfError? SymbolWarning { get; }
 
-    /// <summary>The segments that occupy guest memory.</summary>
+    /// <summary>The segments that occupy guest memory. As on Xen, one that nobody may read, write or execute is not loaded.</summary>
     public IEnumerable<ElfSegment> LoadableSegments =>
-        Segments.Where(s => s.Type == ElfFormat.SegmentLoad && s.MemorySize != 0);
+        Segments.Where(s => s.Type == ElfFormat.SegmentLoad && (s.Flags & ElfFormat.SegmentAccess) != 0 && s.MemorySize != 0);
 
     /// <summary>Bytes of a segment in the file.</summary>
     public ReadOnlyMemory<byte> Content(in ElfSegment segment) =>
