@@ -12,6 +12,9 @@ internal sealed class SystemMap : ISymbolSource
     // What lies farther behind a symbol does not belong to it: no routine or table is that large.
     private const ulong MaxDistance = 16 << 20;
 
+    // Debian's kernels come with one line in which the rest of it is the only symbol's name.
+    private const string StandIn = "The real System.map is in the linux-image-<version>-dbg package";
+
     private const ulong UpperHalf = 1UL << 63;
 
     private readonly ulong[] _addresses;
@@ -38,6 +41,12 @@ internal sealed class SystemMap : ISymbolSource
             if (string.IsNullOrWhiteSpace(line))
             {
                 continue;
+            }
+
+            if (line.EndsWith(StandIn, StringComparison.Ordinal))
+            {
+                mistake = "it is the stand-in of Debian's linux-image package and has no symbols; give the System.map of the package's -dbg sibling (usr/lib/debug/boot in it)";
+                return false;
             }
 
             var parts = line.Split((char[])[' ', '\t'], StringSplitOptions.RemoveEmptyEntries);

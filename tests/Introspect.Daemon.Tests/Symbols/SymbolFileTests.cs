@@ -127,6 +127,7 @@ public sealed class SymbolFileTests : IDisposable
     [Theory]
     [InlineData("ffffffff81000000 T startup_64\nnot a map at all\n", "line 2 is no symbol ('not a map at all')")]
     [InlineData("", "it is empty")]
+    [InlineData("ffffffffffffffff B The real System.map is in the linux-image-<version>-dbg package\n", "give the System.map of the package's -dbg sibling")]
     [InlineData("0000000000000000 T startup_64\n0000000000000000 T other\n", "as root")]
     [InlineData("\x7f\x45LF truncated", "the image ends")]
     public void a_file_without_symbols_is_refused_by_name(string content, string says)
