@@ -62,12 +62,15 @@ internal sealed class ViridianVcpuSection(Func<uint, ViridianVcpu?> find) : IHvm
     public Errno Load(uint instance, ReadOnlySpan<byte> record) => find(instance)?.Load(record) ?? Errno.EINVAL;
 }
 
-/// <summary>What Xen's record of a vCPU lacks, for forks: the running timers, the registers that Xen forgets.</summary>
+/// <summary>What Xen's record of a vCPU lacks, for forks and saved files: the running timers, the registers that Xen forgets.</summary>
 /// <param name="find">The enlightenments of a vCPU, or null.</param>
 internal sealed class ViridianVcpuRestSection(Func<uint, ViridianVcpu?> find) : IHvmContextSection
 {
     /// <inheritdoc/>
     public ushort TypeCode => CoreSectionCode.ViridianVcpu;
+
+    /// <inheritdoc/>
+    public string Name => "set of synthetic timers and crash registers";
 
     /// <inheritdoc/>
     public bool IsPerVcpu => true;
@@ -97,7 +100,6 @@ internal sealed class ViridianVcpuRestSection(Func<uint, ViridianVcpu?> find) : 
         }
 
         var rest = MemoryMarshal.Read<ViridianVcpuRest>(record);
-        vcpu.LoadRest(in rest);
-        return Errno.None;
+        return vcpu.LoadRest(in rest);
     }
 }

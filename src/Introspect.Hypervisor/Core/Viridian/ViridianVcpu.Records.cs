@@ -91,8 +91,17 @@ internal sealed partial class ViridianVcpu
     }
 
     /// <summary>Loads the rest, behind the record.</summary>
-    public void LoadRest(in ViridianVcpuRest rest)
+    /// <returns>EINVAL: a timer runs without a count, which no guest can make it do.</returns>
+    public Errno LoadRest(in ViridianVcpuRest rest)
     {
+        foreach (ref readonly var timer in rest.Timers)
+        {
+            if (timer is { IsEnabled: true, Count: 0 })
+            {
+                return Errno.EINVAL;
+            }
+        }
+
         (_control, _eventPage, _crash) = (rest.Control, rest.EventPage, rest.Crash);
         lock (_timerLock)
         {
@@ -107,5 +116,6 @@ internal sealed partial class ViridianVcpu
         }
 
         _domain.Host.DeadlineChanged();
+        return Errno.None;
     }
 }
