@@ -64,6 +64,11 @@ internal sealed class LabTool(TextWriter text, Stream output, Func<Stream>? open
 
         using var host = LabHost.ConnectOrStart(socket, request.Start.Log, Say);
         var report = Keeper(host).Create(config.Description with { StartPaused = request.Start.Paused });
+        if (report.Warning is { } lacking)
+        {
+            note($"warning: {lacking}");
+        }
+
         return Begin(socket, host, report, "created", request.Start, cancellationToken);
     }
 

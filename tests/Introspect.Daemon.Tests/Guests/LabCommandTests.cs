@@ -1,5 +1,6 @@
 using System.Text.Json;
 using Introspect.Daemon.Guests;
+using Introspect.Hypervisor.Core.Building.Demo;
 
 namespace Introspect.Daemon.Tests.Guests;
 
@@ -52,6 +53,22 @@ public sealed class LabCommandTests : IDisposable
         var (exitCode, _, error) = _bench.Run("lab", "create", _bench.Write("demo.cfg", Short + "viridian = 1\n"), "-p");
         Assert.Equal((0, $"introspect: warning: {_bench.PathOf("demo.cfg")}:4:1: viridian=1 is deprecated and means viridian=[\"base\",\"freq\"]: write the list\n"), (exitCode, error));
         Assert.Contains("(viridian base freq)", _bench.Works("lab", "list", "-l"), StringComparison.Ordinal);
+    }
+
+    [Fact]
+    public void A_kernel_with_a_damaged_symbol_table_is_warned_of_and_boots()
+    {
+        var image = DemoGuest.Build().Image;
+        const int SymbolSection = 4, SectionHeader = 64, Link = 40;
+        var sections = (int)BitConverter.ToUInt64(image, 40);
+        image.AsSpan(sections + (SymbolSection * SectionHeader) + Link, sizeof(uint)).Clear();
+        var kernel = _bench.PathOf("kernel");
+        File.WriteAllBytes(kernel, image);
+        var (exitCode, output, error) = _bench.Run("lab", "create", _bench.Write("short.cfg", $"name = \"short\"\nkernel = \"{kernel}\"\nmemory = 8\n"), "-c");
+
+        Assert.Equal(0, exitCode);
+        Assert.StartsWith($"introspect: warning: kernel '{kernel}' boots without symbols: the symbols in section 4 have no section of names (sh_link is 0); ", error, StringComparison.Ordinal);
+        Assert.Contains("introspect demo guest: done", output, StringComparison.Ordinal);
     }
 
     [Fact]

@@ -32,6 +32,20 @@ public sealed class LabKeeperTests : IDisposable
     }
 
     [Fact]
+    public void What_the_image_of_a_domain_lacks_is_told_and_it_boots()
+    {
+        var elf = new TestElf { Symbols = [("f", TestElf.LoadAddress + 0x4000_0000, 0x12, 1)] };
+        var image = elf.Build();
+        Assert.Null(_lab.Lab.Create(Demo("whole") with { Kernel = _lab.WriteImage(image), StartPaused = true }).Warning);
+
+        TestElf.Put32(elf.SectionHeader(image, elf.SymbolSection), 40, 0);
+        var path = _lab.WriteImage(image);
+        var created = _lab.Lab.Create(Demo("damaged") with { Kernel = path, StartPaused = true });
+        Assert.StartsWith($"kernel '{path}' boots without symbols: the symbols in section", created.Warning, StringComparison.Ordinal);
+        Assert.Equal(created.Warning, _lab.Lab.Report(created.Uuid).Warning);
+    }
+
+    [Fact]
     public void Saved_and_restored_it_goes_on_with_its_console_and_its_description()
     {
         var created = _lab.Lab.Create(Demo("long") with { StartPaused = true, OnPoweroff = EndAction.Preserve });

@@ -131,6 +131,9 @@ internal sealed record LabReport
     /// <summary>What could not be done at its end, in one line; null: nothing.</summary>
     public string? Failure { get; init; }
 
+    /// <summary>What the image that it boots lacks, in one line; null: nothing.</summary>
+    public string? Warning { get; init; }
+
     /// <summary>What it was created from, where that is known.</summary>
     public LabDescription? Description { get; init; }
 }

@@ -35,6 +35,9 @@ internal sealed class KeptDomain(Guid uuid, string name, LabDescription? descrip
     /// <summary>What could not be done at its end.</summary>
     public string? Failure { get; set; }
 
+    /// <summary>What the image of its present boot lacks.</summary>
+    public string? Warning { get; set; }
+
     /// <summary>How it fares.</summary>
     public LabReport Report => new()
     {
@@ -45,6 +48,7 @@ internal sealed class KeptDomain(Guid uuid, string name, LabDescription? descrip
         HasEnded = HasEnded,
         Reason = Reason,
         Failure = Failure,
+        Warning = Warning,
         Description = Description,
     };
 

@@ -15,8 +15,11 @@ internal sealed class LabBuilder(Machine machine, IToolstack toolstack)
     private const long MostFileBytes = 1L << 30;
 
     /// <summary>Builds it, paused before its first instruction.</summary>
+    /// <param name="description">What it is to be.</param>
+    /// <param name="uuid">Its UUID.</param>
+    /// <param name="warning">What its image lacks, in one line; null: nothing.</param>
     /// <exception cref="HypervisorException">Something in the description cannot be; no domain is left behind.</exception>
-    public Domain Build(LabDescription description, Guid uuid)
+    public Domain Build(LabDescription description, Guid uuid, out string? warning)
     {
         if (description.Name.Length == 0)
         {
@@ -29,6 +32,7 @@ internal sealed class LabBuilder(Machine machine, IToolstack toolstack)
         }
 
         var image = Parse(description);
+        warning = image.SymbolWarning is { } damage ? $"kernel '{description.Kernel}' boots without symbols: {damage.Message}" : null;
         var modules = description.Modules.Select(static path => new PvhModule(Read(path, "module"))).ToArray();
         using var built = DomainUnderConstruction.Create(toolstack, Configure(description, uuid));
         try

@@ -99,9 +99,10 @@ internal sealed partial class LabKeeper
             Destroy(before);
         }
 
-        var domain = _builder.Build(kept.Description!, kept.Uuid);
+        var domain = _builder.Build(kept.Description!, kept.Uuid, out var warning);
         lock (_gate)
         {
+            kept.Warning = warning;
             kept.Begin(domain);
             Listen(kept);
         }

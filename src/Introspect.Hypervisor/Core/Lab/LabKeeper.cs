@@ -53,8 +53,8 @@ internal sealed partial class LabKeeper : ILabControl, IDisposable
     public LabReport Create(LabDescription description)
     {
         var uuid = description.Uuid ?? Guid.NewGuid();
-        var domain = _builder.Build(description, uuid);
-        var report = Keep(new KeptDomain(uuid, description.Name, description with { Uuid = uuid }), domain);
+        var domain = _builder.Build(description, uuid, out var warning);
+        var report = Keep(new KeptDomain(uuid, description.Name, description with { Uuid = uuid }) { Warning = warning }, domain);
         if (!description.StartPaused)
         {
             Unpause(domain);
