@@ -184,6 +184,22 @@ public sealed class LabCommandTests : IDisposable
     }
 
     [Fact]
+    public void Of_creates_that_race_for_a_host_each_gets_its_domain_and_one_started_it()
+    {
+        var config = _bench.Write("demo.cfg", Forever);
+        var names = new[] { "one", "two", "three" };
+        var outputs = new (int ExitCode, string Output, string Error)[names.Length];
+        var threads = names.Select((name, n) => new Thread(() => outputs[n] = _bench.Run("lab", "create", config, $"name='{name}'", "-p"))).ToList();
+        threads.ForEach(static thread => thread.Start());
+        threads.ForEach(static thread => thread.Join());
+        Assert.All(outputs, static output => Assert.Equal((0, ""), (output.ExitCode, output.Error)));
+        Assert.Single(outputs, static output => output.Output.Contains("started 'introspect lab serve'", StringComparison.Ordinal));
+        var list = _bench.Works("lab", "list");
+        Assert.All(names, name => Assert.Contains(name, list, StringComparison.Ordinal));
+        Assert.False(_bench.Host!.HasExited);
+    }
+
+    [Fact]
     public void The_host_that_was_started_ends_when_nothing_is_left()
     {
         _bench.Works("lab", "create", _bench.Write("demo.cfg", Forever), "-p");

@@ -48,6 +48,9 @@ internal sealed partial class HostClient : IToolstack
     /// <inheritdoc/>
     public string Connection => _path;
 
+    /// <summary>The process that listens at the other end, as the kernel vouches for it; 0: one of another PID namespace.</summary>
+    public int HostProcess => _connection.Socket.GetPeer().Pid;
+
     /// <inheritdoc/>
     public int Domctl(Span<byte> op, Span<byte> buffer0, Span<byte> buffer1) =>
         Operate(HostOperation.Domctl, 0, 0, op, buffer0, buffer1);
