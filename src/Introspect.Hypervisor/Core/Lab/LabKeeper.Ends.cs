@@ -95,7 +95,9 @@ internal sealed partial class LabKeeper
         var path = LabDumps.PathFor(_dumps, kept.Name);
         try
         {
+#pragma warning disable CA1416 // This is Linux, as the library's own calls into libc say.
             LabFiles.Guard(_dumps, "folder of core dumps", () => Directory.CreateDirectory(_dumps, UnixFileMode.UserRead | UnixFileMode.UserWrite | UnixFileMode.UserExecute));
+#pragma warning restore CA1416
             DumpCore(domain, path);
             _log($"domain '{kept.Name}' ended ({reason}): its core is in {path}");
         }

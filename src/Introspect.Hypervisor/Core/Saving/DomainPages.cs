@@ -1,5 +1,4 @@
 using Introspect.Hypervisor.Core.Domains;
-using Introspect.Hypervisor.Core.Memory;
 
 namespace Introspect.Hypervisor.Core.Saving;
 
