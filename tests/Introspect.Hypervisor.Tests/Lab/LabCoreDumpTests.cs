@@ -1,5 +1,4 @@
 using Introspect.Hypervisor.Abi;
-using Introspect.Hypervisor.Core.Execution;
 using Introspect.Hypervisor.Core.Host;
 using Introspect.Hypervisor.Core.Lab;
 using Introspect.Hypervisor.Tests.Saving;
