@@ -39,6 +39,12 @@ public sealed record DomainInfo(
 {
     /// <summary>The domain of which this one is a fork; null where it is none, or the hypervisor does not tell.</summary>
     public DomainId? Parent { get; init; }
+
+    /// <summary>It is the hardware domain, which manages the machine. False where the hypervisor does not tell.</summary>
+    public bool IsHardwareDomain { get; init; }
+
+    /// <summary>It is a control domain, which may manage others. False where the hypervisor does not tell.</summary>
+    public bool IsControlDomain { get; init; }
 }
 
 /// <summary>What a domain is doing.</summary>

@@ -35,6 +35,7 @@ public sealed class DocsTests
     [InlineData("lab unpause")]
     [InlineData("lab save")]
     [InlineData("lab restore")]
+    [InlineData("lab dump-core")]
     [InlineData("lab destroy")]
     [InlineData("recover")]
     [InlineData("list")]

@@ -29,6 +29,7 @@ internal sealed class LabCommands
             made.CreateOperation("unpause", "Let a paused domain go on", DomctlCommand.UnpauseDomain, "unpausing"),
             made.CreateSave(),
             made.CreateRestore(),
+            made.CreateDumpCore(),
             made.CreateOperation("destroy", "End a domain at once", DomctlCommand.DestroyDomain, "destroying"),
         };
     }
@@ -140,6 +141,16 @@ internal sealed class LabCommands
             };
             return RunAsync(new LabSaveFileRequest(result.GetValue(socket), CommandLine.ParseDomain(result.GetRequiredValue(domain), result), result.GetRequiredValue(path), then), cancellation);
         });
+        return command;
+    }
+
+    private Command CreateDumpCore()
+    {
+        var (domain, socket) = (DomainArgument(), SocketOption());
+        var path = new Argument<string>("FILE") { Description = "Where to" };
+        var command = new Command("dump-core", "Write a domain's vCPUs and memory to a file for a debugger, in Xen's ELF format") { domain, path, socket };
+        command.SetAction((result, cancellation) => RunAsync(
+            new LabDumpCoreRequest(result.GetValue(socket), CommandLine.ParseDomain(result.GetRequiredValue(domain), result), result.GetRequiredValue(path)), cancellation));
         return command;
     }
 

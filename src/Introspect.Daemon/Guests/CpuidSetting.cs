@@ -137,7 +137,7 @@ internal static class CpuidSetting
         var words = text.Split(',');
         if (words[0] != "host")
         {
-            mistake($"cpuid begins with '{words[0]}': write \"host,key=value,...\"; xend's form is not read");
+            mistake($"cpuid begins with '{words[0]}': write \"host,key=value,...\", or a list of leaves");
             return [];
         }
 

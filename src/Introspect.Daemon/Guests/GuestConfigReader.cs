@@ -1,4 +1,3 @@
-using System.Collections.Frozen;
 using System.Globalization;
 using System.Text;
 using Introspect.Daemon.Cli;
@@ -27,9 +26,9 @@ internal sealed class GuestConfigReader
         ["restart"] = EndAction.Restart,
         ["rename-restart"] = EndAction.RenameRestart,
         ["preserve"] = EndAction.Preserve,
+        ["coredump-destroy"] = EndAction.CoredumpDestroy,
+        ["coredump-restart"] = EndAction.CoredumpRestart,
     };
-
-    private static readonly FrozenSet<string> ActionsOfXl = new[] { "coredump-destroy", "coredump-restart", "soft-reset" }.ToFrozenSet(StringComparer.Ordinal);
 
     private static readonly OrderedDictionary<string, uint> AltP2mModes = new()
     {
@@ -132,6 +131,7 @@ internal sealed class GuestConfigReader
             Vcpus = ReadVcpus(),
             Svm = _settings.Word("lab_vendor", new OrderedDictionary<string, bool> { ["vmx"] = false, ["svm"] = true }) ?? false,
             Interleaved = _settings.Boolean("lab_interleaved") ?? false,
+            IsControlDomain = _settings.Boolean("lab_control") ?? false,
             AltP2m = ReadAltP2m(),
             AltP2mViews = (uint)(_settings.Number("altp2m_count", 0, 512) ?? 0),
             Viridian = ReadViridian().ToMask(),
@@ -319,16 +319,26 @@ internal sealed class GuestConfigReader
             return CpuidSetting.Read(atom.Text, what => _mistakes.Add((atom.Place, what)));
         }
 
-        _mistakes.Add((setting.Value.Place, "cpuid is a list, xend's form, which is not read: write \"host,key=value,...\""));
-        return [];
+        var entries = new List<string>();
+        foreach (var item in ((XlList)setting.Value).Items)
+        {
+            if (item is not XlAtom entry)
+            {
+                _mistakes.Add((item.Place, "cpuid: a list stands where a leaf in quotes is expected"));
+                return [];
+            }
+
+            entries.Add(entry.Text);
+        }
+
+        return XendCpuidSetting.Read(entries, (index, what) => _mistakes.Add((((XlList)setting.Value).Items[index].Place, what)));
     }
 
     private EndAction? ReadAction(string key)
     {
-        if (_settings.Find(key) is { Value: XlAtom { Text: var text } } && ActionsOfXl.Contains(text))
+        if (_settings.Find(key) is { Value: XlAtom { Text: "soft-reset" } })
         {
-            var why = text == "soft-reset" ? "the core starts no kernel in a domain that goes on" : "no core is dumped here: save the domain, or use 'introspect mem' with preserve";
-            _settings.Refuse(key, $"{key}: '{text}' cannot be done, as {why}; write {string.Join(", ", Actions.Keys)}");
+            _settings.Refuse(key, $"{key}: 'soft-reset' cannot be done, as the core starts no kernel in a domain that goes on; write {string.Join(", ", Actions.Keys)}");
             return null;
         }
 

@@ -2,6 +2,7 @@ using System.Diagnostics;
 using Introspect.Daemon.Cli;
 using Introspect.Hypervisor;
 using Introspect.Hypervisor.Core;
+using Introspect.Hypervisor.Core.Host;
 
 namespace Introspect.Daemon.Guests;
 
@@ -52,12 +53,14 @@ internal static class LabHost
         var deadline = Environment.TickCount64 + (long)Patience.TotalMilliseconds;
         while (true)
         {
-            // Asked before the socket: another who was faster listens there when this one has given up.
+            // Asked before the socket: it may be there in the meantime.
             var hasEnded = process.HasExited;
             try
             {
                 var host = CoreHypervisor.Connect(socketPath);
-                if (!hasEnded)
+
+                // Another one may have been faster; then ours gives up.
+                if ((host.Toolstack as HostClient)?.HostProcess == process.Id)
                 {
                     tell($"started 'introspect lab serve' (process {process.Id}); its log is {log}");
                 }

@@ -105,6 +105,8 @@ internal static class LabListing
                 json.WriteNumber("vcpus", listed.Domain.VcpuCount);
                 json.WriteNumber("memory_bytes", listed.Domain.MemoryBytes);
                 json.WriteString("state", listed.State);
+                json.WriteBoolean("hardware", listed.Domain.IsHardwareDomain);
+                json.WriteBoolean("control", listed.Domain.IsControlDomain);
                 json.WriteNumber("cpu_seconds", listed.Nanoseconds / 1e9);
                 json.WriteStartArray("viridian");
                 foreach (var feature in ViridianFeatureList.ToNames(listed.Viridian))
@@ -166,6 +168,11 @@ internal static class LabListing
         yield return ("memory", Memory(listed).ToString(CultureInfo.InvariantCulture));
         yield return ("vcpus", listed.Domain.VcpuCount.ToString(CultureInfo.InvariantCulture));
         yield return ("state", listed.State);
+        if (listed.Domain.IsHardwareDomain || listed.Domain.IsControlDomain)
+        {
+            yield return ("roles", string.Join(' ', new[] { listed.Domain.IsHardwareDomain ? "hardware" : null, listed.Domain.IsControlDomain ? "control" : null }.OfType<string>()));
+        }
+
         yield return ("viridian", ViridianFeatureList.Format(listed.Viridian));
         if (listed.Report is { } report)
         {
@@ -220,6 +227,8 @@ internal static class LabListing
         EndAction.Restart => "restart",
         EndAction.RenameRestart => "rename-restart",
         EndAction.Preserve => "preserve",
+        EndAction.CoredumpDestroy => "coredump-destroy",
+        EndAction.CoredumpRestart => "coredump-restart",
         _ => "destroy",
     };
 }

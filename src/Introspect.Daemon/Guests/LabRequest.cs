@@ -46,6 +46,12 @@ internal sealed record LabConsoleRequest(string? Socket, DomainRef Domain) : Lab
 /// <param name="Then">What becomes of the domain.</param>
 internal sealed record LabSaveFileRequest(string? Socket, DomainRef Domain, string Path, AfterSave Then) : LabRequest(Socket);
 
+/// <summary><c>lab dump-core</c>.</summary>
+/// <param name="Socket">Where.</param>
+/// <param name="Domain">Which.</param>
+/// <param name="Path">The file.</param>
+internal sealed record LabDumpCoreRequest(string? Socket, DomainRef Domain, string Path) : LabRequest(Socket);
+
 /// <summary><c>lab pause</c>, <c>lab unpause</c> and <c>lab destroy</c>.</summary>
 /// <param name="Socket">Where.</param>
 /// <param name="Domain">Which.</param>

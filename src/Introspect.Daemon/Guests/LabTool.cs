@@ -40,6 +40,13 @@ internal sealed class LabTool(TextWriter text, Stream output, Func<Stream>? open
                     return ExitCode.Ok;
                 }
 
+            case LabDumpCoreRequest dump:
+                using (var host = LabHost.Connect(socket))
+                {
+                    Keeper(host).DumpCore(Find(host, dump.Domain).Id, new(Path.GetFullPath(dump.Path)));
+                    return ExitCode.Ok;
+                }
+
             case LabOperationRequest operation:
                 using (var host = LabHost.Connect(socket))
                 {

@@ -21,13 +21,19 @@ internal static class LabVacancy
             while (await timer.WaitForNextTickAsync(cancellationToken).ConfigureAwait(false))
             {
                 var now = Environment.TickCount64;
-                if (lab.ClientCount() != 0 || lab.Hypervisor.ListDomains().Count != 0)
+                if (lab.IsInUse())
                 {
                     (wasUsed, emptySince) = (true, now);
                 }
                 else if (now - emptySince >= (wasUsed ? Grace : FirstGrace).TotalMilliseconds)
                 {
-                    return;
+                    if (lab.TryClose())
+                    {
+                        return;
+                    }
+
+                    // Somebody came in this moment.
+                    (wasUsed, emptySince) = (true, now);
                 }
             }
         }

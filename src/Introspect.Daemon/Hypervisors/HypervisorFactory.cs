@@ -55,16 +55,18 @@ internal sealed class HypervisorFactory : IHypervisorFactory
         {
             server = new HostServer(socketPath, toolstack, toolstack, log, lab: keeper);
             var core = new CoreHypervisor(toolstack);
-            int Clients() => server.ClientCount;
+            bool IsNeeded() => core.ListDomains().Count != 0 || keeper.ReportAll().Any(static report => !report.HasEnded);
+            bool IsInUse() => server.ClientCount != 0 || IsNeeded();
+            bool TryClose() => server.TryClose(IsNeeded);
             if (image is null)
             {
-                return new(core, owned: [server, keeper, machine]) { MachineEnd = end, ClientCount = Clients };
+                return new(core, owned: [server, keeper, machine]) { MachineEnd = end, IsInUse = IsInUse, TryClose = TryClose };
             }
 
             var domain = Build(toolstack, image, guest!);
             keeper.Adopt(domain.Id);
             domain.Unpause();
-            return new(core, domain.Id, new ToolstackConsole(toolstack), image.Symbols, image.Demo, start: null, domain, server, keeper, machine) { Warnings = image.Warnings, MachineEnd = end, ClientCount = Clients };
+            return new(core, domain.Id, new ToolstackConsole(toolstack), image.Symbols, image.Demo, start: null, domain, server, keeper, machine) { Warnings = image.Warnings, MachineEnd = end, IsInUse = IsInUse, TryClose = TryClose };
         }
         catch (Exception e)
         {

@@ -60,8 +60,11 @@ internal sealed class HypervisorSession : IDisposable
     /// <summary>Completes with how the machine ended, in one line, where it is one that can.</summary>
     public Task<string> MachineEnd { get; init; } = new TaskCompletionSource<string>().Task;
 
-    /// <summary>Clients that are connected now, where others can reach the domains.</summary>
-    public Func<int> ClientCount { get; init; } = static () => 0;
+    /// <summary>Somebody is connected, or a domain is there or is being built anew, where others can reach the domains.</summary>
+    public Func<bool> IsInUse { get; init; } = static () => false;
+
+    /// <summary>Lets nobody reach the domains any more, unless they are in use.</summary>
+    public Func<bool> TryClose { get; init; } = static () => true;
 
     /// <summary>Lets the built domain run. The monitor is attached before, so that the first instruction is seen.</summary>
     public void Start() => _start?.Invoke();

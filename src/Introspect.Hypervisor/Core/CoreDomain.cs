@@ -2,6 +2,7 @@ using System.Runtime.InteropServices;
 using Introspect.Hypervisor.Abi;
 using Introspect.Hypervisor.Core.Hypercalls.Toolstack;
 using Introspect.Hypervisor.Core.Memory;
+using Introspect.Hypervisor.Core.Policies;
 
 namespace Introspect.Hypervisor.Core;
 
@@ -42,6 +43,8 @@ internal sealed partial class CoreDomain : IDomain
         info.PauseCount)
     {
         Parent = ParentOf(calls, info),
+        IsHardwareDomain = (CoreDomainFlags.RolesOf(info.ArchConfig.MiscFlags) & DomainRoles.Hardware) != 0,
+        IsControlDomain = (CoreDomainFlags.RolesOf(info.ArchConfig.MiscFlags) & DomainRoles.Control) != 0,
     };
 
     /// <inheritdoc/>

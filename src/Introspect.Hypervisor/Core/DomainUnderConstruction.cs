@@ -119,6 +119,10 @@ internal sealed class DomainUnderConstruction : IGuestLoader, IDisposable
     public void Populate(ulong gpa, ulong pages) => PopulateRange(gpa / Gfn.PageSize, pages);
 
     /// <inheritdoc/>
+    public void SetMemoryMap(IReadOnlyList<MemoryMapEntry> map) =>
+        _calls.SetMemoryMap(Id.Value, [.. map.Select(static entry => new E820Entry { Addr = entry.Address, Size = entry.Size, Type = entry.Type })]);
+
+    /// <inheritdoc/>
     public void WritePhysical(ulong gpa, ReadOnlySpan<byte> bytes)
     {
         using var target = MapRange(gpa, (ulong)bytes.Length, out var place);

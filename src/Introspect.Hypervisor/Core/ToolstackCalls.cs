@@ -105,6 +105,13 @@ internal sealed class ToolstackCalls(IToolstack toolstack)
         Check(toolstack.HvmOp(HvmOp.SetParam, Bytes(ref argument), default, default), $"setting parameter {index} of domain {domain} to 0x{value:x}");
     }
 
+    /// <summary>Tells a domain its memory map.</summary>
+    public void SetMemoryMap(ushort domain, Span<E820Entry> map)
+    {
+        var argument = new ForeignMemoryMap { Domid = domain, Map = new() { NrEntries = (uint)map.Length } };
+        Check(toolstack.MemoryOp(MemoryOp.SetMemoryMap, Bytes(ref argument), MemoryMarshal.AsBytes(map), default), $"telling domain {domain} its memory map");
+    }
+
     /// <summary>Populates frames, each of 2 to the power of the order pages.</summary>
     public void Populate(ushort domain, Span<ulong> gfns, uint order = 0)
     {

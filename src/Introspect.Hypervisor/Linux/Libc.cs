@@ -36,6 +36,14 @@ internal static unsafe partial class Libc
 
     public const int ONonBlock = 0x800;
     public const int OCloexec = 0x80000;
+    public const int ODirectory = 0x10000;
+
+    public const int LockExclusive = 2;
+    public const int LockNonBlocking = 4;
+
+    public const int AtFdCwd = -100;
+    public const int AtSymlinkNoFollow = 0x100;
+    public const uint StatxIno = 0x100;
 
     public const short PollIn = 0x001;
     public const short PollErr = 0x008;
@@ -84,6 +92,20 @@ internal static unsafe partial class Libc
         public long Nanoseconds;
     }
 
+    /// <summary><c>struct statx</c>, as far as it is looked at: which file it is.</summary>
+    [StructLayout(LayoutKind.Explicit, Size = 256)]
+    public struct Statx
+    {
+        [FieldOffset(0x20)]
+        public ulong Inode;
+
+        [FieldOffset(0x88)]
+        public uint DeviceMajor;
+
+        [FieldOffset(0x8c)]
+        public uint DeviceMinor;
+    }
+
     [StructLayout(LayoutKind.Sequential)]
     public struct IoVec
     {
@@ -130,6 +152,12 @@ internal static unsafe partial class Libc
 
     [LibraryImport(Library, EntryPoint = "chown", SetLastError = true, StringMarshalling = StringMarshalling.Utf8)]
     public static partial int Chown(string path, uint owner, uint group);
+
+    [LibraryImport(Library, EntryPoint = "statx", SetLastError = true, StringMarshalling = StringMarshalling.Utf8)]
+    public static partial int StatFile(int folder, string path, int flags, uint mask, Statx* found);
+
+    [LibraryImport(Library, EntryPoint = "flock", SetLastError = true)]
+    public static partial int Flock(SafeHandle fd, int operation);
 
     [LibraryImport(Library, EntryPoint = "fcntl", SetLastError = true)]
     public static partial int DuplicateCloexec(SafeHandle fd, int command, int lowest);

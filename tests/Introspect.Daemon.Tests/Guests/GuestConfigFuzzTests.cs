@@ -18,6 +18,7 @@ public sealed class GuestConfigFuzzTests
         "name='a'\nkernel='k'\nviridian = [ \"base\",\n  'freq', # two\n]\nviridian += [ \"all\", '!stimer' ]\n",
         "name='a'\nkernel='k'\ncpuid = \"host,smep=0,family=x,avx2=1\"\non_crash='preserve'\non_reboot=\"rename-restart\"\nextra='a\\x41\\102\\n'\nextra+=\" b\"\n",
         "uuid = \"0b2f3c4d-1111-2222-3333-444455556666\"\nmaxmem=64\nmaxvcpus=4\naltp2m='external'\naltp2mhvm=1\nnested = [[1,2],[[3]],[]]\nroot='/dev/xvda'\nhap=1\n",
+        "name='a'\nkernel='k'\ncpuid = [ '1:ecx=xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx0,edx=kkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkk',\n '0xd,1:eax=xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx' ]\non_crash='coredump-restart'\nlab_control=0\n",
     ];
 
     // What the form and the keys are made of, and what breaks texts elsewhere.

@@ -93,14 +93,22 @@ public sealed class GuestConfigTests
     [InlineData("hap = 0", "hap: it cannot be turned off")]
     [InlineData("altp2m = 'some'", "altp2m: 'some' is unknown: write disabled, mixed, external, limited")]
     [InlineData("on_crash = 'explode'", "on_crash: 'explode' is unknown: write destroy, restart, rename-restart, preserve")]
-    [InlineData("on_crash = 'coredump-destroy'", "on_crash: 'coredump-destroy' cannot be done")]
     [InlineData("on_reboot = 'soft-reset'", "on_reboot: 'soft-reset' cannot be done")]
     [InlineData("cpuid = 'host,smepp=0'", "1:9: cpuid: there is no key 'smepp'; did you mean 'smep'?")]
     [InlineData("cpuid = 'host,family=3'", "cpuid: 'family' is the core's to choose")]
     [InlineData("cpuid = 'host,avx512f=1'", "cpuid: the core has no 'avx512f' to give")]
     [InlineData("cpuid = 'host,smep=2'", "cpuid: 'smep=2': write 0")]
     [InlineData("cpuid = 'smep=0'", "cpuid begins with 'smep=0'")]
-    [InlineData("cpuid = [ '1:eax=1' ]", "cpuid is a list, xend's form")]
+    [InlineData("cpuid = [ '1:eax=1' ]", "1:11: cpuid: 'eax=1' is no register with its bits")]
+    [InlineData("cpuid = [ 'one:eax=1' ]", "1:11: cpuid: 'one:eax=1' names no leaf")]
+    [InlineData("cpuid = [ '1,2,3:eax=1' ]", "names no leaf")]
+    [InlineData("cpuid = [ 'eax=1' ]", "names no leaf")]
+    [InlineData("cpuid = [ [ '1:eax=1' ] ]", "1:11: cpuid: a list stands where a leaf in quotes is expected")]
+    [InlineData("cpuid = [ '1:efx=xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx' ]", "'efx=xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx' is no register")]
+    [InlineData("cpuid = [ '1:edx=xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxy' ]", "is no register")]
+    [InlineData("cpuid = [ '1:eax=xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx0' ]", "cpuid: leaf 0x1 eax has no features, and is the core's to choose")]
+    [InlineData("cpuid = [ '1,0:edx=xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx0' ]", "leaf 0x1,0 edx has no features")]
+    [InlineData("cpuid = [ 'x',\n'7:ebx=xxxxxxxxxxxxxxx1xxxxxxxxxxxxxxxx' ]", "2:1: cpuid: the core has nothing to give in bit 16 of leaf 0x7 ebx")]
     [InlineData("viridian = [ 'freq' ]", "viridian: ['freq'] is without 'base'")]
     [InlineData("viridian = [ 'base',\n'nonsense' ]", "2:1: viridian: 'nonsense' is not known")]
     [InlineData("viridian = [ [ 'base' ] ]", "1:14: viridian: a list stands where a name in quotes is expected")]
@@ -146,6 +154,36 @@ public sealed class GuestConfigTests
     }
 
     [Fact]
+    public void Cpuid_in_xends_form_takes_the_same_features_away()
+    {
+        var other = Read($"{Least}cpuid = 'host,smep=0,sse3=0,x2apic=1,page1gb=0'").Description.WithoutCpuFeatures;
+        Assert.Equal(["Page1Gb", "Smep", "Sse3"], other);
+        Assert.Equal(other, Read($"""
+            {Least}
+            cpuid = [ "0x1:ecx={Bits((0, '0'), (21, '1'))},eax={Bits()}",
+                      "7,0:ebx={Bits((7, '0'), (20, '0'), (16, '0'))}",
+                      '0x80000001:edx={Bits((26, '0'))}', '0xd,1:eax={Bits((31, '0'))}' ]
+            cpuid += [ "7:ebx={Bits((7, '0'), (20, 'k'))}" ]
+            """).Description.WithoutCpuFeatures);
+
+        static string Bits(params (int Bit, char Is)[] chosen) =>
+            string.Concat(Enumerable.Range(0, 32).Select(at => chosen.FirstOrDefault(one => one.Bit == 31 - at) is { Is: not '\0' } found ? found.Is : 'x'));
+    }
+
+    [Theory]
+    [InlineData("destroy", EndAction.Destroy)]
+    [InlineData("restart", EndAction.Restart)]
+    [InlineData("rename-restart", EndAction.RenameRestart)]
+    [InlineData("preserve", EndAction.Preserve)]
+    [InlineData("coredump-destroy", EndAction.CoredumpDestroy)]
+    [InlineData("coredump-restart", EndAction.CoredumpRestart)]
+    internal void Every_action_is_every_ends(string word, EndAction action)
+    {
+        var read = Read($"{Least}on_poweroff='{word}'; on_reboot='{word}'; on_crash='{word}'; on_watchdog='{word}'").Description;
+        Assert.Equal((action, action, action, action), (read.OnPoweroff, read.OnReboot, read.OnCrash, read.OnWatchdog));
+    }
+
+    [Fact]
     public void Actions_altp2m_and_the_rest_are_taken_over()
     {
         var config = Read($"""
@@ -159,12 +197,12 @@ public sealed class GuestConfigTests
             on_soft_reset = "soft-reset"
             altp2m = "external"; altp2m_count = 20
             nestedhvm = 0; hap = 1; pae = 1
-            lab_vendor = "svm"; lab_interleaved = 1
+            lab_vendor = "svm"; lab_interleaved = 1; lab_control = 1
             """);
         Assert.Empty(config.Warnings);
         var description = config.Description;
         Assert.Equal((EndAction.Preserve, EndAction.Destroy, EndAction.RenameRestart, EndAction.Restart), (description.OnPoweroff, description.OnReboot, description.OnCrash, description.OnWatchdog));
-        Assert.Equal((2u, 20u, true, true), (description.AltP2m, description.AltP2mViews, description.Svm, description.Interleaved));
+        Assert.Equal((2u, 20u, true, true, true), (description.AltP2m, description.AltP2mViews, description.Svm, description.Interleaved, description.IsControlDomain));
         Assert.Equal(new Guid("0b2f3c4d-1111-2222-3333-444455556666"), description.Uuid);
     }
 

@@ -179,6 +179,44 @@ public sealed class LabCommandTests : IDisposable
     }
 
     [Fact]
+    public void Who_has_a_role_is_listed_with_it()
+    {
+        _bench.Works("lab", "create", _bench.Write("demo.cfg", Forever), "-p");
+        Assert.DoesNotContain("roles", _bench.Works("lab", "list", "-l"), StringComparison.Ordinal);
+        _bench.Works("lab", "create", _bench.PathOf("demo.cfg"), "name='manager'", "lab_control=1", "-p");
+        Assert.Contains("    (roles control)\n", _bench.Works("lab", "list", "manager", "-l"), StringComparison.Ordinal);
+        using var json = JsonDocument.Parse(_bench.Works("lab", "list", "manager", "--json"));
+        Assert.Equal((true, false), (json.RootElement.GetProperty("control").GetBoolean(), json.RootElement.GetProperty("hardware").GetBoolean()));
+    }
+
+    [Fact]
+    public void A_core_is_dumped_to_a_file_and_the_domain_stays()
+    {
+        _bench.Works("lab", "create", _bench.Write("demo.cfg", Forever), "-p");
+        Assert.Equal("", _bench.Works("lab", "dump-core", "demo", _bench.PathOf("core")));
+        Assert.Equal([0x7f, (byte)'E', (byte)'L', (byte)'F'], File.ReadAllBytes(_bench.PathOf("core"))[..4]);
+        Assert.Contains("--p---", _bench.Works("lab", "list", "demo"), StringComparison.Ordinal);
+        var (exitCode, _, error) = _bench.Run("lab", "dump-core", "demo", _bench.PathOf("no/core"));
+        Assert.Equal((1, 1), (exitCode, error.Split('\n', StringSplitOptions.RemoveEmptyEntries).Length));
+    }
+
+    [Fact]
+    public void Of_creates_that_race_for_a_host_each_gets_its_domain_and_one_started_it()
+    {
+        var config = _bench.Write("demo.cfg", Forever);
+        var names = new[] { "one", "two", "three" };
+        var outputs = new (int ExitCode, string Output, string Error)[names.Length];
+        var threads = names.Select((name, n) => new Thread(() => outputs[n] = _bench.Run("lab", "create", config, $"name='{name}'", "-p"))).ToList();
+        threads.ForEach(static thread => thread.Start());
+        threads.ForEach(static thread => thread.Join());
+        Assert.All(outputs, static output => Assert.Equal((0, ""), (output.ExitCode, output.Error)));
+        Assert.Single(outputs, static output => output.Output.Contains("started 'introspect lab serve'", StringComparison.Ordinal));
+        var list = _bench.Works("lab", "list");
+        Assert.All(names, name => Assert.Contains(name, list, StringComparison.Ordinal));
+        Assert.False(_bench.Host!.HasExited);
+    }
+
+    [Fact]
     public void The_host_that_was_started_ends_when_nothing_is_left()
     {
         _bench.Works("lab", "create", _bench.Write("demo.cfg", Forever), "-p");

@@ -202,6 +202,13 @@ internal static class WireLayoutTable
           SysenterEip@936:sysenter_eip ShadowGs@944:shadow_gs MsrFlags@952:msr_flags MsrLstar@960:msr_lstar MsrStar@968:msr_star
           MsrCstar@976:msr_cstar MsrSyscallMask@984:msr_syscall_mask MsrEfer@992:msr_efer MsrTscAux@1000:msr_tsc_aux Tsc@1008
           PendingEvent@1016:pending_event ErrorCode@1020:error_code Flags@1024
+        VcpuGuestContext 5168 = struct vcpu_guest_context
+          Flags@512 UserRegs@520:user_regs Cr0@4984:ctrlreg[0] Cr2@5000:ctrlreg[2] Cr3@5008:ctrlreg[3] Cr4@5016:ctrlreg[4]
+          Dr0@5048:debugreg[0] Dr1@5056:debugreg[1] Dr2@5064:debugreg[2] Dr3@5072:debugreg[3] Dr6@5096:debugreg[6] Dr7@5104:debugreg[7]
+          FsBase@5144:fs_base GsBaseKernel@5152:gs_base_kernel GsBaseUser@5160:gs_base_user
+        CpuUserRegs 200 = struct cpu_user_regs
+          R15@0 R14@8 R13@16 R12@24 Rbp@32 Rbx@40 R11@48 R10@56 R9@64 R8@72 Rax@80 Rcx@88 Rdx@96 Rsi@104 Rdi@112 Rip@128 Cs@136
+          Rflags@144 Rsp@152 Ss@160 Es@168 Ds@176 Fs@184 Gs@192
         HvmHwLapic 24 = struct hvm_hw_lapic
           ApicBaseMsr@0:apic_base_msr Disabled@8 TimerDivisor@12:timer_divisor TdtMsr@16:tdt_msr
         HvmHwLapicRegs 1024 = struct hvm_hw_lapic_regs

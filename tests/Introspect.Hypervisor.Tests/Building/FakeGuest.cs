@@ -36,6 +36,11 @@ internal sealed class FakeGuest : IGuestLoader
 
     public bool WasTouched => _memory.AsSpan().ContainsAnyExcept(Untouched);
 
+    /// <summary>The memory map that it was told.</summary>
+    public IReadOnlyList<MemoryMapEntry> MemoryMap { get; private set; } = [];
+
+    public void SetMemoryMap(IReadOnlyList<MemoryMapEntry> map) => MemoryMap = map;
+
     public void Populate(ulong gpa, ulong pages)
     {
         for (ulong page = 0; page < pages; page++)

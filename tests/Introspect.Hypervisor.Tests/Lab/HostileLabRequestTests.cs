@@ -25,7 +25,7 @@ public sealed class HostileLabRequestTests : IDisposable
     public void What_is_no_request_is_EINVAL_with_a_reason(string json)
     {
         using var socket = Introduced();
-        foreach (var operation in new[] { HostOperation.LabCreate, HostOperation.LabSave, HostOperation.LabRestore })
+        foreach (var operation in new[] { HostOperation.LabCreate, HostOperation.LabSave, HostOperation.LabRestore, HostOperation.LabDumpCore })
         {
             var (result, reason) = Ask(socket, operation, Encoding.UTF8.GetBytes(json));
             Assert.Equal(-(int)Errno.EINVAL, result);

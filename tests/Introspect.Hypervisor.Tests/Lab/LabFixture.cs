@@ -17,12 +17,12 @@ internal sealed class LabFixture : IDisposable
     private readonly LabKeeper _keeper;
     private readonly HostServer _server;
 
-    public LabFixture()
+    public LabFixture(string dumps = "dumps")
     {
         Folder = Directory.CreateTempSubdirectory("introspect-");
         Machine = new Machine(new MachineOptions(static d => new DomainPlatform(d, new PlatformOptions()), 1L << 34));
         var toolstack = new LocalToolstack(Machine, ToolstackCaller.Control);
-        _keeper = new LabKeeper(Machine, toolstack, Log.Enqueue);
+        _keeper = new LabKeeper(Machine, toolstack, Log.Enqueue, PathOf(dumps));
         SocketPath = Path.Combine(Folder.FullName, "host");
         _server = new HostServer(SocketPath, toolstack, toolstack, Log.Enqueue, lab: _keeper);
         Hypervisor = CoreHypervisor.Connect(SocketPath);

@@ -1,5 +1,6 @@
 using System.Text;
 using Introspect.Hypervisor.Abi;
+using Introspect.Hypervisor.Core;
 using Introspect.Hypervisor.Core.Execution;
 using Introspect.Hypervisor.Core.Host;
 using Introspect.Hypervisor.Core.Platform;
@@ -164,6 +165,50 @@ public sealed class LabKeeperTests : IDisposable
         var taken = new byte[16];
         var console = ((DomainPlatform)_lab.Machine.Find(created.Domain)!.Platform).Console;
         Assert.Equal("hello", Encoding.ASCII.GetString(taken, 0, console.TakeInput(taken)));
+    }
+
+    [Fact]
+    public void A_name_or_a_UUID_that_is_taken_is_refused_with_who_has_it()
+    {
+        var created = _lab.Lab.Create(Demo("guest") with { StartPaused = true });
+        var refused = Refused(() => _lab.Lab.Create(Demo("guest")));
+        Assert.Equal((Errno.EEXIST, "there is a domain 'guest' already (1): destroy it, or give another name (EEXIST)"), (refused.Error, refused.Message));
+        refused = Refused(() => _lab.Lab.Create(Demo("other") with { Uuid = created.Uuid }));
+        Assert.Equal((Errno.EEXIST, $"domain 1 has the UUID {created.Uuid} already: destroy it, or give another UUID (EEXIST)"), (refused.Error, refused.Message));
+        Assert.Single(_lab.Machine.Domains);
+    }
+
+    [Fact]
+    public void Of_domains_with_one_UUID_that_are_created_at_once_no_more_than_one_stays()
+    {
+        const int Rounds = 20;
+        for (var round = 0; round < Rounds; round++)
+        {
+            var uuid = Guid.NewGuid();
+            var names = new[] { "one", "two", "three" };
+            using var start = new Barrier(names.Length);
+            var threads = names.Select(name => new Thread(() =>
+            {
+                using var host = CoreHypervisor.Connect(_lab.SocketPath);
+                start.SignalAndWait();
+                try
+                {
+                    host.Lab!.Create(Demo(name) with { Uuid = uuid, StartPaused = true });
+                }
+                catch (HypervisorException refused) when (refused.Error == Errno.EEXIST)
+                {
+                    // Another one was faster.
+                }
+            })).ToList();
+            threads.ForEach(static thread => thread.Start());
+            threads.ForEach(static thread => thread.Join());
+            Assert.InRange(_lab.Machine.Domains.Count, 0, 1);
+            foreach (var domain in _lab.Machine.Domains)
+            {
+                Assert.Equal(domain.Id.Value, _lab.Lab.Report(uuid).Domain);
+                _lab.Hypervisor.Open(domain.Id).Destroy();
+            }
+        }
     }
 
     [Fact]

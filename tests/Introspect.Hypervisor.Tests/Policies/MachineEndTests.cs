@@ -80,6 +80,24 @@ public sealed class MachineEndTests
     }
 
     [Fact]
+    public void Who_hears_of_the_hardware_domains_shutdown_finds_that_the_machine_ends()
+    {
+        using var lab = new TestMachine();
+        var found = new List<Errno>();
+        var hardware = lab.CreateRunning(roles: DomainRoles.Hardware);
+        lab.Machine.DomainEnded += ended =>
+        {
+            // As one would who builds an ended domain anew.
+            if (ended == hardware)
+            {
+                found.Add(Assert.Throws<HypervisorException>(lab.Machine.CheckRuns).Error);
+            }
+        };
+        hardware.Shutdown(ShutdownReason.Reboot);
+        Assert.Equal([Errno.ENODEV], found);
+    }
+
+    [Fact]
     public async Task The_destruction_of_the_hardware_domain_ends_nothing()
     {
         using var lab = new TestMachine();

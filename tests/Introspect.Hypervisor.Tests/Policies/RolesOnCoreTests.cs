@@ -1,6 +1,9 @@
 using System.Runtime.InteropServices;
 using Introspect.Hypervisor.Abi;
 using Introspect.Hypervisor.Core;
+using Introspect.Hypervisor.Core.Building;
+using Introspect.Hypervisor.Core.Building.Acpi;
+using Introspect.Hypervisor.Core.Building.Demo;
 using Introspect.Hypervisor.Core.Domains;
 using Introspect.Hypervisor.Core.Execution;
 using Introspect.Hypervisor.Core.Hypercalls.Toolstack;
@@ -42,6 +45,31 @@ public sealed class RolesOnCoreTests : IDisposable
         Assert.Equal(new ToolstackCaller(domain.Id.Value, roles.HasFlag(DomainRoles.Control)), guest.Caller);
         Assert.True(guest.DomainExists(domain.Id.Value));
         Assert.False(guest.DomainExists(99));
+    }
+
+    [Theory]
+    [InlineData(DomainRoles.None)]
+    [InlineData(DomainRoles.Control)]
+    [InlineData(DomainRoles.Hardware)]
+    [InlineData(DomainRoles.Both)]
+    internal void What_is_told_of_a_domain_has_its_roles(DomainRoles roles)
+    {
+        var domain = Create(roles);
+        using var host = new CoreHypervisor(new LocalToolstack(_machine, ToolstackCaller.Control));
+        var info = host.ListDomains().Single(found => found.Id == domain.Id);
+        Assert.Equal((roles.HasFlag(DomainRoles.Hardware), roles.HasFlag(DomainRoles.Control)), (info.IsHardwareDomain, info.IsControlDomain));
+    }
+
+    [Fact]
+    public void A_domain_that_is_built_reads_by_hypercall_the_memory_map_of_its_start_info()
+    {
+        Assert.True(KernelImage.TryParse(DemoGuest.Build().Image, out var image, out _));
+        using var building = DomainUnderConstruction.Create(new LocalToolstack(_machine, ToolstackCaller.Control), new DomainConfig { MemoryBytes = 8 << 20 });
+        Assert.True(PvhLoader.TryLoad(image, new PvhBootOptions(), building, out _, out _));
+        var guest = ((VcpuRunner)_machine.Find(building.Id.Value)!.Vcpus[0].Runner).Guest;
+        Assert.Equal(
+            GuestMemoryMap.Entries(8 << 20, PvhAcpi.Build(1, rsdpInBios: false)),
+            guest.MemoryMap.ToArray().Select(static entry => new MemoryMapEntry(entry.Addr, entry.Size, entry.Type)));
     }
 
     [Fact]

@@ -1,3 +1,4 @@
+using Introspect.Hypervisor.Abi;
 using Introspect.Hypervisor.Core.Building.Demo;
 using Introspect.Hypervisor.Tests.Building;
 using Introspect.Hypervisor.Tests.Smp;
@@ -66,6 +67,16 @@ public sealed class SaveRestoreTests
         Assert.Equal("guest", restored.Domain.Name);
         Assert.Equal(1, restored.Domain.ControllerPauseCount);
         Assert.Equal(1, restored.Domain.PauseCount);
+    }
+
+    [Fact]
+    public void A_memory_map_of_as_many_entries_as_there_may_be_comes_back()
+    {
+        using var first = new SavingLab().Build(DemoGuest.Build().Image);
+        var map = Enumerable.Range(0, (int)E820Entry.MaxEntries).Select(static n => new E820Entry { Addr = (ulong)n << 20, Size = 1 << 20, Type = MemmapType.Ram }).ToArray();
+        first.Platform.SetMemoryMap(map);
+        using var second = new SavingLab().Restore(first.Save());
+        Assert.Equal(map, second.Platform.MemoryMap);
     }
 
     /// <summary>Runs it in one go, and again with a save and a restore between turns, in a turn, and anywhere.</summary>

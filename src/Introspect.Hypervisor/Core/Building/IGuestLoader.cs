@@ -9,6 +9,9 @@ internal interface IGuestLoader
     /// <summary>vCPUs that it has.</summary>
     int VcpuCount { get; }
 
+    /// <summary>Tells it where its memory is, for a guest that asks by hypercall (<c>XENMEM_memory_map</c>).</summary>
+    void SetMemoryMap(IReadOnlyList<MemoryMapEntry> map);
+
     /// <summary>Gives it pages where it has no RAM: what the toolstack puts there.</summary>
     void Populate(ulong gpa, ulong pages);
 

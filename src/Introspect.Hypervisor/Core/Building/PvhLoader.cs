@@ -53,8 +53,8 @@ internal static class PvhLoader
 
         PvhAcpi acpi = PvhAcpi.Build(guest.VcpuCount, LooksForRsdpInBios(image, layout));
         ulong startInfoAddress = end;
-        byte[] startInfo = StartInfoImage.Build(
-            startInfoAddress, commandLine, modules, GuestMemoryMap.Entries(guest.MemoryBytes, acpi), acpi.RsdpAddress);
+        IReadOnlyList<MemoryMapEntry> map = GuestMemoryMap.Entries(guest.MemoryBytes, acpi);
+        byte[] startInfo = StartInfoImage.Build(startInfoAddress, commandLine, modules, map, acpi.RsdpAddress);
         end = PageUp(startInfoAddress + (ulong)startInfo.Length);
         error = CheckMemory(end, guest.MemoryBytes);
         if (error is not null)
@@ -79,6 +79,7 @@ internal static class PvhLoader
         }
 
         guest.WritePhysical(startInfoAddress, startInfo);
+        guest.SetMemoryMap(map);
         entry = new PvhEntryState(eip, (uint)startInfoAddress);
         return true;
     }

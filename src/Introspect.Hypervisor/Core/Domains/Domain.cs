@@ -243,11 +243,14 @@ internal sealed partial class Domain
         }
 
         _platform?.HoldChanged();
-        Machine.NoteEnd(this);
+
+        // Before anybody hears of it: who would build the next domain finds that the machine ends.
         if (DomainPolicies.EndsMachine(Roles))
         {
             Machine.End(this, reason);
         }
+
+        Machine.NoteEnd(this);
     }
 
     /// <summary>Lets a domain that shut down (suspended) go on (<c>XEN_DOMCTL_resumedomain</c>).</summary>

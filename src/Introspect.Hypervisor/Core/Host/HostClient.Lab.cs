@@ -23,6 +23,15 @@ internal sealed partial class HostClient : ILabControl
     }
 
     /// <inheritdoc/>
+    public void DumpCore(DomainId domain, LabDumpRequest request)
+    {
+        lock (_gate)
+        {
+            CallLab(new(HostOperation.LabDumpCore, domain.Value, 0, 0), JsonSerializer.SerializeToUtf8Bytes(request, LabJson.Default.LabDumpRequest));
+        }
+    }
+
+    /// <inheritdoc/>
     public LabReport Restore(LabRestoreRequest request) =>
         Ask(new(HostOperation.LabRestore, 0, 0, 0), JsonSerializer.SerializeToUtf8Bytes(request, LabJson.Default.LabRestoreRequest));
 
@@ -109,6 +118,15 @@ internal sealed partial class HostClient : ILabControl
             return result;
         }
 
-        throw new HypervisorException((Errno)(-result), _lost ? $"the host at '{_path}' is gone: start 'introspect lab serve' again" : Encoding.UTF8.GetString(_connection.Part0));
+        var error = (Errno)(-result);
+        if (_lost)
+        {
+            throw new HypervisorException(error, $"the host at '{_path}' is gone: start 'introspect lab serve' again");
+        }
+
+        // The host's exception has said its error already.
+        var reason = Encoding.UTF8.GetString(_connection.Part0);
+        var said = $" ({error})";
+        throw new HypervisorException(error, reason.EndsWith(said, StringComparison.Ordinal) ? reason[..^said.Length] : reason);
     }
 }

@@ -28,7 +28,7 @@ internal sealed partial class HostClient : IToolstack
 
     /// <summary>Connects to a host.</summary>
     /// <exception cref="HypervisorException">
-    /// ENOENT or ECONNREFUSED: no host there; EPERM: it is another user's; EBUSY: it has too many clients; EOPNOTSUPP: it speaks another version.
+    /// ENOENT, ECONNREFUSED or ENOTCONN: no host there, or one that is just ending; EPERM: it is another user's; EBUSY: it has too many clients; EOPNOTSUPP: it speaks another version.
     /// </exception>
     public HostClient(string path)
     {
@@ -47,6 +47,9 @@ internal sealed partial class HostClient : IToolstack
 
     /// <inheritdoc/>
     public string Connection => _path;
+
+    /// <summary>The process that listens at the other end, as the kernel vouches for it; 0: one of another PID namespace.</summary>
+    public int HostProcess => _connection.Socket.GetPeer().Pid;
 
     /// <inheritdoc/>
     public int Domctl(Span<byte> op, Span<byte> buffer0, Span<byte> buffer1) =>
@@ -216,6 +219,11 @@ internal sealed partial class HostClient : IToolstack
     {
         Span<byte> greeting = stackalloc byte[HostProtocol.GreetingBytes];
         var received = _connection.Socket.Receive(greeting);
+        if (received == 0)
+        {
+            throw new HypervisorException(Errno.ENOTCONN, $"the host at '{_path}' is just ending: start it again");
+        }
+
         if (!HostProtocol.TryReadGreeting(greeting[..received], out var version, out var status))
         {
             throw new HypervisorException(Errno.EBADMSG, $"what listens at '{_path}' is no introspect host");

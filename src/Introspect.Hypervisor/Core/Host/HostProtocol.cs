@@ -42,6 +42,9 @@ internal enum HostOperation : ushort
 
     /// <summary>Part 0: a UUID, part 1: the bytes. Reply: how many were taken.</summary>
     LabWriteConsole = 20,
+
+    /// <summary>Domain, part 0: a <see cref="LabDumpRequest"/>.</summary>
+    LabDumpCore = 32,
 }
 
 /// <summary>

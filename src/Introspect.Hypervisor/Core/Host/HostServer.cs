@@ -18,6 +18,7 @@ internal sealed class HostServer : IDisposable
     private const uint OwnerOnly = 0x180;
 
     private static readonly TimeSpan SendTimeout = TimeSpan.FromSeconds(10);
+    private static readonly TimeSpan LockPatience = TimeSpan.FromSeconds(5);
 
     private readonly IToolstack _toolstack;
     private readonly IDescriptorSource _descriptors;
@@ -26,12 +27,14 @@ internal sealed class HostServer : IDisposable
     private readonly Action<string> _log;
     private readonly int _maxClients;
     private readonly UnixSocket _listener;
+    private readonly FileIdentity? _socketFile;
     private readonly Doorbells _doorbells;
     private readonly Thread _acceptor;
     private readonly Lock _gate = new();
     private readonly HashSet<HostSession> _sessions = [];
     private readonly HashSet<uint> _refusedUsers = [];
     private bool _stopping;
+    private bool _disposed;
 
     /// <summary>Starts listening.</summary>
     /// <param name="path">Where; a socket that a dead host left there is removed.</param>
@@ -58,7 +61,7 @@ internal sealed class HostServer : IDisposable
         _log = log;
         _permits = permits ?? (static peer => OwnerOrRoot(peer, UnixSocket.EffectiveUser));
         _maxClients = maxClients;
-        _listener = Listen(path);
+        (_listener, _socketFile) = Listen(path);
         _doorbells = new(log);
         _acceptor = new Thread(AcceptClients) { IsBackground = true, Name = "introspect host" };
         _acceptor.Start();
@@ -82,22 +85,42 @@ internal sealed class HostServer : IDisposable
     /// <summary>The rule of who may control domains: their owner, and root.</summary>
     public static bool OwnerOrRoot(PeerCredentials peer, uint owner) => peer.Uid == owner || peer.Uid == 0;
 
+    /// <summary>
+    /// Lets nobody in any more where nobody is needed: at once with the look at who is there, so that a newcomer is either
+    /// seen or finds no host. The socket file goes first, so that who was not let in finds the path free for another host.
+    /// </summary>
+    /// <param name="isNeeded">Something else than a client needs the host.</param>
+    /// <returns>False: somebody is connected, or the host is needed.</returns>
+    public bool TryClose(Func<bool> isNeeded)
+    {
+        lock (_gate)
+        {
+            if (!_stopping && (_sessions.Count != 0 || isNeeded()))
+            {
+                return false;
+            }
+
+            StopListening();
+            return true;
+        }
+    }
+
     /// <summary>Disconnects every client and stops listening. The domains stay as they are.</summary>
     public void Dispose()
     {
         HostSession[] sessions;
         lock (_gate)
         {
-            if (_stopping)
+            if (_disposed)
             {
                 return;
             }
 
-            _stopping = true;
+            _disposed = true;
+            StopListening();
             sessions = [.. _sessions];
         }
 
-        _listener.Shutdown();
         _acceptor.Join();
         foreach (var session in sessions)
         {
@@ -111,25 +134,53 @@ internal sealed class HostServer : IDisposable
 
         _doorbells.Dispose();
         _listener.Dispose();
+    }
+
+    // Under the gate. In this order: while it listens, no other host takes the path for abandoned.
+    private void StopListening()
+    {
+        if (_stopping)
+        {
+            return;
+        }
+
+        RemoveSocketFile();
+        _stopping = true;
+        _listener.Shutdown();
+    }
+
+    // Only its own: where somebody removed that, another host may listen at the path by now.
+    private void RemoveSocketFile()
+    {
         try
         {
-            File.Delete(Path);
+            using var folder = LockFolder(Path);
+            if (_socketFile is { } own && FileIdentity.Of(Path) == own)
+            {
+                File.Delete(Path);
+            }
         }
-        catch (IOException failure)
+        catch (Exception failure) when (failure is HypervisorException or IOException or UnauthorizedAccessException)
         {
             _log($"the socket '{Path}' could not be removed: {failure.Message}");
         }
     }
 
-    private static UnixSocket Listen(string path)
+    private static FolderLock LockFolder(string path) =>
+        FolderLock.Take(System.IO.Path.GetDirectoryName(System.IO.Path.GetFullPath(path))!, LockPatience);
+
+    private static (UnixSocket Listener, FileIdentity? File) Listen(string path)
     {
+        // Of two that find an abandoned socket, or one that does not listen yet, one would remove the other's.
+        using var folder = LockFolder(path);
         if (UnixSocket.IsSocket(path))
         {
             RemoveIfAbandoned(path);
         }
 
         // The peer's credentials are what counts; the mode keeps others from knocking at all.
-        return UnixSocket.Listen(path, backlog: 16, OwnerOnly);
+        var listener = UnixSocket.Listen(path, backlog: 16, OwnerOnly);
+        return (listener, FileIdentity.Of(path));
     }
 
     private static void RemoveIfAbandoned(string path)
@@ -203,6 +254,13 @@ internal sealed class HostServer : IDisposable
             {
                 _sessions.Add(session);
                 session.Start();
+                return;
+            }
+
+            if (_stopping)
+            {
+                // No host is here any more: not even one that refuses.
+                socket.Dispose();
                 return;
             }
         }

@@ -47,6 +47,10 @@ internal sealed partial class HostSession
                 control.Save(new(call.Domain), LabJson.Parse(_connection.Part0, LabJson.Default.LabSaveRequest, "request to save a domain"));
                 _connection.Send(reply);
                 break;
+            case HostOperation.LabDumpCore:
+                control.DumpCore(new(call.Domain), LabJson.Parse(_connection.Part0, LabJson.Default.LabDumpRequest, "request to dump a domain"));
+                _connection.Send(reply);
+                break;
             case HostOperation.LabRestore:
                 SendReport(reply, control.Restore(LabJson.Parse(_connection.Part0, LabJson.Default.LabRestoreRequest, "request to restore a domain")));
                 break;

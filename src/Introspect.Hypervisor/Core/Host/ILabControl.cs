@@ -14,6 +14,9 @@ internal interface ILabControl
     /// <summary>Saves a domain to a file, which is there as a whole or not at all.</summary>
     void Save(DomainId domain, LabSaveRequest request);
 
+    /// <summary>Writes a domain's vCPUs and memory to a file for a debugger; it goes on afterwards as it was.</summary>
+    void DumpCore(DomainId domain, LabDumpRequest request);
+
     /// <summary>Builds a domain from a file, and lets it run unless it is to stay paused.</summary>
     LabReport Restore(LabRestoreRequest request);
 

@@ -18,6 +18,12 @@ internal enum EndAction
 
     /// <summary>It stays as it ended.</summary>
     Preserve,
+
+    /// <summary>Its core is dumped, and it goes.</summary>
+    CoredumpDestroy,
+
+    /// <summary>Its core is dumped, and it is built anew.</summary>
+    CoredumpRestart,
 }
 
 /// <summary>What becomes of a domain that was saved.</summary>
@@ -91,6 +97,9 @@ internal sealed record LabDescription
     /// <summary>When its watchdog fires.</summary>
     public EndAction OnWatchdog { get; init; } = EndAction.Destroy;
 
+    /// <summary>It may manage other domains.</summary>
+    public bool IsControlDomain { get; init; }
+
     /// <summary>It is not let run at first.</summary>
     public bool StartPaused { get; init; }
 }
@@ -99,6 +108,10 @@ internal sealed record LabDescription
 /// <param name="Path">Path of the file, from the root: the host writes it, for its owner alone.</param>
 /// <param name="Then">What becomes of the domain.</param>
 internal sealed record LabSaveRequest(string Path, AfterSave Then = AfterSave.Destroy);
+
+/// <summary>Where to dump a domain's core.</summary>
+/// <param name="Path">Path of the file, from the root: the host writes it, for its owner alone.</param>
+internal sealed record LabDumpRequest(string Path);
 
 /// <summary>What to restore.</summary>
 /// <param name="Path">Path of the file, from the root.</param>
@@ -146,6 +159,7 @@ internal sealed record LabReport
     MaxDepth = 8)]
 [JsonSerializable(typeof(LabDescription))]
 [JsonSerializable(typeof(LabSaveRequest))]
+[JsonSerializable(typeof(LabDumpRequest))]
 [JsonSerializable(typeof(LabRestoreRequest))]
 [JsonSerializable(typeof(LabReport))]
 [JsonSerializable(typeof(IReadOnlyList<LabReport>))]

@@ -5,6 +5,7 @@ using Introspect.Hypervisor.Core.Execution;
 using Introspect.Hypervisor.Core.Host;
 using Introspect.Hypervisor.Core.Hypercalls;
 using Introspect.Hypervisor.Core.Platform;
+using Introspect.Hypervisor.Core.Policies;
 using Introspect.Hypervisor.Core.Viridian;
 
 namespace Introspect.Hypervisor.Core.Lab;
@@ -26,11 +27,12 @@ internal sealed class LabBuilder(Machine machine, IToolstack toolstack)
             throw new HypervisorException(Errno.EINVAL, "a domain needs a name: give one");
         }
 
-        if (machine.Domains.FirstOrDefault(other => other.Handle == uuid) is { } twin)
+        if (machine.Domains.FirstOrDefault(other => other.Name == description.Name) is { } namesake)
         {
-            throw new HypervisorException(Errno.EEXIST, $"domain {twin.Id} has the UUID {uuid} already: destroy it, or give another UUID");
+            throw new HypervisorException(Errno.EEXIST, $"there is a domain '{namesake.Name}' already ({namesake.Id}): destroy it, or give another name");
         }
 
+        RefuseTwin(uuid, itself: null);
         var image = Parse(description);
         warning = image.SymbolWarning is { } damage ? $"kernel '{description.Kernel}' boots without symbols: {damage.Message}" : null;
         var modules = description.Modules.Select(static path => new PvhModule(Read(path, "module"))).ToArray();
@@ -87,10 +89,29 @@ internal sealed class LabBuilder(Machine machine, IToolstack toolstack)
             Vcpus = description.Vcpus,
             Vendor = description.Svm ? CpuVendor.Svm : CpuVendor.Vmx,
             Interleaved = description.Interleaved,
+            Roles = description.IsControlDomain ? DomainRoles.Control : DomainRoles.None,
             AltP2mViews = description.AltP2mViews,
             Viridian = ReadViridian(description.Viridian),
-            BeforeVcpus = description.WithoutCpuFeatures.Count == 0 ? null : id => Withhold(id, description.WithoutCpuFeatures),
+            BeforeVcpus = id => BeforeVcpus(id, uuid, description.WithoutCpuFeatures),
         };
+    }
+
+    private void BeforeVcpus(DomainId id, Guid uuid, IReadOnlyList<string> withheld)
+    {
+        // Again, now that another one sees this: of two that are created at once no more than one stays.
+        RefuseTwin(uuid, id);
+        if (withheld.Count != 0)
+        {
+            Withhold(id, withheld);
+        }
+    }
+
+    private void RefuseTwin(Guid uuid, DomainId? itself)
+    {
+        if (machine.Domains.FirstOrDefault(other => other.Handle == uuid && other.Id != itself) is { } twin)
+        {
+            throw new HypervisorException(Errno.EEXIST, $"domain {twin.Id} has the UUID {uuid} already: destroy it, or give another UUID");
+        }
     }
 
     private static ViridianFeatureSet ReadViridian(ulong mask) => ViridianFeatureSet.TryFromMask(mask, out var features)

@@ -58,6 +58,12 @@ internal sealed partial class LabKeeper
         var reason = KeptDomain.Describe(domain.ShutdownReason);
         var action = kept.ActionFor(domain.ShutdownReason);
         Drain(domain);
+        if (action is EndAction.CoredumpDestroy or EndAction.CoredumpRestart)
+        {
+            DumpAtEnd(kept, domain, reason);
+            action = action == EndAction.CoredumpDestroy ? EndAction.Destroy : EndAction.Restart;
+        }
+
         try
         {
             switch (action)
@@ -74,10 +80,32 @@ internal sealed partial class LabKeeper
                     break;
             }
         }
-        catch (HypervisorException failure)
+#pragma warning disable CA1031 // Whatever goes wrong at one domain's end, the other domains go on.
+        catch (Exception failure)
+#pragma warning restore CA1031
         {
             _log($"domain '{kept.Name}' could not be seen to after its {reason}: {failure.Message}");
             End(kept, reason, failure.Message);
+        }
+    }
+
+    // As with xl, what is to be done behind it is done, whether or not there is room for the core.
+    private void DumpAtEnd(KeptDomain kept, Domain domain, string reason)
+    {
+        var path = LabDumps.PathFor(_dumps, kept.Name);
+        try
+        {
+#pragma warning disable CA1416 // This is Linux, as the library's own calls into libc say.
+            LabFiles.Guard(_dumps, "folder of core dumps", () => Directory.CreateDirectory(_dumps, UnixFileMode.UserRead | UnixFileMode.UserWrite | UnixFileMode.UserExecute));
+#pragma warning restore CA1416
+            DumpCore(domain, path);
+            _log($"domain '{kept.Name}' ended ({reason}): its core is in {path}");
+        }
+#pragma warning disable CA1031 // As above.
+        catch (Exception failure)
+#pragma warning restore CA1031
+        {
+            _log($"the core of domain '{kept.Name}' could not be dumped after its {reason}: {failure.Message}");
         }
     }
 

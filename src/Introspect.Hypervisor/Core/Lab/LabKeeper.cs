@@ -5,6 +5,7 @@ using Introspect.Hypervisor.Core.Execution;
 using Introspect.Hypervisor.Core.Host;
 using Introspect.Hypervisor.Core.Hypercalls;
 using Introspect.Hypervisor.Core.Saving;
+using Introspect.Hypervisor.Linux;
 
 namespace Introspect.Hypervisor.Core.Lab;
 
@@ -23,6 +24,7 @@ internal sealed partial class LabKeeper : ILabControl, IDisposable
     private readonly ToolstackCalls _calls;
     private readonly LabBuilder _builder;
     private readonly Action<string> _log;
+    private readonly string _dumps;
     private readonly object _gate = new();
     private readonly List<KeptDomain> _kept = [];
     private readonly Queue<Domain> _ended = new();
@@ -33,9 +35,11 @@ internal sealed partial class LabKeeper : ILabControl, IDisposable
     /// <param name="machine">The machine; stays its owner's.</param>
     /// <param name="toolstack">The door to it.</param>
     /// <param name="log">Told, in one line each, what could not be done at a domain's end.</param>
-    public LabKeeper(Machine machine, IToolstack toolstack, Action<string> log)
+    /// <param name="dumps">Folder for the cores that are dumped at an end; null: this user's.</param>
+    public LabKeeper(Machine machine, IToolstack toolstack, Action<string> log, string? dumps = null)
     {
         (_machine, _calls, _log) = (machine, new ToolstackCalls(toolstack), log);
+        _dumps = dumps ?? LabDumps.FolderOf(FileOwner.CurrentUser, Environment.GetEnvironmentVariable);
         _builder = new LabBuilder(machine, toolstack);
         machine.DomainEnded += OnEnded;
         _thread = new Thread(HandleEnds) { IsBackground = true, Name = "introspect keeper" };
@@ -89,6 +93,9 @@ internal sealed partial class LabKeeper : ILabControl, IDisposable
             Destroy(domain);
         }
     }
+
+    /// <inheritdoc/>
+    public void DumpCore(DomainId id, LabDumpRequest request) => DumpCore(Find(id), request.Path);
 
     /// <inheritdoc/>
     public LabReport Restore(LabRestoreRequest request)
@@ -271,6 +278,8 @@ internal sealed partial class LabKeeper : ILabControl, IDisposable
             Monitor.PulseAll(_gate);
         }
     }
+
+    private static void DumpCore(Domain domain, string path) => LabFiles.WriteWhole(path, "core dump", file => CoreDump.Write(domain, file));
 
     private void Unpause(Domain domain) => _calls.Domctl(DomctlCommand.UnpauseDomain, domain.Id.Value, $"unpausing domain {domain.Id}");
 

@@ -159,15 +159,7 @@ internal sealed class DomainSaver : IDisposable
     // The pages of the hypervisor's own that the guest maps have records of their own.
     private void TakeFrames()
     {
-        for (var ancestor = _domain.Parent; ancestor is not null; ancestor = ancestor.Parent)
-        {
-            // What a fork did not look at yet is its own all the same.
-            for (ulong gfn = 0; ancestor.Physmap.TryFindMapped(ref gfn); gfn++)
-            {
-                _domain.Pages.Find(gfn, write: false);
-            }
-        }
-
+        DomainPages.TakeFromParents(_domain);
         for (ulong gfn = 0; _domain.Physmap.TryFindMapped(ref gfn); gfn++)
         {
             var entry = _domain.Physmap[gfn];
@@ -270,7 +262,7 @@ internal sealed class DomainSaver : IDisposable
             for (uint done = 0; done < run.Count;)
             {
                 var count = (int)Math.Min(run.Count - done, SavedFormat.PagesPerRecord);
-                ReadPages(run.First + done, buffer.AsSpan(0, count * Gfn.PageSize));
+                DomainPages.Read(_domain, run.First + done, buffer.AsSpan(0, count * Gfn.PageSize));
                 for (var n = 0; n < count; n++)
                 {
                     pages.Add(run.First + done + (uint)n, buffer.AsSpan(n * Gfn.PageSize, Gfn.PageSize));
@@ -285,38 +277,5 @@ internal sealed class DomainSaver : IDisposable
         }
 
         pages.WriteTo(writer);
-    }
-
-    // From the memory files and not by the mapping: a hole that is only read stays one.
-    private void ReadPages(ulong first, Span<byte> destination)
-    {
-        using var _ = _machine.ControlLock.EnterScope();
-        if (_domain.IsDying)
-        {
-            throw new HypervisorException(Errno.ESRCH, $"domain {_domain.Id} was destroyed while it was being saved: what was written is not whole");
-        }
-
-        for (var pages = destination.Length / Gfn.PageSize; pages > 0;)
-        {
-            var address = _domain.Physmap[first].MachineAddress;
-            var extent = _machine.Memory.FindExtent(address)
-                ?? throw new HypervisorException(Errno.EBUSY, $"frame 0x{first:x} of domain {_domain.Id} was taken away while it was being saved: save it when nobody changes it");
-            var together = 1;
-            while (together < pages && _domain.Physmap[first + (ulong)together].MachineAddress is var next
-                && next == address + ((ulong)together * Gfn.PageSize) && extent.Contains(next))
-            {
-                together++;
-            }
-
-            var part = destination[..(together * Gfn.PageSize)];
-            if (RandomAccess.Read(extent.File.Handle, part, (long)(address - extent.Address)) != part.Length)
-            {
-                throw new HypervisorException(Errno.EIO, $"the memory of domain {_domain.Id} could not be read from frame 0x{first:x} on");
-            }
-
-            destination = destination[part.Length..];
-            first += (ulong)together;
-            pages -= together;
-        }
     }
 }

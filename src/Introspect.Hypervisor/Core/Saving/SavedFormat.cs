@@ -108,7 +108,7 @@ internal static class SavedFormat
         SavedKind.Domain => 4096,
         SavedKind.CpuPolicy => 64 * 1024,
         SavedKind.Parameters => (int)Abi.HvmParam.Count * ParameterBytes,
-        SavedKind.MemoryMap => 128 * 20,
+        SavedKind.MemoryMap => (int)Abi.E820Entry.MaxEntries * 20,
         SavedKind.Frames => RunsPerRecord * RunBytes,
         SavedKind.Pages => 8 + (PagesPerRecord * (8 + Gfn.PageSize)),
         SavedKind.SharedInfo => 8 + Gfn.PageSize,

@@ -7,6 +7,12 @@ namespace Introspect.Hypervisor.Core.Hypercalls.Guest;
 /// <summary><c>__HYPERVISOR_xen_version</c>: who the hypervisor is and what it offers.</summary>
 internal static class GuestXenVersion
 {
+    /// <summary>What follows the numbers of the version.</summary>
+    public const string ExtraVersionText = ".0-introspect";
+
+    /// <summary>Kinds of domains that there can be.</summary>
+    public const string CapabilitiesText = "hvm-3.0-x86_32 hvm-3.0-x86_32p hvm-3.0-x86_64 ";
+
     private const int CompilerBytes = 64;
     private const int CompileByBytes = 16;
     private const int CompileDomainBytes = 32;
@@ -17,7 +23,7 @@ internal static class GuestXenVersion
     private const string Denied = "<denied>";
 
     // Where Xen's own half of a PV address space would begin.
-    private const ulong VirtStart64 = 0xFFFF_8000_0000_0000;
+    internal const ulong VirtStart64 = 0xFFFF_8000_0000_0000;
     private const uint VirtStart32 = 0xF580_0000;
 
     /// <summary>Does the call.</summary>
@@ -30,14 +36,14 @@ internal static class GuestXenVersion
                 return (XenInterface.CoreMajor << 16) | XenInterface.CoreMinor;
 
             case XenVersionOp.ExtraVersion:
-                return Text(context, target, ".0-introspect", XenVersionOp.ExtraVersionBytes);
+                return Text(context, target, ExtraVersionText, XenVersionOp.ExtraVersionBytes);
 
             case XenVersionOp.CompileInfo:
                 return CompileInfo(context, target);
 
             case XenVersionOp.Capabilities:
                 return Text(
-                    context, target, "hvm-3.0-x86_32 hvm-3.0-x86_32p hvm-3.0-x86_64 ", XenVersionOp.CapabilitiesBytes);
+                    context, target, CapabilitiesText, XenVersionOp.CapabilitiesBytes);
 
             case XenVersionOp.Changeset:
                 return Text(context, target, "", XenVersionOp.ChangesetBytes);
