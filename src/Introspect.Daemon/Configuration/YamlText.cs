@@ -59,7 +59,7 @@ internal static class YamlText
             var isKey = open.TryPeek(out var around) && around.IsMapping && (around.Nodes & 1) == 0;
             if ((isKey || keyAt is not null) && part is AnchorAlias)
             {
-                throw new YamlException(part.Start, part.End, "an alias is no key; write a word");
+                throw new YamlException(part.Start, part.End, "an alias is no key");
             }
 
             if (open.TryPop(out around))
@@ -71,7 +71,7 @@ internal static class YamlText
             {
                 if (open.Count == MaxDepth)
                 {
-                    throw new YamlException(part.Start, part.End, $"it is nested deeper than {MaxDepth} levels; write it flat");
+                    throw new YamlException(part.Start, part.End, $"it is nested deeper than {MaxDepth} levels");
                 }
 
                 keyAt ??= isKey ? open.Count : null;
