@@ -35,7 +35,8 @@ internal sealed class ScreenHelp(SynchronousCommandLineAction full) : Synchronou
         configuration.Output = own;
         var exitCode = full.Invoke(parseResult);
         configuration.Output = output;
-        if (own.ToString().Split('\n').Sum(line => Math.Max(1, (line.Length + Columns - 1) / Columns)) <= Lines)
+        // A command of commands tells of these.
+        if (command.Subcommands.Count != 0 || own.ToString().Split('\n').Sum(line => Math.Max(1, (line.Length + Columns - 1) / Columns)) <= Lines)
         {
             output.Write(own);
             return exitCode;
