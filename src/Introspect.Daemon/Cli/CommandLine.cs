@@ -98,7 +98,7 @@ internal static class CommandLine
         try
         {
             // Help is an action that clears the parser's complaints.
-            if (result.Errors.Count != 0 && result.Action is not System.CommandLine.Help.HelpAction)
+            if (result.Errors.Count != 0 && result.Action is not ScreenHelp)
             {
                 throw UserError.Usage(Complaint(result));
             }
@@ -190,6 +190,7 @@ internal static class CommandLine
         version.SetAction(_ => commands.Version());
         root.Add(version);
         DocumentationCommands.AddTo(root);
+        ScreenHelp.AddTo(root);
         return root;
     }
 
@@ -198,6 +199,7 @@ internal static class CommandLine
         var json = new Option<bool>("--json") { Description = "NDJSON, one object a domain" };
         var guest = new GuestOptions();
         var command = new Command("list", "List the domains") { json };
+        command.Aliases.Add("domains");
         guest.AddHypervisorTo(command);
         command.SetAction(result => commands.List(guest.ReadConnected(result, "list"), result.GetValue(json)));
         return command;

@@ -51,24 +51,14 @@ internal static class ConfigurationLoader
 
     private static YamlMappingNode? Parse(string file, bool isMain, List<string> mistakes)
     {
-        var yaml = new YamlStream();
-        Parser? parser = null;
+        IList<YamlDocument> documents;
         try
         {
-            using var reader = new StreamReader(file);
-            parser = new Parser(reader);
-            yaml.Load(parser);
-        }
-        catch (Exception e) when (parser is not null && e is (InvalidOperationException or ArgumentException))
-        {
-            // What the library throws on some texts where it means that they are no YAML.
-            var after = parser?.Current?.End ?? Mark.Empty;
-            mistakes.Add($"{file}:{after.Line}:{after.Column}: not YAML: what follows here cannot be read; mend the line");
-            return null;
+            documents = YamlText.Read(File.ReadAllText(file));
         }
         catch (YamlException e)
         {
-            mistakes.Add($"{file}:{e.Start.Line}:{e.Start.Column}: not YAML: {UserError.OneLine(e.Message)}; mend the line");
+            mistakes.Add($"{file}:{e.Start.Line}:{e.Start.Column}: not YAML: {UserError.OneLine(e.Message).TrimEnd('.')}; mend the line");
             return null;
         }
         catch (Exception e) when (e is IOException or UnauthorizedAccessException)
@@ -83,23 +73,23 @@ internal static class ConfigurationLoader
             return null;
         }
 
-        if (yaml.Documents.Count > 1)
+        if (documents.Count > 1)
         {
-            mistakes.Add($"{file}:{yaml.Documents[1].RootNode.Start.Line}: {yaml.Documents.Count} documents; keep one");
+            mistakes.Add($"{file}:{documents[1].RootNode.Start.Line}: {documents.Count} documents; keep one");
             return null;
         }
 
-        if (yaml.Documents.Count == 0 || yaml.Documents[0].RootNode is YamlScalarNode { Value: null or "" })
+        if (documents.Count == 0 || documents[0].RootNode is YamlScalarNode { Value: null or "" })
         {
             return null;
         }
 
-        if (yaml.Documents[0].RootNode is YamlMappingNode root)
+        if (documents[0].RootNode is YamlMappingNode root)
         {
             return root;
         }
 
-        mistakes.Add($"{file}:{yaml.Documents[0].RootNode.Start.Line}: the file is no mapping; write 'section:' lines as docs/configuration.md shows");
+        mistakes.Add($"{file}:{documents[0].RootNode.Start.Line}: the file is no mapping; write 'section:' lines as docs/configuration.md shows");
         return null;
     }
 

@@ -32,7 +32,6 @@ internal sealed class ConfigurationSources
     /// <summary>The folders in which something can change, or come, or go.</summary>
     public IEnumerable<string> Folders => _states.Keys.Select(source => Path.GetDirectoryName(Path.GetFullPath(source.Path)) ?? "/")
         .Concat(Of(Kind.Configuration).Select(ConfigurationFiles.FolderOf))
-        .Concat(Of(Kind.Configuration).SelectMany(ConfigurationContents.FilesOf).Select(file => Path.GetDirectoryName(Path.GetFullPath(file)) ?? "/"))
         .Concat(Rules)
         .Where(Directory.Exists)
         .Distinct();

@@ -30,6 +30,7 @@ internal sealed class ConfigurationTree
     private readonly Dictionary<string, ConfigurationPlace> _places = new(StringComparer.OrdinalIgnoreCase);
     private readonly List<string> _mistakes = [];
     private int _grown;
+    private string? _tooMuch;
 
     /// <summary>Paths in the notation of Microsoft.Extensions.Configuration, and their values.</summary>
     public IReadOnlyDictionary<string, string?> Values => _values;
@@ -59,7 +60,13 @@ internal sealed class ConfigurationTree
         var place = new ConfigurationPlace(file, node.Start.Line);
         if (depth > MaxDepth || _values.Count > MaxValues)
         {
-            _mistakes.Add($"{place}: nested or repeated beyond reason; remove anchors that refer to themselves");
+            // Told once a file: what is too much comes again and again.
+            if (_tooMuch != file)
+            {
+                _tooMuch = file;
+                _mistakes.Add($"{place}: nested or repeated beyond reason; remove anchors that refer to themselves");
+            }
+
             return;
         }
 
@@ -111,7 +118,7 @@ internal sealed class ConfigurationTree
             }
             else
             {
-                _mistakes.Add($"{new ConfigurationPlace(file, key.Start.Line)}: '{key}' is no key; write a word");
+                _mistakes.Add($"{new ConfigurationPlace(file, key.Start.Line)}: {(key is YamlScalarNode ? $"'{key}'" : "a list or a mapping")} is no key; write a word");
             }
         }
     }

@@ -1,5 +1,6 @@
 using System.Globalization;
 using Introspect.Daemon.Cli;
+using Introspect.Daemon.Configuration;
 using Introspect.Hypervisor.Core.Policies;
 using YamlDotNet.Core;
 using YamlDotNet.RepresentationModel;
@@ -43,10 +44,10 @@ internal sealed class DomainDescriptionFile
     /// <exception cref="UserError">It says what cannot be.</exception>
     public static DomainDescription Parse(string file, string text)
     {
-        var stream = new YamlStream();
+        IList<YamlDocument> documents;
         try
         {
-            stream.Load(new StringReader(text));
+            documents = YamlText.Read(text);
         }
         catch (YamlException e)
         {
@@ -54,7 +55,7 @@ internal sealed class DomainDescriptionFile
         }
 
         var reader = new DomainDescriptionFile(file);
-        return stream.Documents.Count == 1 && stream.Documents[0].RootNode is YamlMappingNode root
+        return documents.Count == 1 && documents[0].RootNode is YamlMappingNode root
             ? reader.ReadDomain(root)
             : throw UserError.Usage($"{file}: a description is one mapping, as 'arch: arm'; see docs/domain-roles.md");
     }

@@ -75,7 +75,11 @@ internal sealed partial class MonitoringService
             {
                 changes.Add((watch, await watch.PrepareAsync(policy).ConfigureAwait(false)));
             }
-            catch (Exception e) when (e is PumpStartException or ArgumentException)
+            catch (HypervisorException e) when (e.Error == Errno.ESRCH)
+            {
+                // It went meanwhile, which is no mistake of the policies; should it come again, it is by the new ones.
+            }
+            catch (Exception e) when (e is PumpStartException or ArgumentException or HypervisorException)
             {
                 mistakes.Add($"domain {watch.Label}: {UserError.OneLine(e.Message)}");
             }

@@ -43,7 +43,17 @@ internal sealed class RunCommand(IHypervisorFactory factory, Func<string, string
                 // Signal handlers should be short; the file is read elsewhere.
                 _ = Task.Run(() => host.Services.GetRequiredService<Reloader>().ReloadAsync("SIGHUP"), CancellationToken.None);
             });
-            await host.StartAsync(cancellationToken).ConfigureAwait(false);
+            try
+            {
+                await host.StartAsync(cancellationToken).ConfigureAwait(false);
+            }
+            catch
+            {
+                // What started before is watching domains already, and lets them go.
+                await host.StopAsync(CancellationToken.None).ConfigureAwait(ConfigureAwaitOptions.SuppressThrowing);
+                throw;
+            }
+
             await host.WaitForShutdownAsync(cancellationToken).ConfigureAwait(false);
             return host.Services.GetRequiredService<MonitoringService>().LeftSomethingBehind ? ExitCode.Failure : ExitCode.Ok;
         }

@@ -52,6 +52,7 @@ internal sealed class DomainMetrics : IDisposable
         Rules("introspect.rule.failures", "{failure}", "Events that a rule could not be asked about.", r => r.Failures);
         Rules("introspect.rule.throttles", "{throttle}", "Times that a rule had too many events and was switched off for a while.", r => r.Throttles);
         _meter.CreateObservableGauge("introspect.rule.throttled", () => _rules().Select(r => new Measurement<long>(r.IsThrottled ? 1 : 0, new KeyValuePair<string, object?>("rule", r.Rule))), null, "1 while a rule is switched off because it had too many events.");
+        _meter.CreateObservableGauge("introspect.rule.missing_pages", () => _rules().Select(r => new Measurement<long>(r.MissingPages, new KeyValuePair<string, object?>("rule", r.Rule))), null, "Pages of a rule's linear addresses that were never found in the guest's page tables, and are not watched.");
         Counter("introspect.handler.time", "s", "Time in a handler.", s => s.Handlers.Select(h => new Measurement<double>(h.Time.TotalSeconds, new KeyValuePair<string, object?>("handler", h.Name))));
         Counter("introspect.handler.failures", "{failure}", "Times that a handler threw.", s => PerHandler(s, h => h.Failures));
         Counter("introspect.handler.overruns", "{overrun}", "Times that a handler took longer than its budget.", s => PerHandler(s, h => h.Overruns));

@@ -175,7 +175,16 @@ internal sealed class RuleExplanation
         for (var i = 0; i < plan.Rights.Runs.Length; i++)
         {
             var (first, count, access) = plan.Rights.Runs[i];
-            yield return string.Create(CultureInfo.InvariantCulture, $"pages 0x{first:x}..0x{first + count - 1:x} with the rights {access.ToString().ToLowerInvariant()}, sync");
+            var next = first + count;
+
+            // What is too long for one subscription is one range all the same.
+            while (i + 1 < plan.Rights.Runs.Length && plan.Rights.Runs[i + 1] is var more && more.First == next && more.Access == access)
+            {
+                next += more.Count;
+                i++;
+            }
+
+            yield return string.Create(CultureInfo.InvariantCulture, $"pages 0x{first:x}..0x{next - 1:x} with the rights {access.ToString().ToLowerInvariant()}, sync");
         }
 
         foreach (var place in plan.Breakpoints)

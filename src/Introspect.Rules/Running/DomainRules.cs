@@ -110,16 +110,16 @@ public sealed class DomainRules
     internal TimeProvider Clock => _clock;
 
     /// <summary>A handler that subscribes to what the rules want now, without those that are throttled.</summary>
-    internal RuleSetHandler Renew() => Handler = new(this);
+    internal RuleSetHandler Renew() => new(this);
+
+    /// <summary>Another handler of these rules is in force.</summary>
+    internal void Renewed(RuleSetHandler handler) => Handler = handler;
 
     internal void Subscribe(SubscriptionBuilder subscription)
     {
         foreach (var run in _rules)
         {
-            if (!run.IsThrottled)
-            {
-                run.Filter.Subscribe(subscription);
-            }
+            run.Subscribe(subscription);
         }
 
         // What another handler decided is alerted all the same; and what no rule matches is no news.
@@ -185,8 +185,9 @@ public sealed class DomainRules
     }
 
     /// <summary>Looks again where linear addresses are whose time has come.</summary>
+    /// <param name="tell">Told, once a rule, that pages are still missing: at the first look a guest may not have begun.</param>
     /// <returns>True when a page of them is elsewhere.</returns>
-    internal bool LookAgain()
+    internal bool LookAgain(Action<string> tell)
     {
         var now = _clock.GetTimestamp();
         var info = _domain.GetInfo();
@@ -200,6 +201,13 @@ public sealed class DomainRules
                 {
                     run.Replace(new(run.Rule, info.MaxGfn.Value, info.Id.Value, pages.Frames));
                     any = true;
+                }
+
+                run.Statistics.MarkMissing(pages.Missing);
+                if (pages.Missing > 0 && !run.IsMissingTold)
+                {
+                    run.IsMissingTold = true;
+                    tell($"rule {run.Name}: {pages.Missing} of the {pages.Count} pages of its linear addresses are nowhere in the guest's page tables, and not watched; check 'linear' and the symbols, or name the process");
                 }
             }
         }

@@ -35,6 +35,14 @@ public sealed class FloodGuard : IAsyncDisposable
         foreach (var run in rules.Rules)
         {
             run.TakeOverStatistics();
+
+            // A throttle that began or ended since the handler subscribed.
+            _isLate |= run.IsAskedFor == run.IsThrottled;
+        }
+
+        if (_isLate)
+        {
+            _flooded.Writer.TryWrite(true);
         }
 
         rules.Flooded = () => _flooded.Writer.TryWrite(true);
@@ -72,7 +80,7 @@ public sealed class FloodGuard : IAsyncDisposable
     {
         try
         {
-            return _rules.LookAgain();
+            return _rules.LookAgain(_told);
         }
         catch (HypervisorException e)
         {
@@ -103,6 +111,7 @@ public sealed class FloodGuard : IAsyncDisposable
             if (_pump.TryReplace(_inForce, next))
             {
                 _inForce = next;
+                _rules.Renewed(next);
                 Changes++;
             }
 

@@ -22,8 +22,11 @@ internal sealed class LinearPages(NumberSet linear, IReadOnlyList<ulong> roots)
     /// <summary>The frames that were found.</summary>
     public NumberSet Frames => NumberSet.Of(_frames.Values.Select(frame => new NumberRange(frame, frame)));
 
+    /// <summary>All pages.</summary>
+    public long Count { get; } = (long)PagesOf(linear);
+
     /// <summary>Pages that were never found.</summary>
-    public long Missing => (long)PagesOf(linear) - _frames.Count;
+    public long Missing => Count - _frames.Count;
 
     /// <summary>How many pages the addresses touch.</summary>
     public static ulong PagesOf(NumberSet linear)

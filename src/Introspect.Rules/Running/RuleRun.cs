@@ -1,5 +1,6 @@
 using Introspect.Hypervisor.Abi;
 using Introspect.Rules.Files;
+using Introspect.Rules.Handlers;
 using Introspect.Rules.Language;
 using Introspect.Rules.Pump;
 
@@ -27,15 +28,10 @@ internal sealed class RuleRun
     private readonly CircuitBreaker _breaker;
     private readonly long _activeFrom;
     private readonly long[] _skipped;
-    private readonly bool _limitsAlerts;
-    private readonly bool _limitsEvents;
+    private readonly AlertLimit? _alerts;
+    private readonly EventLimit? _events;
     private RuleFilter _filter;
-    private TokenBucket _alerts;
-    private TokenBucket _events;
     private long _suppressed;
-    private long _throttledUntil;
-    private bool _needsRefill;
-    private int _throttled;
 
     /// <param name="rule">The rule.</param>
     /// <param name="filter">What it is about on the domain.</param>
@@ -54,7 +50,7 @@ internal sealed class RuleRun
         VerdictText = rule.Verdict.Actions;
         Decides = rule.IsEnforced && rule.Verdict.Decides;
         Pauses = rule.IsEnforced && rule.Verdict.Has(VerdictKind.Pause);
-        FailsClosed = rule.IsEnforced && definition.Fail == Handlers.FailPolicy.Closed;
+        FailsClosed = rule.IsEnforced && definition.Fail == FailPolicy.Closed;
         _breaker = new(BreakerThreshold, Ticks(BreakerWindow), Ticks(BreakerCoolDown));
         _activeFrom = started + Ticks(definition.After.Delay);
         _skipped = new long[definition.After.Matches > 0 ? vcpus : 0];
@@ -64,17 +60,10 @@ internal sealed class RuleRun
             filter.Remember(before.Filter);
         }
 
-        if (definition.Rate.Alerts is { } alerts)
-        {
-            _limitsAlerts = true;
-            _alerts = new(alerts, definition.Rate.Burst, clock);
-        }
-
-        if (definition.Rate.Events is { } events)
-        {
-            _limitsEvents = true;
-            _events = new(events, events.Count, clock);
-        }
+        var rateBefore = before?.Rule.Definition.Rate;
+        _alerts = AlertLimit.Of(definition.Rate, rateBefore, before?._alerts, clock);
+        _events = EventLimit.Of(definition.Rate, rateBefore, before?._events, Ticks(definition.Rate.CoolDown), clock);
+        IsMissingTold = before?.IsMissingTold ?? false;
     }
 
     public Rule Rule { get; }
@@ -86,6 +75,9 @@ internal sealed class RuleRun
 
     /// <summary>When it is looked again, as the clock's timestamp.</summary>
     public long LookAgain { get; set; }
+
+    /// <summary>It was told that pages of them were never found.</summary>
+    public bool IsMissingTold { get; set; }
 
     /// <summary>Other frames stand for its linear addresses from here on.</summary>
     public void Replace(RuleFilter filter)
@@ -111,47 +103,52 @@ internal sealed class RuleRun
     public bool FailsClosed { get; }
 
     /// <summary>True while its events are not asked for.</summary>
-    public bool IsThrottled => Volatile.Read(ref _throttled) != 0;
+    public bool IsThrottled => _events is { IsThrottled: true };
 
     /// <summary>When it is in force again, as the clock's timestamp.</summary>
-    public long ThrottledUntil => Volatile.Read(ref _throttledUntil);
+    public long ThrottledUntil => _events?.ThrottledUntil ?? 0;
+
+    /// <summary>Whether its events were asked for when the handler subscribed that is to be in force.</summary>
+    public bool IsAskedFor { get; private set; }
 
     /// <summary>True when it may be asked: it did not fail too often.</summary>
     public bool IsInService => !_breaker.IsOpen || _breaker.Allows(_clock.GetTimestamp());
 
     /// <summary>Counts an event towards the rule's limit.</summary>
     /// <returns>False when there were too many.</returns>
-    public bool Admit()
-    {
-        if (!_limitsEvents)
-        {
-            return true;
-        }
-
-        var now = _clock.GetTimestamp();
-        if (_needsRefill)
-        {
-            _needsRefill = false;
-            _events.Refill(now);
-        }
-
-        return _events.TryTake(now);
-    }
+    public bool Admit() => _events is null || _events.TryTake(_clock.GetTimestamp());
 
     /// <summary>Leaves its events alone for the cool-down.</summary>
     public void Throttle()
     {
-        Volatile.Write(ref _throttledUntil, _clock.GetTimestamp() + Ticks(Rule.Definition.Rate.CoolDown));
-        _needsRefill = true;
+        _events?.Throttle(_clock.GetTimestamp());
         Statistics.CountThrottle();
-        MarkThrottled(true);
+        Statistics.MarkThrottled(IsThrottled);
     }
 
     /// <summary>Asks for its events again.</summary>
-    public void Resume() => MarkThrottled(false);
+    public void Resume()
+    {
+        _events?.Resume();
+        Statistics.MarkThrottled(IsThrottled);
+    }
+
+    /// <summary>Asks for what it is about, but while it is throttled.</summary>
+    public void Subscribe(SubscriptionBuilder subscription)
+    {
+        IsAskedFor = !IsThrottled;
+        if (IsAskedFor)
+        {
+            Filter.Subscribe(subscription);
+        }
+    }
 
     /// <summary>Has the counters, which rules from before may have had until now, tell of this rule.</summary>
-    public void TakeOverStatistics() => Statistics.MarkThrottled(IsThrottled);
+    public void TakeOverStatistics()
+    {
+        Statistics.MarkThrottled(IsThrottled);
+        Statistics.MarkMissing(Pages?.Missing ?? 0);
+    }
 
     /// <summary>Asks the rule.</summary>
     public RuleAnswer Ask(ref readonly VmEvent request, ref EvaluationContext context)
@@ -188,7 +185,7 @@ internal sealed class RuleRun
     public bool MayAlert(out long suppressed)
     {
         suppressed = _suppressed;
-        if (_limitsAlerts && !_alerts.TryTake(_clock.GetTimestamp()))
+        if (_alerts is not null && !_alerts.TryTake(_clock.GetTimestamp()))
         {
             _suppressed++;
             Statistics.CountSuppressed();
@@ -228,12 +225,6 @@ internal sealed class RuleRun
         }
 
         return true;
-    }
-
-    private void MarkThrottled(bool throttled)
-    {
-        Volatile.Write(ref _throttled, throttled ? 1 : 0);
-        Statistics.MarkThrottled(throttled);
     }
 
     private long Ticks(TimeSpan time) => (long)Int128.Min(long.MaxValue / 2, (Int128)time.Ticks * _clock.TimestampFrequency / TimeSpan.TicksPerSecond);

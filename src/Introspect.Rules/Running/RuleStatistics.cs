@@ -11,6 +11,7 @@ public sealed class RuleStatistics
     private long _lost;
     private long _failures;
     private long _throttles;
+    private long _missing;
     private int _throttled;
 
     internal RuleStatistics(string rule, RulePriority priority) => (Rule, Priority) = (rule, priority);
@@ -42,6 +43,9 @@ public sealed class RuleStatistics
     /// <summary>True while its events are not asked for.</summary>
     public bool IsThrottled => Volatile.Read(ref _throttled) != 0;
 
+    /// <summary>Pages of its linear addresses that were never found, and are not watched.</summary>
+    public long MissingPages => Volatile.Read(ref _missing);
+
     internal void CountMatch() => Volatile.Write(ref _matches, _matches + 1);
 
     internal void CountAlert(bool wasTaken)
@@ -61,6 +65,8 @@ public sealed class RuleStatistics
     internal void CountFailure() => Volatile.Write(ref _failures, _failures + 1);
 
     internal void CountThrottle() => Volatile.Write(ref _throttles, _throttles + 1);
+
+    internal void MarkMissing(long pages) => Volatile.Write(ref _missing, pages);
 
     internal void MarkThrottled(bool throttled) => Volatile.Write(ref _throttled, throttled ? 1 : 0);
 }

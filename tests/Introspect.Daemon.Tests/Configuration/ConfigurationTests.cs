@@ -174,6 +174,33 @@ public sealed class ConfigurationTests : IDisposable
         Assert.StartsWith($"{FilePath}:{line}:", mistake, StringComparison.Ordinal);
     }
 
+    // What would take the stack, and the program with it, or never end.
+    [Theory]
+    [InlineData("a: ", "[", "nested deeper than 64 levels")]
+    [InlineData("a: ", "{a: ", "nested deeper than 64 levels")]
+    [InlineData("", "- ", "nested deeper than 64 levels")]
+    [InlineData("", "? ", "nested deeper than 64 levels")]
+    [InlineData("a: ", "[? ", "nested deeper than 64 levels")]
+    public void a_file_that_is_nested_without_end_is_refused(string begin, string level, string says)
+    {
+        var mistake = Mistakes(begin + string.Concat(Enumerable.Repeat(level, 100_000)))[0];
+        Assert.StartsWith($"{FilePath}:1:", mistake, StringComparison.Ordinal);
+        Assert.Contains(says, mistake, StringComparison.Ordinal);
+        Assert.InRange(mistake.Length, 1, 300);
+    }
+
+    [Theory]
+    [InlineData("? *a30\n: x", "an alias is no key")]
+    [InlineData("? [b, *a30]\n: x", "an alias is no key")]
+    [InlineData("b: *a30", "beyond reason")]
+    public void what_aliases_make_much_of_is_refused(string last, string says)
+    {
+        var more = string.Concat(Enumerable.Range(1, 30).Select(i => $"a{i}: &a{i} [{string.Join(',', Enumerable.Repeat($"*a{i - 1}", 10))}]\n"));
+        Assert.Contains(Mistakes($"a0: &a0 [x, x]\n{more}{last}"), mistake => mistake.Contains(says, StringComparison.Ordinal));
+        Assert.Single(Mistakes($"a0: &a0 [x, x]\n{more}{last}"), mistake => mistake.Contains("beyond reason", StringComparison.Ordinal) || mistake.Contains("no key", StringComparison.Ordinal));
+        Assert.Contains(Mistakes("x: &a\n  ? *a\n  : y"), mistake => mistake.Contains("an alias is no key", StringComparison.Ordinal));
+    }
+
     [Theory]
     [InlineData("*", 5, "web", true)]
     [InlineData("*", 5, "", true)]

@@ -47,6 +47,13 @@ public sealed class DomainDescriptionTests
     }
 
     [Fact]
+    public void a_file_that_is_nested_without_end_is_one_line()
+    {
+        var mistake = Assert.Throws<UserError>(() => DomainDescriptionFile.Parse("f.yaml", "machine: " + new string('[', 100_000)));
+        Assert.StartsWith("f.yaml:1: no YAML: it is nested deeper than 64 levels", mistake.Message, StringComparison.Ordinal);
+    }
+
+    [Fact]
     public async Task options_come_on_top_of_the_file_and_say_what_they_are_for()
     {
         var described = (await InvokeAsync("domain describe --arch arm --gic 3 --nr-spis 5 --hardware --control")).Commands.Described!;

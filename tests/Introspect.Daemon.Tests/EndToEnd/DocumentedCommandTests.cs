@@ -146,7 +146,7 @@ public sealed class DocumentedCommandTests(DocumentedCommandTests.Machine machin
             "rules" when words[1] == "check" => words.Contains("--json") ? output.Length == 0 : output.Contains("right; 11 rules", StringComparison.Ordinal),
             "rules" when words[1] == "explain" => output.Contains("writes of CR4 that change SMEP, SMAP (mask 0x300000), async", StringComparison.Ordinal),
             "rules" => output.Contains(", 0 failed", StringComparison.Ordinal),
-            "list" => output.Contains("demo", StringComparison.Ordinal),
+            "list" or "domains" => output.Contains("demo", StringComparison.Ordinal),
             "config" => output.Contains(": right; policies: 1", StringComparison.Ordinal),
             "reload" => output.Contains("the configuration is in force", StringComparison.Ordinal),
             "top" => output.Contains("watching 1 of 1 domains", StringComparison.Ordinal),

@@ -25,6 +25,9 @@ internal sealed class FakeDomain(DomainId id, string name, CpuVendor vendor) : I
     /// <summary>Called when the monitor is enabled.</summary>
     public Action OnEnable { get; set; } = () => { };
 
+    /// <summary>Called when somebody asks what the domain is.</summary>
+    public Action OnInfo { get; set; } = () => { };
+
     /// <summary>What <see cref="Recover"/> finds.</summary>
     public RecoveryReport Recovery { get; set; } = new(false, 0, 0, 0);
 
@@ -32,7 +35,11 @@ internal sealed class FakeDomain(DomainId id, string name, CpuVendor vendor) : I
 
     public IGuestMemory Memory { get; } = new FakeMemory();
 
-    public DomainInfo GetInfo() => new(id, name, Guid.Parse($"00000000-0000-0000-0000-{id.Value:x12}"), vendor, 2, new Gfn(0x4000), 64 << 20, State, PauseCount);
+    public DomainInfo GetInfo()
+    {
+        OnInfo();
+        return new(id, name, Guid.Parse($"00000000-0000-0000-0000-{id.Value:x12}"), vendor, 2, new Gfn(0x4000), 64 << 20, State, PauseCount);
+    }
 
     public void Pause() => Interlocked.Increment(ref _pauses);
 

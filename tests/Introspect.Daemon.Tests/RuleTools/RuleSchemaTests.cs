@@ -29,6 +29,7 @@ public sealed class RuleSchemaTests
     [InlineData("rules: [ { rule: a, on: descriptor_access, do: { emulate: { discard_writes: true } }, rate: { alerts: 5/m, burst: 3, events: 100/10s, cool_down: 5s }, after: 3, fail: open, mode: observe, enabled: false, tags: x, priority: info, exceptions: [ { name: e, when: cpl == 3 } ], desc: d, output: o } ]")]
     [InlineData("rules: [ { rule: a, on: { mem_access: { linear: [0x1000..0x1fff, 0x2000 + 0x10, 4096], refresh: 30s } } }, { rule: b, on: { mem_access: { linear: 0x1000 } } } ]")]
     [InlineData("rules: [ { rule: a, on: cpuid, rate: 'off', after: 60s }, { rule: b, on: cpuid, rate: 10/s } ]")]
+    [InlineData("rules: [ { rule: a, on: { guest_request: { sync: yes, userspace: off } }, enabled: on, exceptions: { name: e, when: cpl == 3 } } ]")]
     public void what_the_loader_takes_the_schema_takes(string text)
     {
         Assert.Empty(Mistakes(text));
@@ -41,6 +42,7 @@ public sealed class RuleSchemaTests
     [InlineData("rules: [ { on: cpuid } ]")]
     [InlineData("rules: [ { rule: 'a b', on: cpuid } ]")]
     [InlineData("rules: [ { rule: a, on: cpu } ]")]
+    [InlineData("rules: [ { rule: a, desc: on nothing } ]")]
     [InlineData("rules: [ { rule: a, on: { cpuid: { sync: true } } } ]")]
     [InlineData("rules: [ { rule: a, on: { mem_access: { linear: here } } } ]")]
     [InlineData("rules: [ { rule: a, on: { mem_access: { linear: sym() } } } ]")]

@@ -62,6 +62,31 @@ public sealed class ReloadTests
     }
 
     [Fact]
+    public async Task a_domain_that_goes_meanwhile_keeps_no_other_from_the_new_policy()
+    {
+        await using var harness = new ServiceHarness();
+        var a = harness.Hypervisor.Add(1, "a");
+        var b = harness.Hypervisor.Add(2, "b");
+        await harness.StartAsync();
+        await ServiceHarness.Until(() => harness.Service.Status == "watching 2 of 2 domains");
+
+        // It is listed still, and gone when its rules are made.
+        var looks = 0;
+        b.OnInfo = () =>
+        {
+            if (++looks == 2)
+            {
+                throw new HypervisorException(Errno.ESRCH, "domain 2 is gone");
+            }
+        };
+        var rules = Introspect.Rules.Files.RuleFileLoader.Load([new Introspect.Rules.Language.SourceText("r.yaml", "rules: [ { rule: r, on: guest_request } ]")], new());
+        Assert.Equal(([], 1), Of(await harness.Service.ReloadAsync([new DomainPolicy("*", new(), false) { Rules = rules }])));
+        Assert.True(looks >= 2);
+        Assert.Contains(a.Monitor!.Enabled, e => e is MonitorEvent.GuestRequest);
+        Assert.Equal([new MonitorEvent.Cpuid()], b.Monitor!.Enabled);
+    }
+
+    [Fact]
     public async Task a_policy_that_one_domain_cannot_follow_changes_nothing_on_any()
     {
         await using var harness = new ServiceHarness();

@@ -65,6 +65,39 @@ public sealed class LinearRulesTests
     }
 
     [Fact]
+    public void Pages_that_are_never_found_are_counted_and_told_once_at_the_second_look()
+    {
+        using var guest = new ActingGuest(Write);
+        Map(guest.Domain, 1, 0);
+        var clock = new FiringClock();
+        var told = new System.Collections.Concurrent.ConcurrentQueue<string>();
+        var rules = new DomainRules(RuleTexts.Load(Rules.Replace("+0x1000", "+0x2000", StringComparison.Ordinal)), guest.Domain, new AlertChannel(), clock: clock);
+        using var pump = new EventPump(guest.Domain, [new(rules.Handler)], new PumpOptions { RecordPolicy = RecordPolicy.None });
+        pump.Start();
+        var guard = new FloodGuard(pump, rules, told.Enqueue);
+        Assert.Equal((1L, 0), (rules.Statistics[0].MissingPages, told.Count));
+        for (var look = 0; look < 2; look++)
+        {
+            Look();
+        }
+
+        // The next look is waited for when the last one is over.
+        Assert.True(SpinWait.SpinUntil(() => clock.Timers > 0, TimeSpan.FromSeconds(30)));
+        Assert.StartsWith("rule written: 1 of the 2 pages of its linear addresses are nowhere", Assert.Single(told), StringComparison.Ordinal);
+        Map(guest.Domain, 1, (0x23UL << 12) | Present);
+        Look();
+        Assert.True(SpinWait.SpinUntil(() => rules.Statistics[0].MissingPages == 0, TimeSpan.FromSeconds(30)));
+        guard.DisposeAsync().AsTask().GetAwaiter().GetResult();
+        pump.Stop();
+
+        void Look()
+        {
+            Assert.True(SpinWait.SpinUntil(() => clock.Timers > 0, TimeSpan.FromSeconds(30)), "it is not looked again");
+            clock.Advance(TimeSpan.FromSeconds(5));
+        }
+    }
+
+    [Fact]
     public void Page_tables_of_named_processes_are_looked_in_though_they_do_not_run()
     {
         using var guest = new ActingGuest(Write);
