@@ -65,7 +65,7 @@ public sealed class LinearRulesTests
     }
 
     [Fact]
-    public void Pages_that_are_never_found_are_counted_and_told_once_at_the_second_look()
+    public async Task Pages_that_are_never_found_are_counted_and_told_once_at_the_second_look()
     {
         using var guest = new ActingGuest(Write);
         Map(guest.Domain, 1, 0);
@@ -87,7 +87,7 @@ public sealed class LinearRulesTests
         Map(guest.Domain, 1, (0x23UL << 12) | Present);
         Look();
         Assert.True(SpinWait.SpinUntil(() => rules.Statistics[0].MissingPages == 0, TimeSpan.FromSeconds(30)));
-        guard.DisposeAsync().AsTask().GetAwaiter().GetResult();
+        await guard.DisposeAsync();
         pump.Stop();
 
         void Look()
@@ -188,7 +188,7 @@ public sealed class LinearRulesTests
             before();
             Assert.True(SpinWait.SpinUntil(() => guard.Changes == changes, TimeSpan.FromSeconds(30)), "the pages were not looked up again");
             guest.Run();
-            guard.DisposeAsync().AsTask().GetAwaiter().GetResult();
+            await guard.DisposeAsync();
             pump.Stop();
         }
 
