@@ -37,7 +37,15 @@ internal sealed class FakeHypervisor : IHypervisor
         }
     }
 
-    public IReadOnlyList<DomainInfo> ListDomains() => [.. _domains.Values.OrderBy(d => d.Id.Value).Select(d => d.GetInfo())];
+    /// <summary>Called when the domains were listed, before they are given.</summary>
+    public Action OnListed { get; set; } = () => { };
+
+    public IReadOnlyList<DomainInfo> ListDomains()
+    {
+        DomainInfo[] domains = [.. _domains.Values.OrderBy(d => d.Id.Value).Select(d => d.GetInfo())];
+        OnListed();
+        return domains;
+    }
 
     public IDomain Open(DomainRef domain) =>
         _domains.Values.FirstOrDefault(d => domain.Matches(d.GetInfo())) ?? throw new HypervisorException(Errno.ESRCH, $"no domain {domain}");
