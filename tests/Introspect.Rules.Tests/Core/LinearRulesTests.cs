@@ -188,7 +188,7 @@ public sealed class LinearRulesTests
             before();
             Assert.True(SpinWait.SpinUntil(() => guard.Changes == changes, TimeSpan.FromSeconds(30)), "the pages were not looked up again");
             guest.Run();
-            await guard.DisposeAsync();
+            guard.DisposeAsync().AsTask().GetAwaiter().GetResult();
             pump.Stop();
         }
 
