@@ -177,7 +177,7 @@ internal sealed partial class HostSession : IDisposable
             case HostOperation.ReadConsole:
                 ReadConsole(call, reply);
                 break;
-            case >= HostOperation.LabCreate and <= HostOperation.LabWriteConsole:
+            case >= HostOperation.LabCreate and <= HostOperation.LabPower:
                 AnswerLab(call, reply);
                 break;
             default:
