@@ -26,15 +26,20 @@ internal sealed class LabPowerTool(ILabControl keeper, Action<string> say)
         var before = keeper.Report(uuid);
         var answer = keeper.Power(uuid, request.Step, TimeSpan.Zero);
         var deadline = Environment.TickCount64 + (long)request.Patience.TotalMilliseconds;
-        while (answer == LabPowerAnswer.None)
+        while (answer is LabPowerAnswer.Unheard or LabPowerAnswer.Unanswered)
         {
             var left = deadline - Environment.TickCount64;
             if (left <= 0 || cancellationToken.IsCancellationRequested)
             {
                 // It is not to act on it when nobody expects that any more.
-                keeper.Power(uuid, LabPowerStep.Withdraw, TimeSpan.Zero);
+                answer = keeper.Power(uuid, LabPowerStep.Withdraw, TimeSpan.Zero);
                 cancellationToken.ThrowIfCancellationRequested();
-                throw UserError.Failure($"domain '{before.Name}' did not acknowledge within {request.Patience.TotalSeconds:0} seconds: give it longer with --timeout, or end it with 'introspect lab destroy {before.Name}'");
+                if (answer is LabPowerAnswer.Unheard or LabPowerAnswer.Unanswered)
+                {
+                    throw UserError.Failure($"domain '{before.Name}' {Silence(answer, request.Patience)}: give it longer with --timeout, or end it with 'introspect lab destroy {before.Name}'");
+                }
+
+                break;
             }
 
             answer = keeper.Power(uuid, LabPowerStep.Await, TimeSpan.FromMilliseconds(Math.Min(left, Slice.TotalMilliseconds)));
@@ -42,6 +47,10 @@ internal sealed class LabPowerTool(ILabControl keeper, Action<string> say)
 
         return request.Waits ? WaitForEnd(uuid, request, before, cancellationToken) : ExitCode.Ok;
     }
+
+    private static string Silence(LabPowerAnswer answer, TimeSpan patience) => answer == LabPowerAnswer.Unheard
+        ? $"has no PV driver that listens at control/shutdown in xenstore ({patience.TotalSeconds:0} s)"
+        : $"listens at control/shutdown in xenstore and did not acknowledge ({patience.TotalSeconds:0} s)";
 
     private int WaitForEnd(Guid uuid, LabPowerRequest request, LabReport before, CancellationToken cancellationToken)
     {

@@ -48,6 +48,6 @@ internal interface ILabControl
     /// <param name="uuid">The domain.</param>
     /// <param name="step">What.</param>
     /// <param name="patience">How long an answer is waited for.</param>
-    /// <exception cref="HypervisorException">ENODEV: it has ended, or nothing in it listens.</exception>
+    /// <exception cref="HypervisorException">ENODEV: it has ended.</exception>
     LabPowerAnswer Power(Guid uuid, LabPowerStep step, TimeSpan patience);
 }

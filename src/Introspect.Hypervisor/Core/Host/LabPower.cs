@@ -19,8 +19,11 @@ internal enum LabPowerStep
 /// <summary>What a guest said.</summary>
 internal enum LabPowerAnswer
 {
-    /// <summary>Nothing yet.</summary>
-    None,
+    /// <summary>Nothing yet, and nothing in it listens, or not yet.</summary>
+    Unheard,
+
+    /// <summary>Nothing yet, though it listens.</summary>
+    Unanswered,
 
     /// <summary>It has read what it was asked.</summary>
     Acknowledged,

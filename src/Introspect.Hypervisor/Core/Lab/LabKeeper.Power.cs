@@ -26,19 +26,17 @@ internal sealed partial class LabKeeper
         {
             case LabPowerStep.Poweroff or LabPowerStep.Reboot when hasEnded || domain.IsDying || domain.IsShutDown:
                 throw new HypervisorException(Errno.ENODEV, $"domain '{kept.Name}' has ended: it cannot be asked for anything");
-            case LabPowerStep.Poweroff or LabPowerStep.Reboot when !_machine.Store.IsWatchedBy(domain.Id.Value, node):
-                throw new HypervisorException(
-                    Errno.ENODEV, $"domain '{kept.Name}' has no PV driver that listens at {RequestNode} in xenstore: wait until it has booted, or end it with 'introspect lab destroy {kept.Name}'");
             case LabPowerStep.Poweroff or LabPowerStep.Reboot:
-                _machine.Store.Write(node, step == LabPowerStep.Reboot ? "reboot" : "poweroff");
+                _machine.Store.Replace(node, step == LabPowerStep.Reboot ? "reboot" : "poweroff");
                 return Answer(kept, domain, node);
             case LabPowerStep.Withdraw:
-                if (Answer(kept, domain, node) == LabPowerAnswer.None)
+                var last = Answer(kept, domain, node);
+                if (IsOpen(last))
                 {
-                    _machine.Store.Write(node, "");
+                    _machine.Store.Replace(node, "");
                 }
 
-                return LabPowerAnswer.None;
+                return last;
             default:
                 return Await(kept, domain, node, patience);
         }
@@ -56,7 +54,7 @@ internal sealed partial class LabKeeper
             changed.Reset();
             var answer = Answer(kept, domain, node);
             var left = deadline - Environment.TickCount64;
-            if (answer != LabPowerAnswer.None || left <= 0)
+            if (!IsOpen(answer) || left <= 0)
             {
                 return answer;
             }
@@ -64,6 +62,8 @@ internal sealed partial class LabKeeper
             changed.Wait((int)Math.Min(left, Glance));
         }
     }
+
+    private static bool IsOpen(LabPowerAnswer answer) => answer is LabPowerAnswer.Unheard or LabPowerAnswer.Unanswered;
 
     private LabPowerAnswer Answer(KeptDomain kept, Domain domain, string node)
     {
@@ -75,6 +75,8 @@ internal sealed partial class LabKeeper
             }
         }
 
-        return _machine.Store.Read(node) is { Length: > 0 } ? LabPowerAnswer.None : LabPowerAnswer.Acknowledged;
+        return _machine.Store.Read(node) is not { Length: > 0 } ? LabPowerAnswer.Acknowledged
+            : _machine.Store.IsWatchedBy(domain.Id.Value, node) ? LabPowerAnswer.Unanswered
+            : LabPowerAnswer.Unheard;
     }
 }

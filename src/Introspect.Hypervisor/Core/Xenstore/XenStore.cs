@@ -149,6 +149,19 @@ internal sealed class XenStore
         }
     }
 
+    /// <summary>Domain 0 writes a node, if it is there: where a domain has gone, nothing is left behind.</summary>
+    public void Replace(string path, string value)
+    {
+        lock (_lock)
+        {
+            if (Tree.Find(path) is not null)
+            {
+                StoreOperations.Write(Tree, 0, path, Encoding.UTF8.GetBytes(value));
+                DeliverAll();
+            }
+        }
+    }
+
     /// <summary>Domain 0 removes a node and all below it.</summary>
     public void Remove(string path)
     {
