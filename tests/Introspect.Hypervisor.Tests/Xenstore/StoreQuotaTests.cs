@@ -53,7 +53,7 @@ public sealed class StoreQuotaTests
     [InlineData(2048, "!EINVAL")]
     [InlineData(3072, "!EINVAL")]
     [InlineData(3073, "!EINVAL")]
-    [InlineData(4090, "!EINVAL")]
+    [InlineData(4060, "!EINVAL")]
     public void A_path_has_two_kibibytes_below_its_domain(int length, string answer)
     {
         var name = "x" + new string('n', length);

@@ -43,7 +43,7 @@ public sealed class StoreStateTests
         Assert.Empty(restored.TakeEvents());
         after.Store.Write("/local/domain/9/control/shutdown", "poweroff");
         after.Store.Write("/local/domain/9/data/a", "v");
-        Assert.Equal(["/local/domain/9/data/a absolute", "control/shutdown relative"], restored.TakeEvents());
+        Assert.Equal(["control/shutdown relative", "/local/domain/9/data/a absolute"], restored.TakeEvents());
         Assert.Equal("!EEXIST", restored.Ask(StoreMessage.Watch, "/local/domain/9/data\0absolute\0"));
 
         // The transaction is there, and ends as one does that others came before.

@@ -18,7 +18,7 @@ internal static class StoreRequests
         if (error == Errno.None)
         {
             error = Do(store, asker, view, header.Type, payload, ref answer);
-            error = error == Errno.None && view.HasFailed && header.Type != StoreMessage.TransactionEnd ? Errno.ENOSPC : error;
+            error = view.HasFailed && header.Type != StoreMessage.TransactionEnd ? Errno.ENOSPC : error;
         }
 
         if (error == Errno.None && answer.Length > StoreWire.MostPayload)
