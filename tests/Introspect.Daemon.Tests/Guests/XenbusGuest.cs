@@ -11,11 +11,11 @@ namespace Introspect.Daemon.Tests.Guests;
 internal static class XenbusGuest
 {
     private const uint Stack = 0x200000;
-    private const uint Page = 0xfeffc000;
-    private const uint RequestConsumer = Page + 2048;
-    private const uint RequestProducer = Page + 2052;
-    private const uint ResponseConsumer = Page + 2056;
-    private const uint ResponseProducer = Page + 2060;
+    private const int Page = unchecked((int)0xfeffc000);
+    private const int RequestConsumer = Page + 2048;
+    private const int RequestProducer = Page + 2052;
+    private const int ResponseConsumer = Page + 2056;
+    private const int ResponseProducer = Page + 2060;
     private const int RingBytes = 1024;
 
     // Behind the code, which is shorter.
@@ -133,18 +133,18 @@ internal static class XenbusGuest
             var wait = code.CreateLabel();
             code.Label(ref send);
             code.Label(ref wait);
-            code.mov(edx, __dword_ptr[(int)RequestProducer]);
+            code.mov(edx, __dword_ptr[RequestProducer]);
             code.mov(ebx, edx);
-            code.sub(ebx, __dword_ptr[(int)RequestConsumer]);
+            code.sub(ebx, __dword_ptr[RequestConsumer]);
             code.cmp(ebx, RingBytes);
             code.je(wait);
             code.mov(ebx, edx);
             code.and(ebx, RingBytes - 1);
             code.mov(al, __byte_ptr[esi]);
-            code.mov(__byte_ptr[ebx + (int)Page], al);
+            code.mov(__byte_ptr[ebx + Page], al);
             code.inc(esi);
             code.inc(edx);
-            code.mov(__dword_ptr[(int)RequestProducer], edx);
+            code.mov(__dword_ptr[RequestProducer], edx);
             code.dec(ecx);
             code.jne(wait);
             Hypercall(32, 4, Port); // EVTCHNOP_send
@@ -159,19 +159,19 @@ internal static class XenbusGuest
             code.test(ecx, ecx);
             code.je(done);
             code.Label(ref wait);
-            code.mov(edx, __dword_ptr[(int)ResponseConsumer]);
-            code.cmp(edx, __dword_ptr[(int)ResponseProducer]);
+            code.mov(edx, __dword_ptr[ResponseConsumer]);
+            code.cmp(edx, __dword_ptr[ResponseProducer]);
             code.jne(have);
             code.pause();
             code.jmp(wait);
             code.Label(ref have);
             code.mov(ebx, edx);
             code.and(ebx, RingBytes - 1);
-            code.mov(al, __byte_ptr[ebx + (int)(Page + RingBytes)]);
+            code.mov(al, __byte_ptr[ebx + Page + RingBytes]);
             code.mov(__byte_ptr[edi], al);
             code.inc(edi);
             code.inc(edx);
-            code.mov(__dword_ptr[(int)ResponseConsumer], edx);
+            code.mov(__dword_ptr[ResponseConsumer], edx);
             code.dec(ecx);
             code.jne(wait);
             code.Label(ref done);
