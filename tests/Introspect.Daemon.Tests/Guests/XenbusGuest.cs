@@ -132,6 +132,7 @@ internal static class XenbusGuest
         {
             var wait = code.CreateLabel();
             code.Label(ref send);
+            code.nop(); // a place has one label
             code.Label(ref wait);
             code.mov(edx, __dword_ptr[RequestProducer]);
             code.mov(ebx, edx);

@@ -161,6 +161,11 @@ internal sealed partial class DomainPlatform : IDomainPlatform, ISharedPages, IE
             Store.Connect();
         }
 
+        if (index == HvmParam.ConsolePfn)
+        {
+            Store.TellConsole();
+        }
+
         if (index == HvmParam.CallbackIrq)
         {
             // The guest says how it wants to be called; its mode decides the layout of what it reads then.

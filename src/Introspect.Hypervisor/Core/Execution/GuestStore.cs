@@ -96,6 +96,15 @@ internal sealed class GuestStore(DomainPlatform platform) : IStoreLink, IClosabl
         (_page, _gfn) = (0, 0);
     }
 
+    /// <summary>The guest has another page for its console than before.</summary>
+    public void TellConsole()
+    {
+        if (_page != 0)
+        {
+            Store.SetConsole(_domain.Id.Value, _domain.GetParam(HvmParam.ConsolePfn), (uint)_domain.GetParam(HvmParam.ConsoleEvtchn));
+        }
+    }
+
     /// <summary>What it is to the store, for its saved file; null: it is not connected.</summary>
     public byte[]? Save() => _page == 0 ? null : Store.Save(_domain.Id.Value);
 

@@ -15,6 +15,9 @@ internal sealed class StoreConnection(XenStore store, ushort domain, IStoreLink 
     /// <summary>Whose it is.</summary>
     public ushort Domain { get; } = domain;
 
+    /// <summary>The guest as who looks at nodes.</summary>
+    public StoreCaller Caller { get; } = new(domain, IsToolstack: false);
+
     /// <summary>Where its relative paths begin.</summary>
     public string Home { get; } = StorePath.Of(domain);
 

@@ -40,15 +40,15 @@ internal sealed record StoreDomain
     public void Write(StoreTree tree, bool isRestored)
     {
         var home = StorePath.Of(Id);
-        StorePermission[] readable = [new(0, StoreRights.None), new(Id, StoreRights.Read)];
+        StorePermission[] readable = [new(StoreCaller.Toolstack.Domain, StoreRights.None), new(Id, StoreRights.Read)];
         StorePermission[] own = [new(Id, StoreRights.None)];
         var vm = $"/vm/{Uuid:D}";
         if (!isRestored)
         {
-            StoreOperations.Remove(tree, 0, home);
+            StoreOperations.Remove(tree, StoreCaller.Toolstack, home);
         }
 
-        StoreOperations.Remove(tree, 0, vm);
+        StoreOperations.Remove(tree, StoreCaller.Toolstack, vm);
         Make(tree, home, readable);
         Make(tree, vm, readable);
         foreach (var name in (string[])["control", "cpu", "device", "memory", "console", "store"])
@@ -67,7 +67,7 @@ internal sealed record StoreDomain
         Set(tree, $"{home}/store/ring-ref", Number(Store.Gfn));
         Set(tree, $"{home}/store/port", Number(Store.Port));
         Rename(tree, Id, Name);
-        WriteConsole(tree, home);
+        WriteConsole(tree, Id, Console.Gfn, Console.Port);
         WriteOnce(tree, $"{home}/control/platform-feature-multiprocessor-suspend", "1");
         WriteOnce(tree, $"{home}/control/platform-feature-xs_reset_watches", "1");
         WriteOnce(tree, $"{home}/memory/static-max", Number(MemoryKiB));
@@ -89,33 +89,35 @@ internal sealed record StoreDomain
         }
     }
 
+    /// <summary>The domain has a console.</summary>
+    public static void WriteConsole(StoreTree tree, ushort domain, ulong gfn, uint port)
+    {
+        const string BytesKept = "1048576";
+        var console = $"{StorePath.Of(domain)}/console";
+        if (gfn == 0 || tree.Find(console) is null)
+        {
+            return;
+        }
+
+        Set(tree, $"{console}/ring-ref", Number(gfn));
+        Set(tree, $"{console}/port", Number(port));
+        Set(tree, $"{console}/type", "xenconsoled");
+        Set(tree, $"{console}/output", "pty");
+        Set(tree, $"{console}/limit", BytesKept);
+        Set(tree, $"{console}/tty", "");
+    }
+
     /// <summary>Removes the nodes. Those by the UUID stay where another domain has the same, which was made in its place.</summary>
     public static void Remove(StoreTree tree, ushort domain)
     {
         var home = StorePath.Of(domain);
         var vm = PathOfVm(tree, home);
-        StoreOperations.Remove(tree, 0, home);
+        StoreOperations.Remove(tree, StoreCaller.Toolstack, home);
         var others = tree.Find("/local/domain")?.Children ?? [];
         if (vm is not null && !Array.Exists(others, other => PathOfVm(tree, $"/local/domain/{other}") == vm))
         {
-            StoreOperations.Remove(tree, 0, vm);
+            StoreOperations.Remove(tree, StoreCaller.Toolstack, vm);
         }
-    }
-
-    private void WriteConsole(StoreTree tree, string home)
-    {
-        const string BytesKept = "1048576";
-        if (Console.Gfn == 0)
-        {
-            return;
-        }
-
-        Set(tree, $"{home}/console/ring-ref", Number(Console.Gfn));
-        Set(tree, $"{home}/console/port", Number(Console.Port));
-        Set(tree, $"{home}/console/type", "xenconsoled");
-        Set(tree, $"{home}/console/output", "pty");
-        Set(tree, $"{home}/console/limit", BytesKept);
-        Set(tree, $"{home}/console/tty", "");
     }
 
     private static string? PathOfVm(StoreTree tree, string home) =>
@@ -125,12 +127,12 @@ internal sealed record StoreDomain
     {
         if (tree.Find(path) is null)
         {
-            StoreOperations.MakeDirectory(tree, 0, path);
-            StoreOperations.SetPermissions(tree, 0, path, permissions);
+            StoreOperations.MakeDirectory(tree, StoreCaller.Toolstack, path);
+            StoreOperations.SetPermissions(tree, StoreCaller.Toolstack, path, permissions);
         }
     }
 
-    private static void Set(StoreTree tree, string path, string value) => StoreOperations.Write(tree, 0, path, Encoding.UTF8.GetBytes(value));
+    private static void Set(StoreTree tree, string path, string value) => StoreOperations.Write(tree, StoreCaller.Toolstack, path, Encoding.UTF8.GetBytes(value));
 
     private static void WriteOnce(StoreTree tree, string path, string value)
     {

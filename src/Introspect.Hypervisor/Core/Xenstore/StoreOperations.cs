@@ -1,38 +1,38 @@
 namespace Introspect.Hypervisor.Core.Xenstore;
 
 /// <summary>
-/// What can be done with nodes, by a domain that may do it. Everything is checked before anything is changed. An error tells
+/// What can be done with nodes, by who may do it. Everything is checked before anything is changed. An error tells
 /// nothing of a node to who may not look at what is above it.
 /// </summary>
 internal static class StoreOperations
 {
-    /// <summary>Finds a node with which a domain may do something.</summary>
+    /// <summary>Finds a node with which somebody may do something.</summary>
     /// <returns>ENOENT, EACCES.</returns>
-    public static Errno Find(StoreView view, ushort domain, string path, StoreRights wanted, out StoreNode? node)
+    public static Errno Find(StoreView view, StoreCaller caller, string path, StoreRights wanted, out StoreNode? node)
     {
         node = view.Find(path);
-        if (node is not null && (StorePermission.Of(domain, node.Permissions) & wanted) == wanted)
+        if (node is not null && (StorePermission.Of(caller, node.Permissions) & wanted) == wanted)
         {
             return Errno.None;
         }
 
         var error = node is null ? Errno.ENOENT : Errno.EACCES;
         node = null;
-        return (StorePermission.Of(domain, view.FindNearest(path).Permissions) & wanted) != 0 ? error : Errno.EACCES;
+        return (StorePermission.Of(caller, view.FindNearest(path).Permissions) & wanted) != 0 ? error : Errno.EACCES;
     }
 
     /// <summary>Writes a value; what is missing above is made.</summary>
     /// <returns>EACCES, ENOSPC.</returns>
-    public static Errno Write(StoreView view, ushort domain, string path, ReadOnlySpan<byte> value)
+    public static Errno Write(StoreView view, StoreCaller caller, string path, ReadOnlySpan<byte> value)
     {
-        var error = Find(view, domain, path, StoreRights.Write, out var node);
+        var error = Find(view, caller, path, StoreRights.Write, out var node);
         if (error == Errno.ENOENT)
         {
-            error = Create(view, domain, path, value);
+            error = Create(view, caller, path, value);
         }
         else if (error == Errno.None)
         {
-            error = Replace(view, domain, path, node! with { Value = value.ToArray() });
+            error = Replace(view, caller, path, node! with { Value = value.ToArray() });
         }
 
         if (error == Errno.None)
@@ -45,15 +45,15 @@ internal static class StoreOperations
 
     /// <summary>Makes a node where there is none.</summary>
     /// <returns>EACCES, ENOSPC.</returns>
-    public static Errno MakeDirectory(StoreView view, ushort domain, string path)
+    public static Errno MakeDirectory(StoreView view, StoreCaller caller, string path)
     {
-        var error = Find(view, domain, path, StoreRights.Write, out _);
+        var error = Find(view, caller, path, StoreRights.Write, out _);
         if (error != Errno.ENOENT)
         {
             return error;
         }
 
-        error = Create(view, domain, path, []);
+        error = Create(view, caller, path, []);
         if (error == Errno.None)
         {
             view.NoteChange(path, null, isExact: false);
@@ -64,9 +64,9 @@ internal static class StoreOperations
 
     /// <summary>Removes a node and all below it. There may be none, if there is one above.</summary>
     /// <returns>EINVAL: the root; ENOENT, EACCES.</returns>
-    public static Errno Remove(StoreView view, ushort domain, string path)
+    public static Errno Remove(StoreView view, StoreCaller caller, string path)
     {
-        var error = Find(view, domain, path, StoreRights.Write, out _);
+        var error = Find(view, caller, path, StoreRights.Write, out _);
         if (error == Errno.ENOENT)
         {
             // Whether it may see what is above does not matter: it may write there.
@@ -89,20 +89,20 @@ internal static class StoreOperations
 
     /// <summary>Changes who may do what with a node.</summary>
     /// <returns>EPERM: it would have another owner; ENOENT, EACCES, ENOSPC.</returns>
-    public static Errno SetPermissions(StoreView view, ushort domain, string path, StorePermission[] permissions)
+    public static Errno SetPermissions(StoreView view, StoreCaller caller, string path, StorePermission[] permissions)
     {
-        var error = Find(view, domain, path, StoreRights.Write | StoreRights.Own, out var node);
+        var error = Find(view, caller, path, StoreRights.Write | StoreRights.Own, out var node);
         if (error != Errno.None)
         {
             return error;
         }
 
-        if (domain != 0 && permissions[0].Domain != node!.Owner)
+        if (!caller.IsToolstack && permissions[0].Domain != node!.Owner)
         {
             return Errno.EPERM;
         }
 
-        error = Replace(view, domain, path, node! with { Permissions = permissions });
+        error = Replace(view, caller, path, node! with { Permissions = permissions });
         if (error == Errno.None)
         {
             view.NoteChange(path, node.Permissions, isExact: false);
@@ -143,9 +143,9 @@ internal static class StoreOperations
         }
     }
 
-    private static Errno Replace(StoreView view, ushort domain, string path, StoreNode node)
+    private static Errno Replace(StoreView view, StoreCaller caller, string path, StoreNode node)
     {
-        if (!Fits(domain, node))
+        if (!Fits(caller, node))
         {
             return Errno.ENOSPC;
         }
@@ -155,7 +155,7 @@ internal static class StoreOperations
     }
 
     // Each level has the permissions of the one above; what a guest makes is its own.
-    private static Errno Create(StoreView view, ushort domain, string path, ReadOnlySpan<byte> value)
+    private static Errno Create(StoreView view, StoreCaller caller, string path, ReadOnlySpan<byte> value)
     {
         var missing = new List<string>();
         var existing = path;
@@ -167,10 +167,10 @@ internal static class StoreOperations
             above = view.Find(existing);
         }
 
-        var permissions = domain == 0 ? above.Permissions : [above.Permissions[0] with { Domain = domain }, .. above.Permissions[1..]];
+        var permissions = caller.IsToolstack ? above.Permissions : [above.Permissions[0] with { Domain = caller.Domain }, .. above.Permissions[1..]];
         var leaf = new StoreNode(value.ToArray(), permissions, []);
         var parent = above.WithChild(StorePath.NameOf(missing[^1]));
-        if (!Fits(domain, leaf) || !Fits(domain, parent) || (domain != 0 && view.CountOf(domain) + missing.Count > StoreQuota.Nodes))
+        if (!Fits(caller, leaf) || !Fits(caller, parent) || (!caller.IsToolstack && view.CountOf(caller.Domain) + missing.Count > StoreQuota.Nodes))
         {
             return Errno.ENOSPC;
         }
@@ -185,5 +185,5 @@ internal static class StoreOperations
         return Errno.None;
     }
 
-    private static bool Fits(ushort domain, StoreNode node) => domain == 0 || node.Size <= StoreQuota.NodeBytes;
+    private static bool Fits(StoreCaller caller, StoreNode node) => caller.IsToolstack || node.Size <= StoreQuota.NodeBytes;
 }

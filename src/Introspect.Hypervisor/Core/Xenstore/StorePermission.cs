@@ -22,17 +22,17 @@ internal enum StoreRights : byte
 /// <param name="Rights">What they may.</param>
 internal readonly record struct StorePermission(ushort Domain, StoreRights Rights)
 {
-    /// <summary>What a domain may. Domain 0 may everything.</summary>
-    public static StoreRights Of(ushort domain, ReadOnlySpan<StorePermission> permissions)
+    /// <summary>What somebody may.</summary>
+    public static StoreRights Of(StoreCaller caller, ReadOnlySpan<StorePermission> permissions)
     {
-        if (domain == 0 || permissions[0].Domain == domain)
+        if (caller.IsToolstack || permissions[0].Domain == caller.Domain)
         {
             return StoreRights.All;
         }
 
         foreach (ref readonly var entry in permissions[1..])
         {
-            if (entry.Domain == domain)
+            if (entry.Domain == caller.Domain)
             {
                 return entry.Rights;
             }

@@ -1,6 +1,6 @@
 namespace Introspect.Hypervisor.Core.Xenstore;
 
-/// <summary>What a guest may have, which are xenstored's defaults. Domain 0 has no limits.</summary>
+/// <summary>What a guest may have, which are xenstored's defaults. The toolstack has no limits.</summary>
 internal static class StoreQuota
 {
     /// <summary>Nodes that a domain owns.</summary>

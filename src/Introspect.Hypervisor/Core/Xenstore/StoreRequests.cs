@@ -65,9 +65,9 @@ internal static class StoreRequests
             case StoreMessage.Write:
                 return Write(asker, view, payload);
             case StoreMessage.MakeDirectory:
-                return TryPath(asker, payload, out var made) ? StoreOperations.MakeDirectory(view, asker.Domain, made) : Errno.EINVAL;
+                return TryPath(asker, payload, out var made) ? StoreOperations.MakeDirectory(view, asker.Caller, made) : Errno.EINVAL;
             case StoreMessage.Remove:
-                return TryPath(asker, payload, out var removed) ? StoreOperations.Remove(view, asker.Domain, removed) : Errno.EINVAL;
+                return TryPath(asker, payload, out var removed) ? StoreOperations.Remove(view, asker.Caller, removed) : Errno.EINVAL;
             case StoreMessage.SetPerms:
                 return SetPermissions(store, asker, view, payload);
             case StoreMessage.Watch:
@@ -101,7 +101,7 @@ internal static class StoreRequests
             return Errno.EINVAL;
         }
 
-        var error = StoreOperations.Find(view, asker.Domain, path, wanted, out var node);
+        var error = StoreOperations.Find(view, asker.Caller, path, wanted, out var node);
         if (error == Errno.None)
         {
             answer = tell(node!);
@@ -131,7 +131,7 @@ internal static class StoreRequests
             return Errno.EINVAL;
         }
 
-        var error = StoreOperations.Find(view, asker.Domain, path, StoreRights.Read, out var node);
+        var error = StoreOperations.Find(view, asker.Caller, path, StoreRights.Read, out var node);
         if (error != Errno.None)
         {
             return error;
@@ -155,7 +155,7 @@ internal static class StoreRequests
     {
         var value = payload;
         return TryNext(ref value, out var name) && StorePath.TryResolve(name, asker.Home, out var path)
-            ? StoreOperations.Write(view, asker.Domain, path, value)
+            ? StoreOperations.Write(view, asker.Caller, path, value)
             : Errno.EINVAL;
     }
 
@@ -181,7 +181,7 @@ internal static class StoreRequests
             }
 
             // Who is not there gets nothing: another domain may have that number later.
-            if (entry.Domain == 0 || store.IsIntroduced(entry.Domain))
+            if (store.IsIntroduced(entry.Domain))
             {
                 permissions.Add(entry);
             }
@@ -192,7 +192,7 @@ internal static class StoreRequests
         }
 
         return StorePath.TryResolve(name, asker.Home, out var path)
-            ? StoreOperations.SetPermissions(view, asker.Domain, path, [.. permissions])
+            ? StoreOperations.SetPermissions(view, asker.Caller, path, [.. permissions])
             : Errno.EINVAL;
     }
 
@@ -281,7 +281,7 @@ internal static class StoreRequests
         }
 
         asker.Transactions.Remove(transaction);
-        return text[0] == (byte)'T' ? transaction.Commit(asker.Domain) : Errno.None;
+        return text[0] == (byte)'T' ? transaction.Commit(asker.Caller) : Errno.None;
     }
 
     private static bool IsSpecial(ReadOnlySpan<byte> name) =>

@@ -123,12 +123,12 @@ internal sealed class StoreState
     /// <summary>Gives it to a connection, under the store's lock. Its domain has no nodes yet.</summary>
     public void Apply(XenStore store, StoreConnection connection)
     {
-        StoreOperations.Remove(store.Tree, 0, connection.Home);
+        StoreOperations.Remove(store.Tree, StoreCaller.Toolstack, connection.Home);
         foreach (var (path, node) in _nodes)
         {
             var now = Move(path, connection);
-            StoreOperations.Write(store.Tree, 0, now, node.Value);
-            StoreOperations.SetPermissions(store.Tree, 0, now, Move(node.Permissions, connection.Domain));
+            StoreOperations.Write(store.Tree, StoreCaller.Toolstack, now, node.Value);
+            StoreOperations.SetPermissions(store.Tree, StoreCaller.Toolstack, now, Move(node.Permissions, connection.Domain));
         }
 
         foreach (var watch in _watches)
@@ -165,9 +165,9 @@ internal sealed class StoreState
             {
                 moved.Add(entry with { Domain = domain });
             }
-            else if (entry.Domain == 0 || moved.Count == 0)
+            else if (entry.Domain == StoreCaller.Toolstack.Domain || moved.Count == 0)
             {
-                moved.Add(entry with { Domain = 0 });
+                moved.Add(entry with { Domain = StoreCaller.Toolstack.Domain });
             }
         }
 

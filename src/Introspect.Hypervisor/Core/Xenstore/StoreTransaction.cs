@@ -43,7 +43,7 @@ internal sealed class StoreTransaction(StoreTree tree, uint id) : StoreView
 
     /// <summary>Makes the changes.</summary>
     /// <returns>ENOMEM: it looked at too much; EAGAIN: something changed meanwhile; ENOSPC: its domain would own too much.</returns>
-    public Errno Commit(ushort domain)
+    public Errno Commit(StoreCaller caller)
     {
         if (_hasFailed)
         {
@@ -63,7 +63,7 @@ internal sealed class StoreTransaction(StoreTree tree, uint id) : StoreView
             }
         }
 
-        if (domain != 0 && _owned.GetValueOrDefault(domain) > 0 && CountOf(domain) > StoreQuota.Nodes)
+        if (!caller.IsToolstack && _owned.GetValueOrDefault(caller.Domain) > 0 && CountOf(caller.Domain) > StoreQuota.Nodes)
         {
             return Errno.ENOSPC;
         }

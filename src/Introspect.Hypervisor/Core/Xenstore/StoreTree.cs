@@ -13,7 +13,7 @@ internal sealed class StoreTree : StoreView
     public StoreTree(Action<string, StorePermission[]?, bool> changed)
     {
         _changed = changed;
-        StorePermission[] nobody = [new(0, StoreRights.None)];
+        StorePermission[] nobody = [new(StoreCaller.Toolstack.Domain, StoreRights.None)];
         Put("/", new([], nobody, ["local", "vm"]));
         Put("/local", new([], nobody, ["domain"]));
         Put("/local/domain", new([], nobody, []));

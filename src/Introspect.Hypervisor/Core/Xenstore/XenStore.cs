@@ -3,7 +3,7 @@ using System.Text;
 namespace Introspect.Hypervisor.Core.Xenstore;
 
 /// <summary>
-/// The machine's store (xenstored): nodes, the guests that are connected, and what domain 0 asks of it. One lock, under which
+/// The machine's store (xenstored): nodes, the guests that are connected, and what the toolstack asks of it. One lock, under which
 /// no vCPU is waited for and no other lock is taken but those of event channels.
 /// </summary>
 internal sealed class XenStore
@@ -19,7 +19,7 @@ internal sealed class XenStore
     public StoreTree Tree { get; }
 
     /// <summary>A domain is connected; under the lock.</summary>
-    public bool IsIntroduced(ushort domain) => domain == 0 || _connections.ContainsKey(domain);
+    public bool IsIntroduced(ushort domain) => domain == StoreCaller.Toolstack.Domain || _connections.ContainsKey(domain);
 
     /// <summary>Connects a guest (<c>XS_INTRODUCE</c>) and gives it its nodes.</summary>
     /// <param name="identity">Who it is.</param>
@@ -82,6 +82,16 @@ internal sealed class XenStore
         }
     }
 
+    /// <summary>A domain has a console from now on.</summary>
+    public void SetConsole(ushort domain, ulong gfn, uint port)
+    {
+        lock (_lock)
+        {
+            StoreDomain.WriteConsole(Tree, domain, gfn, port);
+            DeliverAll();
+        }
+    }
+
     /// <summary>The guest signalled, or its page can be looked at again.</summary>
     public void Serve(ushort domain)
     {
@@ -112,7 +122,7 @@ internal sealed class XenStore
         }
     }
 
-    /// <summary>Domain 0 reads a node, as text; null: there is none.</summary>
+    /// <summary>The toolstack reads a node, as text; null: there is none.</summary>
     public string? Read(string path)
     {
         lock (_lock)
@@ -121,7 +131,7 @@ internal sealed class XenStore
         }
     }
 
-    /// <summary>Domain 0 looks at a node's children; null: there is none.</summary>
+    /// <summary>The toolstack looks at a node's children; null: there is none.</summary>
     public IReadOnlyList<string>? List(string path)
     {
         lock (_lock)
@@ -139,40 +149,40 @@ internal sealed class XenStore
         }
     }
 
-    /// <summary>Domain 0 writes a node.</summary>
+    /// <summary>The toolstack writes a node.</summary>
     public void Write(string path, string value)
     {
         lock (_lock)
         {
-            StoreOperations.Write(Tree, 0, path, Encoding.UTF8.GetBytes(value));
+            StoreOperations.Write(Tree, StoreCaller.Toolstack, path, Encoding.UTF8.GetBytes(value));
             DeliverAll();
         }
     }
 
-    /// <summary>Domain 0 writes a node, if it is there: where a domain has gone, nothing is left behind.</summary>
+    /// <summary>The toolstack writes a node, if it is there: where a domain has gone, nothing is left behind.</summary>
     public void Replace(string path, string value)
     {
         lock (_lock)
         {
             if (Tree.Find(path) is not null)
             {
-                StoreOperations.Write(Tree, 0, path, Encoding.UTF8.GetBytes(value));
+                StoreOperations.Write(Tree, StoreCaller.Toolstack, path, Encoding.UTF8.GetBytes(value));
                 DeliverAll();
             }
         }
     }
 
-    /// <summary>Domain 0 removes a node and all below it.</summary>
+    /// <summary>The toolstack removes a node and all below it.</summary>
     public void Remove(string path)
     {
         lock (_lock)
         {
-            StoreOperations.Remove(Tree, 0, path);
+            StoreOperations.Remove(Tree, StoreCaller.Toolstack, path);
             DeliverAll();
         }
     }
 
-    /// <summary>Domain 0 wants to know of changes at a path and below.</summary>
+    /// <summary>The toolstack wants to know of changes at a path and below.</summary>
     /// <param name="path">Where.</param>
     /// <param name="changed">Told of the path that changed, on whichever thread did it, which is not to be kept waiting; it takes no lock.</param>
     /// <returns>Ends it.</returns>
@@ -214,7 +224,7 @@ internal sealed class XenStore
         var above = Tree.Find(StorePath.ParentOf(path))?.Permissions;
         foreach (var connection in _connections.Values)
         {
-            if (!MayRead(connection.Domain, before) && !MayRead(connection.Domain, now) && !MayRead(connection.Domain, above))
+            if (!MayRead(connection.Caller, before) && !MayRead(connection.Caller, now) && !MayRead(connection.Caller, above))
             {
                 continue;
             }
@@ -237,8 +247,8 @@ internal sealed class XenStore
         }
     }
 
-    private static bool MayRead(ushort domain, StorePermission[]? permissions) =>
-        permissions is not null && (StorePermission.Of(domain, permissions) & StoreRights.Read) != 0;
+    private static bool MayRead(StoreCaller caller, StorePermission[]? permissions) =>
+        permissions is not null && (StorePermission.Of(caller, permissions) & StoreRights.Read) != 0;
 
     private void DeliverAll()
     {
@@ -248,7 +258,7 @@ internal sealed class XenStore
         }
     }
 
-    /// <summary>A watch of domain 0's.</summary>
+    /// <summary>A watch of the toolstack's.</summary>
     private sealed class Watcher(XenStore store, string path, Action<string> changed) : IDisposable
     {
         public string Path => path;
