@@ -5,6 +5,7 @@ using Introspect.Hypervisor.Core.Building;
 using Introspect.Hypervisor.Core.Building.Demo;
 using Introspect.Hypervisor.Core.Domains;
 using Introspect.Hypervisor.Core.Execution;
+using Introspect.Hypervisor.Core.Saving;
 using Introspect.Hypervisor.Tests.Forks;
 using Introspect.Hypervisor.Tests.Saving;
 
@@ -118,6 +119,36 @@ public sealed class DomainStoreTests
         store.Write("/local/domain/2/control/shutdown", "poweroff");
         Assert.True(BinaryPrimitives.ReadUInt32LittleEndian(Page(second.Domain)[2060..]) > producer);
         Assert.True(second.Platform.Events.IsPending((uint)second.Domain.GetParam(HvmParam.StoreEvtchn)));
+    }
+
+    [Fact]
+    public void A_domain_that_was_saved_without_it_is_new_to_the_store()
+    {
+        using var first = new SavingLab(new()).Build(DemoGuest.Build().Image);
+        var port = (uint)first.Domain.GetParam(HvmParam.StoreEvtchn);
+        first.Platform.Events.Disconnect(port);
+        Page(first.Domain)[2064..2068].Clear();
+        var saved = ReSealed.Change(first.Save(), static (kind, payload) => kind == SavedKind.Store ? null : payload);
+        Assert.NotEqual(saved.Length, first.Save().Length);
+
+        using var second = new SavingLab(new()).Restore(saved);
+        Assert.Equal(7u, BinaryPrimitives.ReadUInt32LittleEndian(Page(second.Domain)[2064..]));
+        Put(second.Domain, 2, "memory/target\0"u8);
+        Assert.Equal(0, second.Platform.Events.Send(port));
+        Assert.Equal("8192"u8.ToArray(), Page(second.Domain).Slice(1024 + 16, 4).ToArray());
+    }
+
+    [Fact]
+    public void A_state_that_cannot_be_is_refused_and_nothing_is_left_behind()
+    {
+        using var first = new SavingLab(new()).Build(DemoGuest.Build().Image);
+        var saved = ReSealed.Change(first.Save(), static (kind, payload) => kind == SavedKind.Store ? payload[..^1] : payload);
+        using var second = new SavingLab(new());
+        var refused = Assert.Throws<HypervisorException>(() => second.Restore(saved));
+        Assert.Equal(Errno.EINVAL, refused.Error);
+        Assert.Contains("xenstore", refused.Message, StringComparison.Ordinal);
+        Assert.Empty(second.Machine.Domains);
+        Assert.Empty(second.Machine.Store.List("/local/domain")!);
     }
 
     [Fact]

@@ -65,6 +65,21 @@ public sealed class StoreStateTests
         Assert.Equal(saved, after.Store.Save(5));
     }
 
+    [Fact]
+    public void What_other_guests_made_below_its_nodes_is_not_saved_with_it()
+    {
+        var before = new StoreBench();
+        var (guest, other) = (before.Guest(5), before.Guest(6));
+        Assert.Equal("OK", guest.Ask(StoreMessage.SetPerms, "data\0n5\0b6\0"));
+        var length = before.Store.Save(5)!.Length;
+        for (var n = 0; n < 50; n++)
+        {
+            Assert.Equal("OK", other.Ask(StoreMessage.Write, $"/local/domain/5/data/{n}\0v"));
+        }
+
+        Assert.Equal(length, before.Store.Save(5)!.Length);
+    }
+
     private static StoreGuest Restore(XenStore store, ushort domain, StoreState state, StoreGuest before)
     {
         // The page comes with the domain's memory.

@@ -39,7 +39,8 @@ internal sealed class StoreState
         var paths = new List<string> { connection.Home };
         for (var n = 0; n < paths.Count; n++)
         {
-            if (tree.Find(paths[n]) is { } node)
+            // What other guests made there is theirs, and stays with them.
+            if (tree.Find(paths[n]) is { } node && (node.Owner == connection.Domain || node.Owner == StoreCaller.Toolstack.Domain))
             {
                 state._nodes.Add((paths[n], node));
                 paths.AddRange(node.Children.Select(child => StorePath.Below(paths[n], child)));
