@@ -30,7 +30,7 @@ public sealed class StoreStateTests
         after.Guest(5, "taken");
         Assert.True(StoreState.TryParse(saved, out var state));
         var restored = Restore(after.Store, 9, state, guest);
-        restored.Send(read[20..]);
+        restored.Send(read.AsSpan(20));
         var answers = restored.Receive();
         Assert.Equal(3, answers.Count);
         Assert.All(answers, static answer => Assert.Equal((2u, 77u, 1900), (answer.Header[0], answer.Header[1], answer.Content.Length)));
