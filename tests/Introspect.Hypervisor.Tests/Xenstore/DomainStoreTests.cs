@@ -133,9 +133,9 @@ public sealed class DomainStoreTests
 
         using var second = new SavingLab(new()).Restore(saved);
         Assert.Equal(7u, BinaryPrimitives.ReadUInt32LittleEndian(Page(second.Domain)[2064..]));
-        Put(second.Domain, 2, "memory/target\0"u8);
+        Put(second.Domain, 2, "name\0"u8);
         Assert.Equal(0, second.Platform.Events.Send(port));
-        Assert.Equal("8192"u8.ToArray(), Page(second.Domain).Slice(1024 + 16, 4).ToArray());
+        Assert.Equal("guest"u8.ToArray(), Page(second.Domain).Slice(1024 + 16, 5).ToArray());
     }
 
     [Fact]
