@@ -33,6 +33,8 @@ public sealed class DocsTests
     [InlineData("lab console")]
     [InlineData("lab pause")]
     [InlineData("lab unpause")]
+    [InlineData("lab shutdown")]
+    [InlineData("lab reboot")]
     [InlineData("lab save")]
     [InlineData("lab restore")]
     [InlineData("lab dump-core")]

@@ -27,6 +27,8 @@ internal sealed class LabCommands
             made.CreateConsole(),
             made.CreateOperation("pause", "Hold the vCPUs of a domain", DomctlCommand.PauseDomain, "pausing"),
             made.CreateOperation("unpause", "Let a paused domain go on", DomctlCommand.UnpauseDomain, "unpausing"),
+            LabPowerCommands.CreateShutdown(commands),
+            LabPowerCommands.CreateReboot(commands),
             made.CreateSave(),
             made.CreateRestore(),
             made.CreateDumpCore(),

@@ -47,6 +47,12 @@ internal sealed class LabTool(TextWriter text, Stream output, Func<Stream>? open
                     return ExitCode.Ok;
                 }
 
+            case LabPowerRequest power:
+                using (var host = LabHost.Connect(socket))
+                {
+                    return new LabPowerTool(Keeper(host), Say).Run(Find(host, power.Domain).Uuid, power, cancellationToken);
+                }
+
             case LabOperationRequest operation:
                 using (var host = LabHost.Connect(socket))
                 {

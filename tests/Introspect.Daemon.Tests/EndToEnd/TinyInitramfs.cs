@@ -38,6 +38,14 @@ internal static class TinyInitramfs
                 half += 0.5;
             }
 
+            if (WAITS)
+            {
+                for (;;)
+                {
+                    call(34 /* pause */, 0, 0, 0, 0);
+                }
+            }
+
             int good = sum == 332833500 && half == 500.0;
             long console = call(2 /* open */, (long)"/dev/console", 1, 0, 0);
             call(1 /* write */, console, (long)(good ? right : wrong), sizeof(right) - 1, 0);
@@ -49,23 +57,35 @@ internal static class TinyInitramfs
         """;
 
     /// <summary>Makes it in a folder.</summary>
-    public static string Build(string folder)
+    /// <param name="folder">Where.</param>
+    /// <param name="waits">The first program does nothing; the other one is what a kernel runs that is to power off.</param>
+    public static string Build(string folder, bool waits = false)
     {
-        var source = Path.Combine(folder, "init.c");
-        var program = Path.Combine(folder, "init");
-        File.WriteAllText(source, Source.Replace("GREETING", Greeting, StringComparison.Ordinal));
-        var (exitCode, output, error) = Repository.Run(
-            "gcc", ["-O1", "-static", "-nostdlib", "-ffreestanding", "-fno-stack-protector", "-fno-pie", "-no-pie", "-Wl,--build-id=none", "-o", program, source]);
-        Assert.True(exitCode == 0, output + error);
-
         using var archive = new MemoryStream();
         Add(archive, "dev", Folder, []);
         Add(archive, "dev/console", CharacterDevice, [], major: 5, minor: 1);
-        Add(archive, "init", Executable, File.ReadAllBytes(program));
+        Add(archive, "init", Executable, Compile(folder, waits));
+        if (waits)
+        {
+            Add(archive, "sbin", Folder, []);
+            Add(archive, "sbin/poweroff", Executable, Compile(folder, waits: false));
+        }
+
         Add(archive, "TRAILER!!!", 0, []);
         var path = Path.Combine(folder, "initramfs");
         File.WriteAllBytes(path, archive.ToArray());
         return path;
+    }
+
+    private static byte[] Compile(string folder, bool waits)
+    {
+        var source = Path.Combine(folder, "init.c");
+        var program = Path.Combine(folder, "init");
+        File.WriteAllText(source, Source.Replace("GREETING", Greeting, StringComparison.Ordinal).Replace("WAITS", waits ? "1" : "0", StringComparison.Ordinal));
+        var (exitCode, output, error) = Repository.Run(
+            "gcc", ["-O1", "-static", "-nostdlib", "-ffreestanding", "-fno-stack-protector", "-fno-pie", "-no-pie", "-Wl,--build-id=none", "-o", program, source]);
+        Assert.True(exitCode == 0, output + error);
+        return File.ReadAllBytes(program);
     }
 
     private static void Add(MemoryStream archive, string name, int mode, byte[] content, int major = 0, int minor = 0)

@@ -13,16 +13,20 @@ public sealed class LabManualTests
         using var bench = new LabBench();
         var manual = File.ReadAllText(Repository.PathOf("docs", "lab.md"));
         bench.Write("guest.cfg", manual.Split("```ini\n")[1].Split("```")[0]);
+        File.WriteAllBytes(bench.PathOf("listens"), XenbusGuest.Build());
         var commands = DocumentedCommand.In("docs", "lab.md");
         Assert.True(commands.Count >= 12);
         foreach (var command in commands)
         {
-            var words = DocumentedCommand.Words(command).Select(word => word is "guest.cfg" or "guest.sav" ? bench.PathOf(word) : word == "/run/introspect/lab.sock" ? bench.Socket : word).ToArray();
+            var words = DocumentedCommand.Words(command).Select(word => word is "guest.cfg" or "guest.sav" ? bench.PathOf(word) : word == "/run/introspect/lab.sock" ? bench.Socket : word.Replace("/srv/guests/vmlinuz", bench.PathOf("listens"), StringComparison.Ordinal)).ToArray();
             var (exitCode, output, error) = bench.Run(words);
             Assert.True((exitCode, error) == (0, ""), $"{command}: exit code {exitCode}\n{error}\n{output}");
             var shown = words switch
             {
                 ["lab", "create", .., "--console"] => "domain 'short' ended: poweroff",
+                ["lab", "create", _, "name=\"asked\"", ..] => "'asked' created",
+                ["lab", "reboot", ..] => "'asked' rebooted",
+                ["lab", "shutdown", ..] => "domain 'asked' ended: poweroff",
                 ["lab", "create", ..] => "domain 1 'guest' created, paused",
                 ["lab", "restore", ..] => "domain 2 'guest' restored, paused",
                 ["lab", "list", "guest", ..] => "(viridian base freq)",

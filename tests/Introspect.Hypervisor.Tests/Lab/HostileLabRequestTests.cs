@@ -44,7 +44,7 @@ public sealed class HostileLabRequestTests : IDisposable
     public void What_is_no_uuid_is_EINVAL(int bytes)
     {
         using var socket = Introduced();
-        foreach (var operation in new[] { HostOperation.LabReport, HostOperation.LabFollowConsole, HostOperation.LabWriteConsole })
+        foreach (var operation in new[] { HostOperation.LabReport, HostOperation.LabFollowConsole, HostOperation.LabWriteConsole, HostOperation.LabPower })
         {
             Assert.Equal(-(int)Errno.EINVAL, Ask(socket, operation, new byte[bytes]).Result);
         }
@@ -60,6 +60,22 @@ public sealed class HostileLabRequestTests : IDisposable
         Assert.Equal(0, Ask(socket, HostOperation.LabFollowConsole, created.Uuid.ToByteArray(bigEndian: true), argument: int.MaxValue).Result);
     }
 
+    [Theory]
+    [InlineData(4)]
+    [InlineData(ulong.MaxValue)]
+    public void What_no_guest_can_be_asked_is_EINVAL_and_what_it_does_not_hear_is_not_waited_for(ulong step)
+    {
+        var created = _lab.Lab.Create(new() { Name = "guest", MemoryKiB = 8192, StartPaused = true });
+        using var socket = Introduced();
+        var uuid = created.Uuid.ToByteArray(bigEndian: true);
+        Assert.Equal(-(int)Errno.EINVAL, Ask(socket, HostOperation.LabPower, uuid, value: step).Result);
+        Assert.Equal((int)LabPowerAnswer.Unheard, Ask(socket, HostOperation.LabPower, uuid, value: (ulong)LabPowerStep.Reboot).Result);
+        Assert.Equal("reboot", _lab.Machine.Store.Read($"/local/domain/{created.Domain}/control/shutdown"));
+        Assert.Equal((int)LabPowerAnswer.Unheard, Ask(socket, HostOperation.LabPower, uuid, int.MaxValue, (ulong)LabPowerStep.Await).Result);
+        Assert.Equal((int)LabPowerAnswer.Unheard, Ask(socket, HostOperation.LabPower, uuid, value: (ulong)LabPowerStep.Withdraw).Result);
+        Assert.Equal("", _lab.Machine.Store.Read($"/local/domain/{created.Domain}/control/shutdown"));
+    }
+
     [Fact]
     public void A_host_that_keeps_no_domains_says_so()
     {
@@ -70,10 +86,10 @@ public sealed class HostileLabRequestTests : IDisposable
         Assert.Contains("lab serve", refused.Message, StringComparison.Ordinal);
     }
 
-    private static (int Result, string Reason) Ask(UnixSocket socket, HostOperation operation, byte[] part0, int argument = 0)
+    private static (int Result, string Reason) Ask(UnixSocket socket, HostOperation operation, byte[] part0, int argument = 0, ulong value = 0)
     {
         var packet = new byte[HostHeader.SizeInBytes + part0.Length];
-        new HostHeader(operation, 0, 1, argument, Length0: part0.Length).Write(packet);
+        new HostHeader(operation, 0, 1, argument, value, Length0: part0.Length).Write(packet);
         part0.CopyTo(packet, HostHeader.SizeInBytes);
         socket.Send(packet);
         var reply = new byte[HostProtocol.MaxPacketBytes];

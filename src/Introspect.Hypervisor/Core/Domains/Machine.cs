@@ -2,6 +2,7 @@ using Introspect.Hypervisor.Abi;
 using Introspect.Hypervisor.Core.Memory;
 using Introspect.Hypervisor.Core.Monitoring;
 using Introspect.Hypervisor.Core.Policies;
+using Introspect.Hypervisor.Core.Xenstore;
 
 namespace Introspect.Hypervisor.Core.Domains;
 
@@ -48,6 +49,9 @@ internal sealed partial class Machine : IDisposable
 
     /// <summary>Machine memory.</summary>
     public MachineMemory Memory { get; }
+
+    /// <summary>What its domains tell each other and are told.</summary>
+    public XenStore Store { get; } = new();
 
     /// <summary>
     /// Held around every operation that changes a domain as a whole, as Xen's domctl lock is: such operations come

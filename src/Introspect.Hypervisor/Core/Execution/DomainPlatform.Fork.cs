@@ -33,7 +33,11 @@ internal sealed partial class DomainPlatform
     }
 
     /// <inheritdoc/>
-    public void BeforeStateCopy() => Timers.StopAll();
+    public void BeforeStateCopy()
+    {
+        Timers.StopAll();
+        Domain.Machine.Store.Settle();
+    }
 
     /// <inheritdoc/>
     public void CopyPages(IDomainPlatform parent)
@@ -44,6 +48,7 @@ internal sealed partial class DomainPlatform
         }
 
         MemoryMap = source.MemoryMap;
+        Store.Disconnect();
         for (uint vcpuId = 0; vcpuId < _registeredInfo.Length; vcpuId++)
         {
             CopyVcpuInfo(source, vcpuId);

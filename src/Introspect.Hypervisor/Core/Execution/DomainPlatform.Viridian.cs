@@ -31,7 +31,14 @@ internal sealed partial class DomainPlatform : IViridianHost
     void IViridianHost.KeepCrash() => KeptShutdownReason = ShutdownReason.Crash;
 
     /// <inheritdoc/>
-    public void HoldChanged() => Viridian?.Follow();
+    public void HoldChanged()
+    {
+        Viridian?.Follow();
+        if (Domain.PauseCount == 0)
+        {
+            Store.CatchUp();
+        }
+    }
 
     /// <inheritdoc/>
     public bool TryReadPhysical(ulong gpa, Span<byte> destination)

@@ -72,6 +72,7 @@ internal sealed partial class DomainPlatform : IDomainPlatform, ISharedPages, IE
         Events = new EventChannelTable(domain.Id.Value, Shared, this);
         Timers = new DomainTimers(domain.MaxVcpus, Events, this) { Apics = CreateApics(domain) };
         Grants = new GrantFrames(domain);
+        Store = new GuestStore(this);
         _registeredInfo = new ulong[domain.MaxVcpus];
         _registeredInfoGfn = new ulong[domain.MaxVcpus];
         Shared.WriteWallClock(Clock.WallClockBase);
@@ -110,6 +111,9 @@ internal sealed partial class DomainPlatform : IDomainPlatform, ISharedPages, IE
     public LocalApicBus? Apics => Timers.Apics;
 
     public GrantFrames Grants { get; }
+
+    /// <summary>Its way to the machine's store.</summary>
+    public GuestStore Store { get; }
 
     /// <summary>Reason kept by SHUTDOWN_CODE for the shutdown that follows.</summary>
     public ShutdownReason? KeptShutdownReason { get; set; }
@@ -150,6 +154,16 @@ internal sealed partial class DomainPlatform : IDomainPlatform, ISharedPages, IE
         if (index == HvmParam.Viridian)
         {
             return SetViridian(value);
+        }
+
+        if (index == HvmParam.StorePfn)
+        {
+            Store.Connect();
+        }
+
+        if (index == HvmParam.ConsolePfn)
+        {
+            Store.TellConsole();
         }
 
         if (index == HvmParam.CallbackIrq)
@@ -242,6 +256,7 @@ internal sealed partial class DomainPlatform : IDomainPlatform, ISharedPages, IE
     /// <inheritdoc/>
     public void Dispose()
     {
+        Store.Disconnect();
         UnregisterVcpuInfos();
         Grants.Dispose();
     }
@@ -272,16 +287,12 @@ internal sealed partial class DomainPlatform : IDomainPlatform, ISharedPages, IE
     }
 
     /// <summary>
-    /// The ports that a toolstack gives a domain for xenstore and its console. The core reads the console itself,
-    /// as xenconsoled would; nobody answers on xenstore's.
+    /// The ports that a toolstack gives a domain for xenstore and its console. The core answers on both itself, as xenstored
+    /// and xenconsoled would.
     /// </summary>
     private void ConnectConsole()
     {
-        if (Events.AllocateUnbound(remoteDomain: BootDomain.Number, out var store) == 0)
-        {
-            Domain.SetParam(HvmParam.StoreEvtchn, store);
-        }
-
+        Store.TakePort();
         if (Events.AllocateUnbound(remoteDomain: BootDomain.Number, out var console) == 0
             && Events.Connect(console, remoteDomain: BootDomain.Number, remotePort: console, new ConsoleReader(this)) == 0)
         {

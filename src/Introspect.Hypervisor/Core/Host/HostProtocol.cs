@@ -43,8 +43,11 @@ internal enum HostOperation : ushort
     /// <summary>Part 0: a UUID, part 1: the bytes. Reply: how many were taken.</summary>
     LabWriteConsole = 20,
 
+    /// <summary>Part 0: a UUID; value: a <see cref="LabPowerStep"/>; argument: milliseconds to wait for an answer, 1000 at most. Reply: a <see cref="LabPowerAnswer"/>.</summary>
+    LabPower = 21,
+
     /// <summary>Domain, part 0: a <see cref="LabDumpRequest"/>.</summary>
-    LabDumpCore = 32,
+    LabDumpCore = 22,
 }
 
 /// <summary>

@@ -72,6 +72,10 @@ internal sealed partial class HostSession
             case HostOperation.LabWriteConsole:
                 _connection.Send(reply with { Argument = control.WriteConsole(ReadUuid(), _connection.Part1) });
                 break;
+            case HostOperation.LabPower:
+                var step = call.Value <= (ulong)LabPowerStep.Withdraw ? (LabPowerStep)call.Value : throw new HypervisorException(Errno.EINVAL, $"{call.Value} is nothing that a guest can be asked: use the same release on both ends");
+                _connection.Send(reply with { Argument = (int)control.Power(ReadUuid(), step, Patience(call)) });
+                break;
         }
     }
 

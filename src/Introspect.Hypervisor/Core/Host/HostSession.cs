@@ -177,7 +177,7 @@ internal sealed partial class HostSession : IDisposable
             case HostOperation.ReadConsole:
                 ReadConsole(call, reply);
                 break;
-            case (>= HostOperation.LabCreate and <= HostOperation.LabWriteConsole) or HostOperation.LabDumpCore:
+            case >= HostOperation.LabCreate and <= HostOperation.LabDumpCore:
                 AnswerLab(call, reply);
                 break;
             default:

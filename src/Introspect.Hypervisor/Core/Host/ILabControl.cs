@@ -46,4 +46,11 @@ internal interface ILabControl
     /// <summary>Types into a domain's console.</summary>
     /// <returns>Bytes taken: what does not fit is to be tried again later.</returns>
     int WriteConsole(Guid uuid, ReadOnlySpan<byte> input);
+
+    /// <summary>Asks a guest over xenstore to end itself, or has to do with what it was asked.</summary>
+    /// <param name="uuid">The domain.</param>
+    /// <param name="step">What.</param>
+    /// <param name="patience">How long an answer is waited for.</param>
+    /// <exception cref="HypervisorException">ENODEV: it has ended.</exception>
+    LabPowerAnswer Power(Guid uuid, LabPowerStep step, TimeSpan patience);
 }

@@ -1,9 +1,11 @@
+using System.Runtime.InteropServices;
 using Introspect.Hypervisor.Abi;
 using Introspect.Hypervisor.Core.Domains;
 using Introspect.Hypervisor.Core.Execution;
 using Introspect.Hypervisor.Core.Hypercalls.Toolstack;
 using Introspect.Hypervisor.Core.Memory;
 using Introspect.Hypervisor.Core.Viridian;
+using Introspect.Hypervisor.Core.Xenstore;
 
 namespace Introspect.Hypervisor.Core.Saving;
 
@@ -36,6 +38,8 @@ internal sealed class DomainRestorer : ISavedDomainSink
     private readonly SavedPages _pages = new();
     private readonly List<SavedExtra> _extras = [];
     private readonly SavedStateParts _parts = new();
+    private readonly List<byte> _store = [];
+    private SavedPlace _storePlace;
     private SavedDomainInfo? _info;
     private Domain? _domain;
     private DomainPlatform? _platform;
@@ -227,6 +231,19 @@ internal sealed class DomainRestorer : ISavedDomainSink
     public void Extra(string name, ReadOnlySpan<byte> value, SavedStreamReader reader) => _extras.Add(new(name, value.ToArray()));
 
     /// <inheritdoc/>
+    public void Store(ReadOnlySpan<byte> state, SavedStreamReader reader)
+    {
+        const int Most = 64 << 20;
+        if (_store.Count + state.Length > Most)
+        {
+            throw reader.Malformed($"no domain has {Most} bytes in xenstore");
+        }
+
+        _store.AddRange(state);
+        _storePlace = reader.Place;
+    }
+
+    /// <inheritdoc/>
     public void End(SavedStreamReader reader)
     {
         using var _ = _machine.ControlLock.EnterScope();
@@ -237,8 +254,21 @@ internal sealed class DomainRestorer : ISavedDomainSink
         Domain.Physmap.RaiseMaxMappedGfn(_info!.MaxMappedGfn);
         _platform.CatchUpDate();
         Domain.Name = _info.Name;
+        ConnectStore(reader);
         _platform.Timers.GoOn();
         Domain.Unpause();
+    }
+
+    // A domain that was saved without it is as new to the store.
+    private void ConnectStore(SavedStreamReader reader)
+    {
+        StoreState? state = null;
+        if (_store.Count != 0 && !StoreState.TryParse(CollectionsMarshal.AsSpan(_store), out state))
+        {
+            throw reader.Refuse(_storePlace, Errno.EINVAL, "no domain can be in this state to xenstore: use another copy of the file, or save the domain again");
+        }
+
+        _platform!.Store.Connect(state);
     }
 
     private static void RefuseUnknownViridian(ulong mask, SavedStreamReader reader)

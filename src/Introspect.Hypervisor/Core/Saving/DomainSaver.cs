@@ -36,6 +36,7 @@ internal sealed class DomainSaver : IDisposable
         SavePolicy.Check(domain);
         domain.Pause();
         _platform.Timers.StandStill();
+        _platform.Store.StandStill();
         try
         {
             SavePolicy.CheckStill(domain);
@@ -69,6 +70,7 @@ internal sealed class DomainSaver : IDisposable
     private void GoOn()
     {
         _platform.Timers.GoOn();
+        _platform.Store.GoOn();
         if (!_domain.IsDying)
         {
             _domain.Unpause();
@@ -115,6 +117,11 @@ internal sealed class DomainSaver : IDisposable
             var name = Encoding.UTF8.GetBytes(extra.Name);
             ArgumentOutOfRangeException.ThrowIfGreaterThan(name.Length, SavedFormat.MaxExtraName, nameof(extras));
             _behind.Add((SavedKind.Extra, [(byte)name.Length, .. name, .. extra.Value.Span]));
+        }
+
+        foreach (var part in (_platform.Store.Save() ?? []).Chunk(SavedFormat.MostBytes(SavedKind.Store)))
+        {
+            _behind.Add((SavedKind.Store, part));
         }
     }
 

@@ -84,6 +84,11 @@ internal interface ISavedDomainSink
     {
     }
 
+    /// <summary>What it is to xenstore: more of it, where there was some before.</summary>
+    void Store(ReadOnlySpan<byte> state, SavedStreamReader reader)
+    {
+    }
+
     /// <summary>The end was seen, and all was as it was written.</summary>
     void End(SavedStreamReader reader)
     {
@@ -188,6 +193,9 @@ internal sealed class SavedDomainReader
                 break;
             case SavedKind.Extra:
                 Extra();
+                break;
+            case SavedKind.Store:
+                _sink.Store(_reader.Payload, _reader);
                 break;
             default:
                 throw new InvalidOperationException($"A record of kind {_reader.Kind} came through.");

@@ -50,6 +50,9 @@ internal enum SavedKind : uint
 
     /// <summary>What a toolstack keeps with the domain, by a name.</summary>
     Extra = 14,
+
+    /// <summary>What the domain is to xenstore, as far as it goes: several make one.</summary>
+    Store = 15,
 }
 
 /// <summary>
@@ -115,12 +118,12 @@ internal static class SavedFormat
         SavedKind.GrantFrame => 12 + Gfn.PageSize,
         SavedKind.VcpuInfo => 128 * 16,
         SavedKind.HvmContext => 4 * Mebibyte,
-        SavedKind.Section or SavedKind.Console or SavedKind.Extra => Mebibyte,
+        SavedKind.Section or SavedKind.Console or SavedKind.Extra or SavedKind.Store => Mebibyte,
         SavedKind.Interleaving => 16,
         _ => -1,
     };
 
     /// <summary>There may be several records of a kind.</summary>
     public static bool MayRepeat(SavedKind kind) =>
-        kind is SavedKind.Frames or SavedKind.Pages or SavedKind.GrantFrame or SavedKind.Section or SavedKind.Extra;
+        kind is SavedKind.Frames or SavedKind.Pages or SavedKind.GrantFrame or SavedKind.Section or SavedKind.Extra or SavedKind.Store;
 }

@@ -8,7 +8,7 @@ public sealed class ShellCompletionTests : IDisposable
     public static TheoryData<string, string> Lines => new()
     {
         { "introspect tr", "trace" },
-        { "introspect lab ", "console create destroy dump-core list pause restore save serve unpause --help --verbose -? -h" },
+        { "introspect lab ", "console create destroy dump-core list pause reboot restore save serve shutdown unpause --help --verbose -? -h" },
         { "introspect lab serve --fore", "--forever" },
         { "introspect --verbose trace --deny", "--deny-protection-clears" },
         { "introspect trace lab --reg", "--registers" },

@@ -303,6 +303,7 @@ internal sealed class LocalToolstack : IToolstack, IDescriptorSource
         }
 
         target!.Name = name;
+        _machine.Store.Rename(domain, name);
         return 0;
     }
 
