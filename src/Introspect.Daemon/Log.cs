@@ -111,6 +111,9 @@ internal static partial class Log
     [LoggerMessage(83, LogLevel.Error, "Plugin {Plugin}: {Message}")]
     public static partial void PluginFailed(ILogger logger, string plugin, string message);
 
+    [LoggerMessage(55, LogLevel.Error, "What is to be done about '{Signal}' was not, unexpectedly: {Why}")]
+    public static partial void SignalNotHandled(ILogger logger, string signal, string why, Exception exception);
+
     [LoggerMessage(60, LogLevel.Error, "The watchdog is not fed: {Why}")]
     public static partial void WatchdogStarved(ILogger logger, string why);
 }

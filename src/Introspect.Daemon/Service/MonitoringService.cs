@@ -225,6 +225,12 @@ internal sealed partial class MonitoringService(
                 // The hypervisor went in the middle; who watches it says so, too.
                 (signal as Signal.Reload)?.Done.TrySetResult(new([UserError.OneLine(e.Message)], 0));
             }
+            catch (Exception e)
+            {
+                // A mistake of this program about one signal must not deafen it to the others: domains come, go and end.
+                Log.SignalNotHandled(logger, signal.GetType().Name, UserError.OneLine(e.Message), e);
+                (signal as Signal.Reload)?.Done.TrySetResult(new([$"unexpected {e.GetType().Name}: {UserError.OneLine(e.Message)}"], 0));
+            }
 
             Volatile.Write(ref _busySince, 0);
         }

@@ -62,6 +62,19 @@ public sealed class ReloadTests
     }
 
     [Fact]
+    public async Task an_unexpected_mistake_is_told_and_the_next_reload_works()
+    {
+        await using var harness = new ServiceHarness(ServiceHarness.Policy("a"));
+        harness.Hypervisor.Add(1, "a");
+        await harness.StartAsync();
+        await ServiceHarness.Until(() => harness.Service.CheckHealth().IsHealthy && harness.Service.Status == "watching 1 of 1 domains");
+        harness.Hypervisor.OnListed = () => throw new InvalidOperationException("a mistake");
+        Assert.Equal("unexpected InvalidOperationException: a mistake", Assert.Single((await harness.Service.ReloadAsync([ServiceHarness.Policy("a", deny: true)])).Mistakes));
+        harness.Hypervisor.OnListed = () => { };
+        Assert.Equal(([], 1), Of(await harness.Service.ReloadAsync([ServiceHarness.Policy("a", deny: true)])));
+    }
+
+    [Fact]
     public async Task a_domain_that_goes_meanwhile_keeps_no_other_from_the_new_policy()
     {
         await using var harness = new ServiceHarness();
