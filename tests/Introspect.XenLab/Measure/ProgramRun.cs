@@ -37,6 +37,10 @@ internal sealed class ProgramRun(IDomain domain, string command, string output, 
 
     private static readonly TimeSpan Window = TimeSpan.FromSeconds(5);
 
+    // The emulator has one processor for both: until the program watches the guest, this stands but for a look whether it does.
+    private static readonly TimeSpan Stand = TimeSpan.FromSeconds(3);
+    private static readonly TimeSpan Look = TimeSpan.FromMilliseconds(500);
+
     // Paused, the guest causes no events, and the program finishes what it has to do.
     private static readonly TimeSpan Settle = TimeSpan.FromMilliseconds(300);
 
@@ -47,7 +51,7 @@ internal sealed class ProgramRun(IDomain domain, string command, string output, 
         using var process = Process.Start(new ProcessStartInfo("sh", ["-c", $"exec {command} > {output} 2> {output}.err"]))!;
         try
         {
-            Check.Eventually(() => process.HasExited || new FileInfo(output) is { Exists: true, Length: > 0 }, $"'{command}' writes something");
+            AwaitOutput(process);
             var first = GuestCounter.Read(domain);
             WarmUp(process);
             Check.True(!process.HasExited, $"'{command}' runs; it said: {Said()}");
@@ -76,6 +80,26 @@ internal sealed class ProgramRun(IDomain domain, string command, string output, 
             }
 
             File.Delete(output);
+        }
+    }
+
+    private void AwaitOutput(Process process)
+    {
+        var started = Stopwatch.GetTimestamp();
+        while (!process.HasExited && new FileInfo(output) is not { Exists: true, Length: > 0 })
+        {
+            Check.True(Stopwatch.GetElapsedTime(started) < Check.Patience, $"'{command}' writes something");
+            domain.Pause();
+            try
+            {
+                Thread.Sleep(Stand);
+            }
+            finally
+            {
+                domain.Unpause();
+            }
+
+            Thread.Sleep(Look);
         }
     }
 

@@ -2,7 +2,7 @@
 # A service that is killed under load leaves a guest that stands: its own counter does not move. 'recover', which systemd
 # runs then, lets it go on; and a service that was started again watches it from then on.
 needs_xen
-start_guest trace-forever
+start_guest trace-forever paused
 cat > introspect.yaml << END
 domains:
   - match: trace-*
@@ -14,6 +14,10 @@ sinks:
 END
 introspect run --config introspect.yaml 2> killed.log &
 pid=$!
+
+# The emulator has one processor for both: beside a guest that runs already the program would start for minutes.
+until_true 120 grep -q "is watched" killed.log
+xl unpause trace-forever
 until_true 120 test -s service.ndjson
 kill -9 "$pid"
 wait "$pid" || true
