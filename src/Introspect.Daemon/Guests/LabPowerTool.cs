@@ -26,7 +26,7 @@ internal sealed class LabPowerTool(ILabControl keeper, Action<string> say)
         var before = keeper.Report(uuid);
         var answer = keeper.Power(uuid, request.Step, TimeSpan.Zero);
         var deadline = Environment.TickCount64 + (long)request.Patience.TotalMilliseconds;
-        while (answer is LabPowerAnswer.Unheard or LabPowerAnswer.Unanswered)
+        while (answer.IsOpen())
         {
             var left = deadline - Environment.TickCount64;
             if (left <= 0 || cancellationToken.IsCancellationRequested)
@@ -34,7 +34,7 @@ internal sealed class LabPowerTool(ILabControl keeper, Action<string> say)
                 // It is not to act on it when nobody expects that any more.
                 answer = keeper.Power(uuid, LabPowerStep.Withdraw, TimeSpan.Zero);
                 cancellationToken.ThrowIfCancellationRequested();
-                if (answer is LabPowerAnswer.Unheard or LabPowerAnswer.Unanswered)
+                if (answer.IsOpen())
                 {
                     throw UserError.Failure($"domain '{before.Name}' {Silence(answer, request.Patience)}: give it longer with --timeout, or end it with 'introspect lab destroy {before.Name}'");
                 }

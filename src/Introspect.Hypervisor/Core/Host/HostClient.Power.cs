@@ -15,7 +15,7 @@ internal sealed partial class HostClient
                 answer = (LabPowerAnswer)CallLab(new(HostOperation.LabPower, 0, 0, Slice(deadline), (ulong)step), uuid.ToByteArray(bigEndian: true));
             }
 
-            if (step != LabPowerStep.Await || answer is not (LabPowerAnswer.Unheard or LabPowerAnswer.Unanswered) || DateTime.UtcNow >= deadline)
+            if (step != LabPowerStep.Await || !answer.IsOpen() || DateTime.UtcNow >= deadline)
             {
                 return answer;
             }

@@ -31,3 +31,10 @@ internal enum LabPowerAnswer
     /// <summary>It has ended, or was built anew.</summary>
     Ended,
 }
+
+/// <summary>What follows from what a guest said.</summary>
+internal static class LabPowerAnswers
+{
+    /// <summary>It may still act on what it was asked: it has neither read it nor ended.</summary>
+    public static bool IsOpen(this LabPowerAnswer answer) => answer is LabPowerAnswer.Unheard or LabPowerAnswer.Unanswered;
+}

@@ -31,7 +31,7 @@ internal sealed partial class LabKeeper
                 return Answer(kept, domain, node);
             case LabPowerStep.Withdraw:
                 var last = Answer(kept, domain, node);
-                if (IsOpen(last))
+                if (last.IsOpen())
                 {
                     _machine.Store.Replace(node, "");
                 }
@@ -54,7 +54,7 @@ internal sealed partial class LabKeeper
             changed.Reset();
             var answer = Answer(kept, domain, node);
             var left = deadline - Environment.TickCount64;
-            if (!IsOpen(answer) || left <= 0)
+            if (!answer.IsOpen() || left <= 0)
             {
                 return answer;
             }
@@ -62,8 +62,6 @@ internal sealed partial class LabKeeper
             changed.Wait((int)Math.Min(left, Glance));
         }
     }
-
-    private static bool IsOpen(LabPowerAnswer answer) => answer is LabPowerAnswer.Unheard or LabPowerAnswer.Unanswered;
 
     private LabPowerAnswer Answer(KeptDomain kept, Domain domain, string node)
     {
