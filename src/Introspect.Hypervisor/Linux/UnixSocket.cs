@@ -202,9 +202,12 @@ internal sealed class UnixSocket : IDisposable
                 };
                 while (Libc.SendMsg(Handle, &message, Libc.MsgNoSignal) < 0)
                 {
-                    if (Libc.LastError != Errno.EINTR)
+                    var error = Libc.LastError;
+                    if (error != Errno.EINTR)
                     {
-                        throw Libc.Failure($"sending {packet.Length} bytes to a peer failed");
+                        // A peer that goes and leaves packets of ours unread is ECONNRESET once, and EPIPE from then on.
+                        error = error == Libc.ConnectionReset ? Errno.EPIPE : error;
+                        throw new HypervisorException(error, $"sending {packet.Length} bytes to a peer failed");
                     }
                 }
             }

@@ -123,6 +123,25 @@ public class LinuxTests
         Assert.True(fd.Wait(Long, new CancellationToken(canceled: true)));
     }
 
+    [Theory]
+    [InlineData(0)]
+    [InlineData(3)]
+    public void A_peer_that_went_is_EPIPE_whatever_it_left_unread(int unread)
+    {
+        var (here, there) = UnixSocket.Pair();
+        using (here)
+        {
+            for (var i = 0; i < unread; i++)
+            {
+                here.Send([1]);
+            }
+
+            there.Dispose();
+            Assert.Equal(Errno.EPIPE, Assert.Throws<HypervisorException>(() => here.Send([2])).Error);
+            Assert.Equal(Errno.EPIPE, Assert.Throws<HypervisorException>(() => here.Send([2])).Error);
+        }
+    }
+
     [Fact]
     public void Packets_keep_their_bounds()
     {
