@@ -221,7 +221,7 @@ internal sealed partial class HostClient : IToolstack
         var received = _connection.Socket.Receive(greeting);
         if (received == 0)
         {
-            throw new HypervisorException(Errno.ENOTCONN, $"the host at '{_path}' is just ending: start it again");
+            throw Ending();
         }
 
         if (!HostProtocol.TryReadGreeting(greeting[..received], out var version, out var status))
@@ -246,6 +246,11 @@ internal sealed partial class HostClient : IToolstack
             var result = version == HostProtocol.Version
                 ? Call(new(HostOperation.Hello, 0, 0, 0, HostProtocol.Version))
                 : -(int)Errno.EOPNOTSUPP;
+            if (result == -(int)Errno.ENOTCONN)
+            {
+                throw Ending();
+            }
+
             if (result < 0)
             {
                 throw new HypervisorException(
@@ -254,6 +259,8 @@ internal sealed partial class HostClient : IToolstack
             }
         }
     }
+
+    private HypervisorException Ending() => new(Errno.ENOTCONN, $"the host at '{_path}' is just ending: start it again");
 
     private int Operate(HostOperation operation, ushort domain, uint command, Span<byte> argument, Span<byte> buffer0, Span<byte> buffer1)
     {
