@@ -1,6 +1,7 @@
 using System.Diagnostics;
 using Introspect.Daemon.Tests.Service;
 using Introspect.Hypervisor.Abi;
+using Introspect.Hypervisor.Tests.House;
 using Introspect.Rules.Handlers;
 using Introspect.Rules.Plugins;
 using Introspect.Rules.Plugins.Isolation;
@@ -141,20 +142,16 @@ public sealed class IsolationTests
         var request = Requests.Cpuid();
         var response = request;
         var time = DateTime.UtcNow;
-        Ask(2000);
-        var before = GC.GetAllocatedBytesForCurrentThread();
-        Ask(2000);
-        Assert.Equal(0, GC.GetAllocatedBytesForCurrentThread() - before);
 
         // The pump of the bench is idle: this thread takes its place.
-        void Ask(int times)
+        Assert.Equal(0, Allocation.LeastOf(() =>
         {
-            for (var i = 0; i < times; i++)
+            for (var i = 0; i < 2000; i++)
             {
                 var context = new HandlerContext(bench.Rig.Domain, in request, ref response, time);
                 bench.Handler.Handle(in request, ref context);
             }
-        }
+        }));
     }
 
     private static int? Id(PluginBench bench) => ((IsolatedPlugin)bench.Plugin).ProcessId;

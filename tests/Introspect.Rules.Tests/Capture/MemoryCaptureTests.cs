@@ -1,5 +1,6 @@
 using Introspect.Hypervisor;
 using Introspect.Hypervisor.Abi;
+using Introspect.Hypervisor.Tests.House;
 using Introspect.Rules.Capture;
 using Introspect.Rules.Handlers;
 using Introspect.Rules.Pump;
@@ -135,22 +136,19 @@ public class MemoryCaptureTests
         domain.GuestMemory.WritePhysical(new(request.Registers.Rsp - 8), new byte[64]);
         domain.GuestMemory.WritePhysical(new(request.Registers.Rip), new byte[64]);
         var handler = recorder.Around(PumpRig.Handler("watch", Verdict.Pass));
-        Run(1);
-        var before = GC.GetAllocatedBytesForCurrentThread();
-        Run(2000);
-        Assert.Equal(0, GC.GetAllocatedBytesForCurrentThread() - before);
-
-        void Run(ulong first)
+        ulong sequence = 0;
+        Assert.Equal(0, Allocation.LeastOf(() =>
         {
-            for (var sequence = first; sequence < first + 1000; sequence++)
+            for (var i = 0; i < 1000; i++)
             {
+                sequence++;
                 var response = request;
                 var context = new HandlerContext(domain, in request, ref response, default) { Sequence = sequence };
                 handler.Handle(in request, ref context);
                 var record = Captures.Record(sequence, in request);
                 writer.TryWrite(in record, recorder);
             }
-        }
+        }));
     }
 
     private static CaptureReader Capture(VmEvent request, Action<MockGuestMemory> fill)

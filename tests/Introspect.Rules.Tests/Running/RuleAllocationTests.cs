@@ -1,4 +1,5 @@
 using Introspect.Hypervisor.Abi;
+using Introspect.Hypervisor.Tests.House;
 using Introspect.Rules.Handlers;
 using Introspect.Rules.Running;
 using Introspect.Rules.Tests.Files;
@@ -45,14 +46,12 @@ public sealed class RuleAllocationTests
         };
 
         // The code is made and the first alert told before it counts.
-        Ask(rules, domain, in request, 2_000);
-        var before = GC.GetAllocatedBytesForCurrentThread();
-        Ask(rules, domain, in request, 2_000);
-        Assert.Equal(0, GC.GetAllocatedBytesForCurrentThread() - before);
-        Assert.Equal(what is "no match" or "no match of an MSR" or "written" ? 0 : 4_000, rules.Statistics.Sum(statistics => statistics.Matches));
+        var asked = 0;
+        Assert.Equal(0, Allocation.LeastOf(() => asked += Ask(rules, domain, in request, 2_000)));
+        Assert.Equal(what is "no match" or "no match of an MSR" or "written" ? 0 : asked, rules.Statistics.Sum(statistics => statistics.Matches));
     }
 
-    private static void Ask(DomainRules rules, MockDomain domain, in VmEvent request, int times)
+    private static int Ask(DomainRules rules, MockDomain domain, in VmEvent request, int times)
     {
         var response = request;
         for (var i = 0; i < times; i++)
@@ -60,5 +59,7 @@ public sealed class RuleAllocationTests
             var context = new HandlerContext(domain, in request, ref response, default);
             rules.Handler.Handle(in request, ref context);
         }
+
+        return times;
     }
 }
