@@ -147,6 +147,31 @@ public sealed unsafe class RunLoopTests
     }
 
     [Fact]
+    public void Code_that_is_written_again_and_again_takes_no_more_memory()
+    {
+        using var machine = new BareMachine().EnterLongMode();
+        machine.Code(0x100000, a =>
+        {
+            var again = a.CreateLabel();
+            var patched = a.CreateLabel();
+            a.lea(rdi, __[patched]);
+            a.Label(ref again);
+            a.inc(__byte_ptr[rdi + 1]);
+            a.Label(ref patched);
+            a.mov(al, 0);
+            a.dec(ecx);
+            a.jnz(again);
+            a.hlt();
+        });
+        machine.State->Gpr[1] = 100_000;
+
+        Assert.Equal(ExitKind.Hlt, machine.Cpu.Run(100_000_000).Kind);
+        Assert.Equal(100_000 & 0xff, (int)(machine.State->Gpr[0] & 0xff));
+        Assert.True(machine.Cpu.Code.BlocksDecoded > 100_000);
+        Assert.InRange(machine.Cpu.Code.Bytes, 0, 20L << 20);
+    }
+
+    [Fact]
     public void A_copy_and_a_sum_over_pages_read_what_was_written()
     {
         using var machine = new BareMachine().EnterLongMode();

@@ -6,19 +6,22 @@ namespace Introspect.Hypervisor.Core.Cpu;
 /// <summary>
 /// Decoded blocks of one vCPU, keyed by machine address and mode, so that they outlive a CR3 switch. A store to
 /// a page that has blocks kills them: their handlers are replaced by one that leaves to the run loop, which is
-/// safe even for the block that runs. Memory is given back only between blocks, all at once.
+/// safe even for the block that runs. Memory is given back only between blocks, all at once: when there is too much, or
+/// when most of it is killed, as where a guest writes code all the time.
 /// </summary>
 internal sealed unsafe class CodeCache : IDisposable
 {
     private const int BucketCount = 1 << 15;
     private const int ChunkBytes = 1 << 20;
     private const long MaxBytes = 512L << 20;
+    private const long MaxKilledBytes = 8L << 20;
 
     private readonly Block** _buckets;
     private readonly Dictionary<ulong, nint> _pages = [];
     private readonly List<nint> _chunks = [];
     private byte* _free;
     private byte* _chunkEnd;
+    private long _killedBytes;
 
     public CodeCache() => _buckets = (Block**)NativeMemory.AllocZeroed(BucketCount, (nuint)sizeof(nint));
 
@@ -28,8 +31,11 @@ internal sealed unsafe class CodeCache : IDisposable
     /// <summary>Pages whose blocks were dropped because of a store.</summary>
     public long PagesInvalidated { get; private set; }
 
+    /// <summary>Memory of the blocks, in bytes.</summary>
+    public long Bytes => (long)_chunks.Count * ChunkBytes;
+
     /// <summary>True when the cache has grown so far that it should be emptied at the next opportunity.</summary>
-    public bool IsFull => (long)_chunks.Count * ChunkBytes > MaxBytes;
+    public bool IsFull => Bytes > MaxBytes || (_killedBytes > MaxKilledBytes && _killedBytes > Bytes / 2);
 
     /// <summary>The block that starts at a machine address in a mode; null when it was not decoded yet.</summary>
     public Block* Find(ulong address, CpuMode mode)
@@ -48,7 +54,7 @@ internal sealed unsafe class CodeCache : IDisposable
     /// <summary>Makes room for a block of at most so many instructions, end marker included.</summary>
     public Block* Reserve(int instructions)
     {
-        var bytes = (64 + (instructions * sizeof(Insn)) + 63) & ~63;
+        var bytes = SizeOf(instructions);
         if (_free + bytes > _chunkEnd || _free == null)
         {
             _free = (byte*)NativeMemory.AlignedAlloc(ChunkBytes, 64);
@@ -65,7 +71,7 @@ internal sealed unsafe class CodeCache : IDisposable
     /// <summary>Keeps the block reserved last, of which so many instructions (end marker included) are used.</summary>
     public void Add(CpuState* s, Block* block, int instructions)
     {
-        _free += (64 + (instructions * sizeof(Insn)) + 63) & ~63;
+        _free += SizeOf(instructions);
         var bucket = Bucket(block->Address, block->Mode);
         block->NextInBucket = _buckets[bucket];
         _buckets[bucket] = block;
@@ -104,10 +110,39 @@ internal sealed unsafe class CodeCache : IDisposable
         }
     }
 
-    /// <summary>Kills one block, whose bytes are no longer what was decoded.</summary>
-    public void Kill(Block* block)
+    /// <summary>Empties the cache. No block may be running.</summary>
+    public void Reset(CpuState* s)
+    {
+        new Span<nint>(_buckets, BucketCount).Clear();
+        _pages.Clear();
+        foreach (var chunk in _chunks)
+        {
+            NativeMemory.AlignedFree((void*)chunk);
+        }
+
+        _chunks.Clear();
+        _free = _chunkEnd = null;
+        _killedBytes = 0;
+        Tlb.BumpJumpGeneration(s);
+    }
+
+    /// <inheritdoc/>
+    public void Dispose()
+    {
+        foreach (var chunk in _chunks)
+        {
+            NativeMemory.AlignedFree((void*)chunk);
+        }
+
+        _chunks.Clear();
+        NativeMemory.Free(_buckets);
+    }
+
+    // Its bytes are no longer what was decoded.
+    private void Kill(Block* block)
     {
         block->Dead = true;
+        _killedBytes += SizeOf(block->Count + 1);
         for (var n = 0; n <= block->Count; n++)
         {
             block->First[n].Handler = &ControlHandlers.DeadBlock;
@@ -125,32 +160,8 @@ internal sealed unsafe class CodeCache : IDisposable
         }
     }
 
-    /// <summary>Empties the cache. No block may be running.</summary>
-    public void Reset(CpuState* s)
-    {
-        new Span<nint>(_buckets, BucketCount).Clear();
-        _pages.Clear();
-        foreach (var chunk in _chunks)
-        {
-            NativeMemory.AlignedFree((void*)chunk);
-        }
-
-        _chunks.Clear();
-        _free = _chunkEnd = null;
-        Tlb.BumpJumpGeneration(s);
-    }
-
-    /// <inheritdoc/>
-    public void Dispose()
-    {
-        foreach (var chunk in _chunks)
-        {
-            NativeMemory.AlignedFree((void*)chunk);
-        }
-
-        _chunks.Clear();
-        NativeMemory.Free(_buckets);
-    }
+    // With its end marker among the instructions.
+    private static int SizeOf(int instructions) => (64 + (instructions * sizeof(Insn)) + 63) & ~63;
 
     private static uint Bucket(ulong address, CpuMode mode) =>
         (uint)(((address ^ ((ulong)mode << 7)) * 0x9E3779B97F4A7C15UL) >> 49) & (BucketCount - 1);
