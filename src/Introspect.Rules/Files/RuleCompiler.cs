@@ -20,6 +20,12 @@ internal static class RuleCompiler
         var reasons = VmEventReasonSet.Of([.. definition.On.Select(clause => clause.Reason)]);
         if (reasons.IsEmpty)
         {
+            // What a condition may name depends on the events; its grammar does not.
+            foreach (var condition in definition.When.Concat(definition.Exceptions.Select(exception => exception.When)))
+            {
+                Parser.Parse(condition, diagnostics);
+            }
+
             return null;
         }
 

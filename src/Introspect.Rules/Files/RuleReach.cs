@@ -29,7 +29,7 @@ internal static class RuleReach
         var (span, why) = WhyNone(rule);
         if (why is not null)
         {
-            diagnostics.Warning(span, $"rule '{rule.Name}' can match no event: {why}");
+            diagnostics.Warning(span, $"{rule.Definition.Title} can match no event: {why}");
         }
     }
 
@@ -38,9 +38,9 @@ internal static class RuleReach
     {
         foreach (var (exception, condition) in rule.Definition.Exceptions.Zip(rule.Exceptions))
         {
-            if (condition is { Facts.IsNever: true, IsConstant: false, IsWaiting: false })
+            if (exception.Name.Length > 0 && condition is { Facts.IsNever: true, IsConstant: false, IsWaiting: false })
             {
-                diagnostics.Warning(exception.When.Span, $"exception '{exception.Name}' of rule '{rule.Name}' is never true: its parts exclude each other");
+                diagnostics.Warning(exception.When.Span, $"exception '{exception.Name}' of {rule.Definition.Title} is never true: its parts exclude each other");
             }
         }
     }
