@@ -1,5 +1,4 @@
 using Introspect.Hypervisor.Abi;
-using Introspect.Rules.Handlers;
 using Introspect.Rules.Language;
 using Introspect.Rules.Running;
 

@@ -270,7 +270,7 @@ public sealed partial class RuleSchemaTests
         _ => null,
     };
 
-    private static JsonNode NumberOf(string text)
+    private static JsonValue NumberOf(string text)
     {
         if (text.StartsWith("0x", StringComparison.Ordinal))
         {
