@@ -45,6 +45,9 @@ internal sealed class OnReader(RuleValues values)
                 case ScalarNode scalar:
                     Add(clauses, scalar, null);
                     break;
+                case MappingNode { Entries.Count: 0 } empty:
+                    values.Error(empty.Span, $"no event stands here; name one of {string.Join(", ", ReasonNames)}");
+                    break;
                 case MappingNode mapping:
                     foreach (var (key, options) in mapping.Entries)
                     {

@@ -39,53 +39,17 @@ internal sealed class Rule(RuleDefinition definition, IReadOnlyList<CompiledCond
     /// <summary>It may hold back what the guest does.</summary>
     public bool MayDeny => IsEnforced && (Verdict.Has(VerdictKind.Deny) || Verdict.Has(VerdictKind.Skip) || Definition.Fail == FailPolicy.Closed);
 
-    /// <summary>No event can be a match.</summary>
-    public bool IsNever => Definition.On.All(clause => IsNeverOn(clause.Reason));
+    /// <summary>What holds for every match.</summary>
+    public ConditionFacts Facts { get; } = conditions.Aggregate(
+        ConditionFacts.Nothing(VmEventReasonSet.Of([.. definition.On.Select(clause => clause.Reason)])), (facts, condition) => facts.And(condition.Facts));
 
     /// <summary>What holds for every match on a reason; null when there is none.</summary>
-    public EventFacts? FactsFor(VmEventReason reason)
-    {
-        EventFacts? facts = EventFacts.Nothing;
-        for (var i = 0; i < Conditions.Length && facts is not null; i++)
-        {
-            facts = Narrow(facts, Conditions[i].Facts.For(reason));
-        }
-
-        return facts;
-    }
+    public EventFacts? FactsFor(VmEventReason reason) => Facts.For(reason);
 
     /// <summary>What holds for every match on a write of a control register; null when there is none.</summary>
-    public EventFacts? FactsFor(ControlRegisterIndex register)
-    {
-        EventFacts? facts = EventFacts.Nothing;
-        for (var i = 0; i < Conditions.Length && facts is not null; i++)
-        {
-            facts = Narrow(facts, Conditions[i].Facts.For(register));
-        }
-
-        return facts is { ChangedBits: 0 } ? null : facts;
-    }
+    public EventFacts? FactsFor(ControlRegisterIndex register) => Facts.For(register);
 
     /// <summary>True when the vCPU waits while the rule is asked.</summary>
     public bool IsSync(OnClause clause) =>
         !OnReader.HasChoiceOfSync(clause.Reason) || (clause.Sync ?? (ReadsGuestMemory || (IsEnforced && (Verdict.NeedsSync || Definition.Fail == FailPolicy.Closed))));
-
-    private bool IsNeverOn(VmEventReason reason) =>
-        reason == VmEventReason.WriteCtrlreg ? Array.TrueForAll(ControlRegisters, register => FactsFor(register) is null) : FactsFor(reason) is null;
-
-    // What two conditions say together. Of two masks of changed bits either alone holds; the one with fewer bits is kept.
-    private static EventFacts? Narrow(EventFacts facts, EventFacts? more) => more is null ? null : new()
-    {
-        ChangedBits = facts.ChangedBits is { } a && more.ChangedBits is { } b
-            ? (System.Numerics.BitOperations.PopCount(a) <= System.Numerics.BitOperations.PopCount(b) ? a : b)
-            : facts.ChangedBits ?? more.ChangedBits,
-        Msrs = facts.Msrs.Intersect(more.Msrs),
-        Gfns = facts.Gfns.Intersect(more.Gfns),
-        AccessKinds = facts.AccessKinds & more.AccessKinds,
-        PageTableWalks = facts.PageTableWalks && more.PageTableWalks,
-        InstructionPointers = facts.InstructionPointers.Intersect(more.InstructionPointers),
-        Processes = facts.Processes.Intersect(more.Processes),
-        Vcpus = facts.Vcpus.Intersect(more.Vcpus),
-        Domains = facts.Domains.Intersect(more.Domains),
-    };
 }

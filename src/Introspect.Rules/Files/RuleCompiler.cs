@@ -1,5 +1,4 @@
 using System.Globalization;
-using System.Text.RegularExpressions;
 using Introspect.Hypervisor.Abi;
 using Introspect.Rules.Handlers;
 using Introspect.Rules.Language;
@@ -8,7 +7,7 @@ using Introspect.Rules.Running;
 namespace Introspect.Rules.Files;
 
 /// <summary>Makes a rule of a definition, and finds what the events of the rule cannot give or its verdict cannot do.</summary>
-internal static partial class RuleCompiler
+internal static class RuleCompiler
 {
     /// <summary>MSRs of a rule: each is an event of its own.</summary>
     private const ulong MostMsrs = 256;
@@ -21,10 +20,16 @@ internal static partial class RuleCompiler
         var reasons = VmEventReasonSet.Of([.. definition.On.Select(clause => clause.Reason)]);
         if (reasons.IsEmpty)
         {
+            // What a condition may name depends on the events; its grammar does not.
+            foreach (var condition in definition.When.Concat(definition.Exceptions.Select(exception => exception.When)))
+            {
+                Parser.Parse(condition, diagnostics);
+            }
+
             return null;
         }
 
-        var conditions = definition.When.Select(source => CompileCondition(source, reasons, scope, diagnostics)).ToList();
+        var conditions = definition.When.Select(source => ConditionCompiler.Compile(source, reasons, scope, diagnostics)).ToList();
         var exceptions = definition.Exceptions.Select(exception => ConditionCompiler.Compile(exception.When, reasons, scope, diagnostics)).ToList();
         var output = definition.Output is { } source ? OutputTemplate.Compile(source, reasons, scope, diagnostics) : null;
         if (diagnostics.ErrorCount != errors || conditions.Contains(null) || exceptions.Contains(null))
@@ -38,26 +43,15 @@ internal static partial class RuleCompiler
         CheckSources(rule, diagnostics);
         VerdictLimits.Check(rule, diagnostics);
         CheckRate(rule, diagnostics);
-        return diagnostics.ErrorCount == errors ? rule : null;
-    }
-
-    // A condition that is never true is told, unless the reason is a list that is empty: then it waits for an operator to
-    // say of what his guest has them.
-    private static CompiledCondition? CompileCondition(SourceFragment source, VmEventReasonSet reasons, ExpressionScope scope, DiagnosticBag diagnostics)
-    {
-        var found = new DiagnosticBag();
-        var condition = ConditionCompiler.Compile(source, reasons, scope, found);
-        var isWaiting = condition is { Facts.IsNever: true } && ListName().Matches(source.Text).Any(name => scope.TryGetList(name.Groups[1].Value, out var items) && items.Length == 0);
-        foreach (var diagnostic in found.All.Where(diagnostic => !isWaiting || diagnostic.Severity == DiagnosticSeverity.Error))
+        if (scope.Domain is null)
         {
-            diagnostics.Add(diagnostic);
+            // For a domain of its own a rule may well be about nothing: that domain has not what others have.
+            RuleReach.WarnOfNone(rule, diagnostics);
+            RuleReach.WarnOfDeadExceptions(rule, diagnostics);
         }
 
-        return condition;
+        return diagnostics.ErrorCount == errors ? rule : null;
     }
-
-    [GeneratedRegex(@"\$([A-Za-z_][A-Za-z0-9_]*)")]
-    private static partial Regex ListName();
 
     private static void CheckSources(Rule rule, DiagnosticBag diagnostics)
     {

@@ -122,11 +122,19 @@ internal sealed record OnClause(VmEventReason Reason, SourceSpan Span)
 }
 
 /// <summary>Events that a rule does not count although its condition is true.</summary>
+/// <param name="Name">Its name; empty where it has none, which is told.</param>
+/// <param name="Span">Where it is.</param>
+/// <param name="When">The condition.</param>
 internal sealed record ExceptionClause(string Name, SourceSpan Span, SourceFragment When);
 
 /// <summary>A rule as the files have it, with every place in them, when all overrides are applied.</summary>
+/// <param name="Name">Its name; empty where it has none, which is told.</param>
+/// <param name="Span">Where the name is.</param>
 internal sealed record RuleDefinition(string Name, SourceSpan Span)
 {
+    /// <summary>The rule as a message names it.</summary>
+    public string Title => Name.Length > 0 ? $"rule '{Name}'" : "the rule";
+
     public string Description { get; init; } = "";
 
     public IReadOnlyList<OnClause> On { get; init; } = [];

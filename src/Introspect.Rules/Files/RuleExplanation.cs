@@ -14,9 +14,6 @@ internal sealed class RuleExplanation
 {
     private const MonitorCapabilities Everything = (MonitorCapabilities)0x3fff;
 
-    // No guest has more frames than a processor can address.
-    private const ulong LastFrame = (1UL << 40) - 1;
-
     private readonly RuleSet _set;
     private readonly StringBuilder _text = new();
 
@@ -65,10 +62,11 @@ internal sealed class RuleExplanation
     {
         var definition = rule.Definition;
         Line(string.Create(CultureInfo.InvariantCulture, $"  {number}. {rule.Name} ({RuleValues.NameOf(definition.Priority)}){(definition.Description.Length > 0 ? $": {definition.Description}" : "")}"));
+        var reach = RuleReach.FilterOf(rule);
         var asks = Describe(SubscriptionPlan.Make([(rule.Name, wishes)], Everything)).ToList();
-        asks.AddRange(definition.On.Where(clause => clause.Linear.Count > 0).Select(clause =>
+        asks.AddRange(definition.On.Where(clause => clause.Linear.Count > 0 && reach.CanMatchOn(clause)).Select(clause =>
             $"accesses to the pages at the linear addresses {string.Join(", ", clause.Linear.Select(range => range.Text))}, looked up in the guest's page tables when the domain is attached and every {RuleValues.Short(clause.Refresh)}"));
-        Line($"     sees: {(asks.Count == 0 ? "nothing: no event can match" : string.Join("; ", asks))}");
+        Line($"     sees: {(!reach.CanMatch ? "nothing: no event can match" : string.Join("; ", asks))}");
         foreach (var condition in definition.When)
         {
             Line($"     when: {string.Join(' ', condition.Text.Split((char[]?)null, StringSplitOptions.RemoveEmptyEntries))}");
@@ -144,8 +142,7 @@ internal sealed class RuleExplanation
         var builder = new SubscriptionBuilder(RuleSetHandler.HandlerName);
         foreach (var rule in rules)
         {
-            // No domain is known: what a rule says of one is taken to be true.
-            new RuleFilter(rule, LastFrame, domain: null).Subscribe(builder);
+            RuleReach.FilterOf(rule).Subscribe(builder);
         }
 
         return builder.Build();

@@ -25,7 +25,7 @@ internal sealed class ScalarNode(SourceSpan span, SourceFragment fragment, bool 
     public bool IsPlain { get; } = isPlain;
 
     /// <summary>Nothing stands behind the key.</summary>
-    public bool IsEmpty => IsPlain && Text is "" or "~" or "null";
+    public bool IsEmpty => IsPlain && Text is "" or "~" or "null" or "Null" or "NULL";
 
     /// <inheritdoc/>
     public override string Kind => IsEmpty ? "nothing" : "a value";

@@ -46,7 +46,7 @@ internal sealed class RuleReader(RuleValues values)
 
         if (isWhole && !keys.ContainsKey("on"))
         {
-            values.Error(span, $"rule '{name}' is on no event; write 'on:' with one of {string.Join(", ", OnReader.KnownNames)}");
+            values.Error(span, $"{rule.Title} is on no event; write 'on:' with one of {string.Join(", ", OnReader.KnownNames)}");
         }
 
         return rule;
@@ -97,29 +97,35 @@ internal sealed class RuleReader(RuleValues values)
             }
 
             values.RefuseOthers(mapping, "of an exception", "name", "when");
-            if (mapping["name"] is not { } nameNode)
+            var (name, span) = ReadExceptionName(mapping);
+            if (name.Length > 0 && exceptions.Exists(e => e.Name == name))
             {
-                values.Error(mapping.Span, "an exception without a name; write 'name: x', so that it can be told and overridden");
+                values.Error(span, $"exception '{name}' is there already; give each its own name");
             }
-            else if (values.TryName(nameNode, "an exception", out var name))
-            {
-                if (mapping["when"] is not { } when)
-                {
-                    values.Error(nameNode.Span, $"exception '{name}' has no 'when'; write the condition under which the rule does not count");
-                }
-                else if (values.TryScalar(when, "a condition", out var condition))
-                {
-                    if (exceptions.Exists(e => e.Name == name))
-                    {
-                        values.Error(nameNode.Span, $"exception '{name}' is there already; give each its own name");
-                    }
 
-                    exceptions.Add(new(name, nameNode.Span, condition.Fragment));
-                }
+            if (mapping["when"] is not { } when)
+            {
+                values.Error(span, $"{(name.Length > 0 ? $"exception '{name}'" : "the exception")} has no 'when'; write the condition under which the rule does not count");
+            }
+            else if (values.TryScalar(when, "a condition", out var condition))
+            {
+                exceptions.Add(new(name, span, condition.Fragment));
             }
         }
 
         return exceptions;
+    }
+
+    // Empty where it has none that can be used: what else is wrong with the exception is told all the same.
+    private (string Name, SourceSpan Span) ReadExceptionName(MappingNode exception)
+    {
+        if (exception["name"] is not { } node)
+        {
+            values.Error(exception.Span, "an exception without a name; write 'name: x', so that it can be told and overridden");
+            return ("", exception.Span);
+        }
+
+        return (values.TryName(node, "an exception", out var name) ? name : "", node.Span);
     }
 
     private RuleStart ReadStart(RuleNode node)

@@ -83,8 +83,8 @@ internal sealed class RuleSetBuilder
         var rules = new List<Rule>();
         foreach (var draft in _rules)
         {
-            var definition = _reader.Read(draft.Name, draft.Span, draft.Keys, isWhole: true);
-            if (RuleCompiler.Compile(definition, scope, _values.Diagnostics) is { } rule)
+            var definition = _reader.Read(draft.Name, draft.Span, draft.Keys, draft.Use != DraftUse.ReadOverride);
+            if (RuleCompiler.Compile(definition, scope, _values.Diagnostics) is { } rule && draft.Use == DraftUse.Rule)
             {
                 rules.Add(rule);
             }
@@ -109,6 +109,10 @@ internal sealed class RuleSetBuilder
                     }
 
                     _lists[name.Text] = (name, [.. before, .. ItemsOf(more)]);
+                }
+                else if (mapping.Entries.Count == 0)
+                {
+                    _values.Error(mapping.Span, "a mapping stands here where the items of the list must be; write [], or 'append:' and what is to be added");
                 }
 
                 continue;
@@ -151,35 +155,39 @@ internal sealed class RuleSetBuilder
             if (mapping["rule"] is not { } nameNode)
             {
                 _values.Error(mapping.Span, "a rule without a name; write 'rule: NAME' first");
+                AddStray(file, "", mapping.Span, mapping);
             }
             else if (_values.TryName(nameNode, "a rule", out var name))
             {
                 AddRule(file, name, nameNode.Span, mapping);
+            }
+            else
+            {
+                AddStray(file, "", nameNode.Span, mapping);
             }
         }
     }
 
     private void AddRule(SourceText file, string name, SourceSpan span, MappingNode mapping)
     {
-        var keys = mapping.Entries
-            .Where(entry => RuleReader.Keys.Contains(entry.Key.Text) && entry.Key.Text is not ("rule" or "override"))
-            .ToDictionary(entry => entry.Key.Text, entry => (IReadOnlyList<RuleNode>)[entry.Value]);
-        var earlier = _rules.Find(rule => rule.Name == name);
+        var keys = KeysOf(mapping);
+        var earlier = _rules.Find(rule => rule.Use == DraftUse.Rule && rule.Name == name);
         if (mapping["override"] is { } how)
         {
-            // What is replaced again later is looked at all the same.
-            _reader.Read(name, span, keys, isWhole: false);
             if (earlier is null)
             {
-                _values.Error(span, $"there is no rule '{name}' before this to override; remove 'override', or name the file of the rule first", Suggestion.Nearest(name, _rules.Select(rule => rule.Name)));
+                _values.Error(span, $"there is no rule '{name}' before this to override; remove 'override', or name the file of the rule first", Suggestion.Nearest(name, _rules.Where(rule => rule.Use == DraftUse.Rule).Select(rule => rule.Name)));
+                AddStray(file, name, span, mapping);
                 return;
             }
 
+            // What is replaced again later is looked at all the same.
+            _reader.Read(name, span, keys, isWhole: false);
             Override(earlier, mapping, keys, how);
             return;
         }
 
-        var draft = new Draft(name, span, file, keys);
+        var draft = new Draft(name, span, file, keys, DraftUse.Rule);
         if (earlier is null)
         {
             _rules.Add(draft);
@@ -189,12 +197,29 @@ internal sealed class RuleSetBuilder
         if (earlier.File == file)
         {
             _values.Error(span, $"rule '{name}' is there already, in line {file.PositionOf(earlier.Span.Start).Line}; give each its own name");
+            AddStray(file, name, span, mapping);
             return;
         }
 
         _reader.Read(earlier.Name, earlier.Span, earlier.Keys, isWhole: true);
         _rules[_rules.IndexOf(earlier)] = draft;
     }
+
+    // What cannot be a rule is looked at as if it were one, so that its other mistakes are told at once.
+    private void AddStray(SourceText file, string name, SourceSpan span, MappingNode mapping)
+    {
+        var draft = new Draft(name, span, file, KeysOf(mapping), mapping["override"] is null ? DraftUse.Read : DraftUse.ReadOverride);
+        if (mapping["override"] is { } how)
+        {
+            Override(draft with { Keys = [] }, mapping, KeysOf(mapping), how);
+        }
+
+        _rules.Add(draft);
+    }
+
+    private static Dictionary<string, IReadOnlyList<RuleNode>> KeysOf(MappingNode mapping) => mapping.Entries
+        .Where(entry => RuleReader.Keys.Contains(entry.Key.Text) && entry.Key.Text is not ("rule" or "override"))
+        .ToDictionary(entry => entry.Key.Text, entry => (IReadOnlyList<RuleNode>)[entry.Value]);
 
     private void Override(Draft rule, MappingNode mapping, Dictionary<string, IReadOnlyList<RuleNode>> keys, RuleNode how)
     {
@@ -235,6 +260,14 @@ internal sealed class RuleSetBuilder
         }
     }
 
+    // What becomes of a draft: a rule, or nothing, which is read for its mistakes alone.
+    private enum DraftUse
+    {
+        Rule,
+        Read,
+        ReadOverride,
+    }
+
     // A rule before all files were read.
-    private sealed record Draft(string Name, SourceSpan Span, SourceText File, Dictionary<string, IReadOnlyList<RuleNode>> Keys);
+    private sealed record Draft(string Name, SourceSpan Span, SourceText File, Dictionary<string, IReadOnlyList<RuleNode>> Keys, DraftUse Use);
 }

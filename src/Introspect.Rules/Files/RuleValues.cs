@@ -177,7 +177,7 @@ internal sealed class RuleValues(DiagnosticBag diagnostics)
     /// <summary>A name of a rule, a tag, an exception: what can be a label's value without surprising anybody.</summary>
     public bool TryName(RuleNode node, string what, out string name)
     {
-        name = (node as ScalarNode)?.Text ?? "";
+        name = node is ScalarNode { IsEmpty: false } scalar ? scalar.Text : "";
         if (name.Length is > 0 and <= LongestName && char.IsAsciiLetterOrDigit(name[0]) && name.All(c => char.IsAsciiLetterOrDigit(c) || c is '_' or '-' or '.'))
         {
             return true;

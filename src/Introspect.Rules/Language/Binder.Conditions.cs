@@ -104,6 +104,7 @@ internal sealed partial class Binder
                 return BadTruth;
             }
 
+            IsWaiting |= macro.Syntax is TruthSyntax;
             var bound = Condition(macro.Syntax, negate);
             EndUse();
             return bound;

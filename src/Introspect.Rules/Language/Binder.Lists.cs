@@ -184,6 +184,7 @@ internal sealed partial class Binder
             return;
         }
 
+        IsWaiting |= list.Length == 0;
         foreach (var item in list)
         {
             if (!Enter(syntax))

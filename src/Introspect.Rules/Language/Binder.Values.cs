@@ -252,6 +252,7 @@ internal sealed partial class Binder
     {
         if (_scope.Symbols is not { } symbols)
         {
+            IsWaiting = true;
             Warning(at, "no symbols of the guest are known here: a comparison with this is never true");
             return [];
         }
@@ -259,6 +260,7 @@ internal sealed partial class Binder
         var ranges = symbols.RangesOf(name);
         if (ranges.Count == 0 && !symbols.IsComplete)
         {
+            IsWaiting = true;
             Warning(at, $"'{name}' is none of the symbols that are known here: a comparison with this is never true");
         }
         else if (ranges.Count == 0)

@@ -36,6 +36,9 @@ internal sealed partial class Binder
     /// <summary>True when something is wrong, be it told now or before.</summary>
     public bool HasFailed { get; private set; }
 
+    /// <summary>True when there is something in it that others are to fill in: an empty list, a macro as a switch, an unknown symbol.</summary>
+    public bool IsWaiting { get; private set; }
+
     // Counts a part; false when there are too many or they are too deep.
     private bool Enter(Syntax syntax)
     {

@@ -37,8 +37,10 @@ internal readonly record struct BitFacts(BitTable Possible, ulong? OneChanged)
 {
     public static BitFacts Nothing => new(BitTable.Constant(ulong.MaxValue), null);
 
-    /// <summary>True when some bit can be nothing at all.</summary>
-    public bool IsImpossible => OneChanged == 0 || (Possible.When00 | Possible.When01 | Possible.When10 | Possible.When11) != ulong.MaxValue;
+    /// <summary>True when some bit can be nothing at all, or none can change of those of which one does.</summary>
+    public bool IsImpossible =>
+        (OneChanged is { } bits && (bits & (Possible.When01 | Possible.When10)) == 0)
+        || (Possible.When00 | Possible.When01 | Possible.When10 | Possible.When11) != ulong.MaxValue;
 
     /// <summary>Bits of which at least one changes, as far as all that is known tells.</summary>
     public ulong? Changed

@@ -8,12 +8,14 @@ public sealed class CompiledCondition
 {
     private readonly TruthBody _body;
 
-    internal CompiledCondition(TruthBody body, VmEventReasonSet reasons, ConditionFacts facts, bool readsGuestMemory)
+    internal CompiledCondition(TruthBody body, VmEventReasonSet reasons, ConditionFacts facts, TruthNode node, bool isWaiting)
     {
         _body = body;
         Reasons = reasons;
         Facts = facts;
-        ReadsGuestMemory = readsGuestMemory;
+        ReadsGuestMemory = node.ReadsMemory;
+        IsConstant = node is ConstantTruth;
+        IsWaiting = isWaiting;
     }
 
     /// <summary>What must hold for the condition to be true.</summary>
@@ -24,6 +26,15 @@ public sealed class CompiledCondition
 
     /// <summary>True when it may read the guest's memory.</summary>
     public bool ReadsGuestMemory { get; }
+
+    /// <summary>It is true, or false, whatever the event.</summary>
+    internal bool IsConstant { get; }
+
+    /// <summary>
+    /// It has something in it that others are to fill in: a list that is empty, a macro that is true or false, a symbol that
+    /// is not known here. What can never be true as it is now may be when that is done.
+    /// </summary>
+    internal bool IsWaiting { get; }
 
     /// <summary>
     /// Asks whether the condition is true for an event. Allocates nothing. A comparison of something that the event does not

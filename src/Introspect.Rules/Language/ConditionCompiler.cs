@@ -15,17 +15,11 @@ public static class ConditionCompiler
         ArgumentNullException.ThrowIfNull(scope);
         ArgumentNullException.ThrowIfNull(diagnostics);
         var mistakes = new DiagnosticBag();
-        var node = Bind(source, reasons, scope, mistakes);
+        var node = Bind(source, reasons, scope, mistakes, out var isWaiting);
         CompiledCondition? condition = null;
         if (node is not null)
         {
-            var facts = FactFinder.Find(node, reasons);
-            condition = new(Emitter.Compile(node, reasons), reasons, facts, node.ReadsMemory);
-            if (facts.IsNever && node is not ConstantTruth && scope.Domain is null && mistakes.All.Count == 0)
-            {
-                mistakes.Warning(source.Span, "the condition is never true: its parts exclude each other");
-            }
-
+            condition = new(Emitter.Compile(node, reasons), reasons, FactFinder.Find(node, reasons), node, isWaiting);
             foreach (var (bits, other) in FactFinder.FindMixups(node, reasons))
             {
                 var register = bits.Bits!.Register;
@@ -37,8 +31,9 @@ public static class ConditionCompiler
         return condition;
     }
 
-    internal static TruthNode? Bind(SourceFragment source, VmEventReasonSet reasons, ExpressionScope scope, DiagnosticBag mistakes)
+    private static TruthNode? Bind(SourceFragment source, VmEventReasonSet reasons, ExpressionScope scope, DiagnosticBag mistakes, out bool isWaiting)
     {
+        isWaiting = false;
         if (source.Text.AsSpan().IsWhiteSpace())
         {
             mistakes.Error(source.Span, "the condition is empty; write true for every event");
@@ -48,6 +43,7 @@ public static class ConditionCompiler
         var syntax = Parser.Parse(source, mistakes);
         var binder = new Binder(scope, reasons, mistakes);
         var node = binder.Condition(syntax);
+        isWaiting = binder.IsWaiting;
         return binder.HasFailed || mistakes.HasErrors ? null : node;
     }
 }

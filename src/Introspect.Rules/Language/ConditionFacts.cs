@@ -8,18 +8,23 @@ namespace Introspect.Rules.Language;
 /// </summary>
 public sealed class ConditionFacts
 {
-    private readonly Dictionary<VmEventReason, EventFacts> _byReason;
-    private readonly EventFacts?[] _byRegister;
+    private readonly Dictionary<VmEventReason, Facts> _byReason = [];
+    private readonly Facts?[] _byRegister = new Facts?[Registers.Length];
 
-    internal ConditionFacts(Dictionary<VmEventReason, EventFacts> byReason, EventFacts?[] byRegister)
+    private ConditionFacts(VmEventReasonSet reasons, Func<VmEventReason, ControlRegisterIndex?, Facts?> find)
     {
-        _byReason = byReason;
-        _byRegister = byRegister;
-        foreach (var reason in byReason.Keys)
+        foreach (var reason in reasons.Reasons)
         {
-            Reasons = Reasons.With(reason);
+            var facts = reason == VmEventReason.WriteCtrlreg ? OfRegisters(find) : find(reason, null);
+            if (facts is not null)
+            {
+                _byReason.Add(reason, facts);
+                Reasons = Reasons.With(reason);
+            }
         }
     }
+
+    private static ControlRegisterIndex[] Registers { get; } = Enum.GetValues<ControlRegisterIndex>();
 
     /// <summary>Reasons of events for which the condition can be true.</summary>
     public VmEventReasonSet Reasons { get; }
@@ -28,10 +33,38 @@ public sealed class ConditionFacts
     public bool IsNever => Reasons.IsEmpty;
 
     /// <summary>What holds for events of a reason; null when the condition is true for none of them.</summary>
-    public EventFacts? For(VmEventReason reason) => _byReason.GetValueOrDefault(reason);
+    public EventFacts? For(VmEventReason reason) => _byReason.GetValueOrDefault(reason)?.ToPublic(reason);
 
     /// <summary>What holds for writes of a control register; null when the condition is true for none of them.</summary>
-    public EventFacts? For(ControlRegisterIndex register) => (uint)register < (uint)_byRegister.Length ? _byRegister[(int)register] : null;
+    public EventFacts? For(ControlRegisterIndex register) => (uint)register < (uint)_byRegister.Length ? _byRegister[(int)register]?.ToPublic(VmEventReason.WriteCtrlreg) : null;
+
+    /// <summary>Asks for what holds on each reason, and on writes of control registers for each register.</summary>
+    internal static ConditionFacts Find(VmEventReasonSet reasons, Func<VmEventReason, ControlRegisterIndex?, Facts?> find) => new(reasons, find);
+
+    /// <summary>Nothing is known but the reasons.</summary>
+    internal static ConditionFacts Nothing(VmEventReasonSet reasons) => new(reasons, (reason, _) => Facts.For(reason));
+
+    /// <summary>What holds where both conditions are true.</summary>
+    internal ConditionFacts And(ConditionFacts other) => new(Reasons & other.Reasons, (reason, register) =>
+        Of(reason, register) is { } facts && other.Of(reason, register) is { } more ? facts.And(more) : null);
+
+    private Facts? Of(VmEventReason reason, ControlRegisterIndex? register) =>
+        register is { } index ? _byRegister[(int)index] : _byReason.GetValueOrDefault(reason);
+
+    private Facts? OfRegisters(Func<VmEventReason, ControlRegisterIndex?, Facts?> find)
+    {
+        Facts? any = null;
+        foreach (var register in Registers)
+        {
+            if (find(VmEventReason.WriteCtrlreg, register) is { } facts)
+            {
+                _byRegister[(int)register] = facts;
+                any = any is null ? facts : any.Or(facts);
+            }
+        }
+
+        return any;
+    }
 }
 
 /// <summary>What holds for the events of one reason, or the writes of one register, for which a condition is true.</summary>

@@ -45,21 +45,21 @@ public sealed class ExpressionScope
     {
         ArgumentNullException.ThrowIfNull(body);
         ArgumentNullException.ThrowIfNull(diagnostics);
-        if (!IsGoodName(name, "macro", nameSpan, diagnostics))
-        {
-            return;
-        }
-
-        if (FieldCatalog.Find(name).Any())
+        var isGood = IsGoodName(name, "macro", nameSpan, diagnostics);
+        if (isGood && FieldCatalog.Find(name).Any())
         {
             diagnostics.Error(nameSpan, $"'{name}' is a field of events, and cannot be the name of a macro");
-            return;
+            isGood = false;
         }
 
+        // What stands behind a bad name is read for its own mistakes.
         var mistakes = new DiagnosticBag();
         var syntax = Parser.Parse(body, mistakes);
         mistakes.CopyTo(diagnostics);
-        _macros[name] = new(name, syntax, mistakes.HasErrors);
+        if (isGood)
+        {
+            _macros[name] = new(name, syntax, mistakes.HasErrors);
+        }
     }
 
     /// <summary>Adds a list, or replaces it.</summary>

@@ -15,36 +15,8 @@ internal sealed partial class FactFinder
 
     private FactFinder(VmEventReason reason, ControlRegisterIndex? register) => (_reason, _register) = (reason, register);
 
-    public static ConditionFacts Find(TruthNode condition, VmEventReasonSet reasons)
-    {
-        var byReason = new Dictionary<VmEventReason, EventFacts>();
-        var byRegister = new EventFacts?[4];
-        foreach (var reason in reasons.Reasons)
-        {
-            var facts = reason == VmEventReason.WriteCtrlreg ? OfRegisters(condition, byRegister) : new FactFinder(reason, null).Holds(condition);
-            if (facts is not null)
-            {
-                byReason.Add(reason, facts.ToPublic(reason));
-            }
-        }
-
-        return new(byReason, byRegister);
-    }
-
-    private static Facts? OfRegisters(TruthNode condition, EventFacts?[] byRegister)
-    {
-        Facts? any = null;
-        foreach (var register in Enum.GetValues<ControlRegisterIndex>())
-        {
-            if (new FactFinder(VmEventReason.WriteCtrlreg, register).Holds(condition) is { } facts)
-            {
-                byRegister[(int)register] = facts.ToPublic(VmEventReason.WriteCtrlreg);
-                any = any is null ? facts : any.Or(facts);
-            }
-        }
-
-        return any;
-    }
+    public static ConditionFacts Find(TruthNode condition, VmEventReasonSet reasons) =>
+        ConditionFacts.Find(reasons, (reason, register) => new FactFinder(reason, register).Holds(condition));
 
     /// <summary>What holds whenever the node is true; null when it never is.</summary>
     private Facts? Holds(TruthNode node) => node switch

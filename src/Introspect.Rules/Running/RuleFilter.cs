@@ -24,13 +24,15 @@ internal sealed class RuleFilter
     private readonly NumberSet? _linear;
     private readonly MemAccessFlags _access;
     private readonly bool _walks;
+    private readonly bool _tellsWritten;
+    private readonly bool _hasFrames;
     private readonly ulong[] _places = [];
     private readonly WrittenFrames? _written;
     private readonly ulong _lastFrame;
 
     /// <param name="rule">The rule.</param>
     /// <param name="lastFrame">The domain's last frame.</param>
-    /// <param name="domain">The domain's number; null: what the rule says of the domain is taken to be true.</param>
+    /// <param name="domain">The domain's number; null: what the rule says of the domain is taken to be true, and no event is given to this.</param>
     /// <param name="linearFrames">Where the rule's linear addresses are.</param>
     /// <param name="byAddress">Nobody knows where they are, and events tell by their own linear address.</param>
     public RuleFilter(Rule rule, ulong lastFrame, ushort? domain, NumberSet? linearFrames = null, bool byAddress = false)
@@ -68,7 +70,11 @@ internal sealed class RuleFilter
                         _sent = _linear is null ? _frames : facts.Gfns.Intersect(all);
                         _access = facts.AccessKinds & clause.Access;
                         _walks = facts.PageTableWalks && clause.PageTableWalks;
-                        _written = clause.Written ? new(_sent) : null;
+                        _hasFrames = !(clause.Linear.Count == 0 ? _frames : facts.Gfns.Intersect(all)).IsEmpty;
+                        _tellsWritten = clause.Written;
+
+                        // A bit for each page of a domain that there is; of none at all there could be very many.
+                        _written = clause.Written && domain is not null ? new(_sent) : null;
                     }
                     else if (reason == VmEventReason.SoftwareBreakpoint)
                     {
@@ -85,6 +91,18 @@ internal sealed class RuleFilter
 
     /// <summary>Guest-physical addresses of the rule's own breakpoints, in order.</summary>
     public ReadOnlySpan<ulong> Places => _places;
+
+    /// <summary>True when there is an event that can match.</summary>
+    public bool CanMatch => _rule.Definition.On.Any(CanMatchOn);
+
+    /// <summary>True when memory is watched for a kind of access that can match.</summary>
+    public bool HasAccessKinds => Watched != MemAccessFlags.None;
+
+    private MemAccessFlags Watched => (_tellsWritten ? MemAccessFlags.Write | MemAccessFlags.Execute : _access) & AnyAccess;
+
+    /// <summary>True when there is an event of the clause that can match, wherever its linear addresses are.</summary>
+    public bool CanMatchOn(OnClause clause) =>
+        Reasons.Contains(clause.Reason) && (clause.Reason != VmEventReason.MemAccess || (HasAccessKinds && _hasFrames));
 
     /// <summary>True for writes of a control register that can match.</summary>
     public bool Wants(ControlRegisterIndex register) => _changedBits[(int)register] != 0;
@@ -226,8 +244,7 @@ internal sealed class RuleFilter
 
     private void SubscribeMemory(SubscriptionBuilder subscription)
     {
-        var watched = (_written is null ? _access : MemAccessFlags.Write | MemAccessFlags.Execute) & AnyAccess;
-        if (watched == MemAccessFlags.None)
+        if (!HasAccessKinds)
         {
             return;
         }
@@ -237,7 +254,7 @@ internal sealed class RuleFilter
             for (var first = range.First; first <= range.Last && first <= _lastFrame;)
             {
                 var count = (uint)Math.Min(range.Last - first + 1, uint.MaxValue);
-                subscription.Memory(new(first), count, watched, _walks);
+                subscription.Memory(new(first), count, Watched, _walks);
                 first += count;
             }
         }

@@ -67,10 +67,10 @@ internal sealed class CaptureTestReader(RuleValues values, string folder)
         if (mapping["rule"] is not { } node || !values.TryScalar(node, "the name of a rule", out var rule))
         {
             values.Error(mapping.Span, "the rule that is expected to match is missing; write 'rule: NAME'");
-            return;
+            rule = null;
         }
 
-        var expectation = new CaptureExpectation(rule.Text, rule.Span);
+        var expectation = new CaptureExpectation(rule?.Text ?? "", rule?.Span ?? mapping.Span);
         expectations.Add(expectation with
         {
             Matches = mapping["matches"] is { } matches ? Range(matches, "number of matches", expectation.Matches) : expectation.Matches,

@@ -169,7 +169,7 @@ internal sealed class EventReader(RuleValues values)
             access.Flags |= MemAccessFlags.GlaValid;
         }
 
-        var kinds = (fields["access"] as ScalarNode)?.Text ?? "r";
+        var kinds = fields["access"] is { } said ? (said as ScalarNode)?.Text ?? "" : "r";
         foreach (var letter in kinds)
         {
             access.Flags |= letter switch
@@ -183,7 +183,7 @@ internal sealed class EventReader(RuleValues values)
 
         if (kinds.Length == 0 || kinds.Any(letter => letter is not ('r' or 'w' or 'x')))
         {
-            values.Error(fields["access"]!.Span, $"'{kinds}' is no access; write r, w, x, or more than one of them");
+            values.Error(fields["access"]!.Span, $"{RuleValues.Shown(fields["access"]!)} is no access; write r, w, x, or more than one of them");
         }
     }
 

@@ -109,15 +109,11 @@ internal sealed class RuleTestFile
     private void ReadTest(MappingNode node)
     {
         _values.RefuseOthers(node, "of a test", "test", "memory", "events", "capture", "expect");
-        if (node["test"] is not { } nameNode || !_values.TryScalar(nameNode, "the test's name", out var name))
+        // A test without a name is looked at all the same, so that its other mistakes are told at once.
+        var (name, place) = ReadTestName(node);
+        if (name.Length > 0 && _tests.Exists(test => test.Name == name))
         {
-            _values.Error(node.Span, "a test without a name; write 'test: what it is about' first");
-            return;
-        }
-
-        if (_tests.Exists(test => test.Name == name.Text))
-        {
-            _values.Error(name.Span, $"test '{name.Text}' is there already; give each its own name");
+            _values.Error(place, $"test '{name}' is there already; give each its own name");
         }
 
         if (node["capture"] is { } capture)
@@ -128,7 +124,7 @@ internal sealed class RuleTestFile
                 _values.Error(other.Key.Span, $"the test has a capture, which has its own {other.Key.Text}; remove one of the two");
             }
 
-            _tests.Add(new(name.Text, name.Span, new CaptureTestReader(_values, Path.GetDirectoryName(_text.Name) ?? "").Read(capture, node["expect"])));
+            _tests.Add(new(name, place, new CaptureTestReader(_values, Path.GetDirectoryName(_text.Name) ?? "").Read(capture, node["expect"])));
             return;
         }
 
@@ -153,10 +149,21 @@ internal sealed class RuleTestFile
 
         if (node["events"] is null)
         {
-            _values.Error(name.Span, $"test '{name.Text}' has no event; write 'events:' or 'capture: FILE'");
+            _values.Error(place, $"{(name.Length > 0 ? $"test '{name}'" : "the test")} has no event; write 'events:' or 'capture: FILE'");
         }
 
-        _tests.Add(new(name.Text, name.Span, new WrittenEvents(events)) { Memory = node["memory"] is { } memory ? ReadMemory(memory) : [] });
+        _tests.Add(new(name, place, new WrittenEvents(events)) { Memory = node["memory"] is { } memory ? ReadMemory(memory) : [] });
+    }
+
+    private (string Name, SourceSpan Place) ReadTestName(MappingNode test)
+    {
+        if (test["test"] is { } node && _values.TryScalar(node, "the test's name", out var name))
+        {
+            return (name.Text, name.Span);
+        }
+
+        _values.Error(test.Span, "a test without a name; write 'test: what it is about' first");
+        return ("", test.Span);
     }
 
     private List<(ulong Address, byte[] Bytes)> ReadMemory(RuleNode node)

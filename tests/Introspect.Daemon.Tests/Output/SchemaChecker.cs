@@ -162,7 +162,7 @@ internal sealed class SchemaChecker
         "boolean" => value.ValueKind is JsonValueKind.True or JsonValueKind.False,
         "number" => value.ValueKind == JsonValueKind.Number,
         "null" => value.ValueKind == JsonValueKind.Null,
-        "integer" => value.ValueKind == JsonValueKind.Number && value.TryGetInt64(out _),
+        "integer" => value.ValueKind == JsonValueKind.Number && (value.TryGetInt64(out _) || value.TryGetUInt64(out _)),
         _ => throw new NotSupportedException($"the schema uses the type '{type}', which this checker does not know"),
     };
 

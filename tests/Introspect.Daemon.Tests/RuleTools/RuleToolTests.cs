@@ -38,6 +38,34 @@ public sealed class RuleToolTests : IDisposable
     }
 
     [Fact]
+    public async Task a_rule_that_no_event_can_match_is_a_warning_and_no_failure()
+    {
+        var file = Write("a.yaml", "rules:\n  - rule: dead\n    on: { mem_access: { pages: 7 } }\n    when: gfn == 8\n  - rule: live\n    on: cpuid\n");
+        Assert.Equal(
+            (0, $"""
+            {file}:3:11: warning: rule 'dead' can match no event: its condition is about none of the pages that are named here
+                  on: {"{ mem_access: { pages: 7 } }"}
+                        ^^^^^^^^^^
+            1 file: 0 errors, 1 warning
+
+            """.ReplaceLineEndings("\n"), ""),
+            await Run("rules", "check", file));
+        var (exitCode, output, _) = await Run("rules", "check", "--json", file);
+        Assert.Equal(0, exitCode);
+        var finding = JsonDocument.Parse(output).RootElement;
+        Assert.Equal(("warning", file, 3), (finding.GetProperty("severity").GetString(), finding.GetProperty("file").GetString(), finding.GetProperty("line").GetInt32()));
+        Assert.Contains("     sees: nothing: no event can match\n", (await Run("rules", "explain", file)).Output, StringComparison.Ordinal);
+    }
+
+    [Fact]
+    public async Task the_rules_that_come_with_the_program_have_no_warning()
+    {
+        var (exitCode, output, _) = await Run("rules", "check", Repository.PathOf("deploy", "rules"));
+        Assert.Equal(0, exitCode);
+        Assert.StartsWith("4 files: right; ", output, StringComparison.Ordinal);
+    }
+
+    [Fact]
     public async Task what_is_not_there_is_the_callers_mistake()
     {
         var (exitCode, _, error) = await Run("rules", "check", Path.Combine(_folder, "none.yaml"));
@@ -169,7 +197,7 @@ public sealed class RuleToolTests : IDisposable
         for (var i = 0; i < rules.Count; i++)
         {
             var (exitCode, output, _) = await Run("rules", "check", starting, Write($"{i}.yaml", rules[i]));
-            Assert.True(exitCode == 0, output);
+            Assert.True(exitCode == 0 && output.StartsWith("5 files: right; ", StringComparison.Ordinal), output);
         }
 
         // The explanation of the first rule is what the program says of it.

@@ -94,6 +94,77 @@ public sealed class RuleFileTests
     }
 
     [Theory]
+    [InlineData("rule: 'a b'", "is no name of a rule")]
+    [InlineData("rule: null", "nothing is no name of a rule")]
+    [InlineData("desc: no name", "a rule without a name")]
+    [InlineData("rule: first", "rule 'first' is there already")]
+    [InlineData("rule: late\n    override: { whne: replace, do: repalce }", "there is no rule 'late' before this")]
+    [InlineData("rule: '-'\n    override: { whne: replace, do: repalce }", "is no name of a rule")]
+    public void a_rule_with_a_bad_name_has_its_other_mistakes_told_in_the_same_run(string name, string why)
+    {
+        var mistakes = RuleTexts.Mistakes($"""
+            rules:
+              - rule: first
+                on: cpuid
+              - {name}
+                on: [cpuid, cpiud]
+                when: laef == 1
+                do: dney
+                exceptions:
+                  - name: 'e e'
+                    when: laef == 2
+                  - when: laef ==
+                  - name: none
+                tags: [kernel, 'a b']
+                mdoe: observe
+              - rule: last
+                on: cpuid
+                priority: hgih
+            """);
+        var told = mistakes.Select(mistake => mistake.Message).ToList();
+        string[] expected =
+        [
+            why, "a rule has no 'mdoe'", "'cpiud' is no event", "'dney' is no verdict", "'e e' is no name of an exception", "an exception without a name",
+            "exception 'none' has no 'when'", "'a b' is no name of a tag", "'hgih' is none of emergency",
+        ];
+        Assert.All(expected, message => Assert.Contains(told, text => text.Contains(message, StringComparison.Ordinal)));
+        if (name.Contains("override", StringComparison.Ordinal))
+        {
+            Assert.Contains(told, text => text.Contains("'whne' is overridden and is not here", StringComparison.Ordinal));
+            Assert.Contains(told, text => text.Contains("'repalce' is no way to override", StringComparison.Ordinal));
+        }
+
+        // The conditions, of which each has its own mistake.
+        var lines = mistakes.Where(mistake => mistake.Message.Contains("laef", StringComparison.Ordinal) || mistake.Span.Text.LineAt(mistake.Span.Text.PositionOf(mistake.Span.Start).Line).Contains("laef ==", StringComparison.Ordinal))
+            .Select(mistake => mistake.Span.Text.PositionOf(mistake.Span.Start).Line).Distinct().Count();
+        Assert.Equal(3, lines);
+        Assert.All(mistakes, mistake => Assert.DoesNotContain("''", mistake.Message, StringComparison.Ordinal));
+    }
+
+    [Fact]
+    public void what_has_a_bad_name_is_no_rule_and_nothing_else_is_told_of_it()
+    {
+        foreach (var text in new[] { "{ rule: 'a b', on: cpuid, when: leaf == 1, exceptions: [ { name: e, when: cpl == 3 } ] }", "{ on: cpuid }", "{ rule: a, on: cpuid }, { rule: a, on: cpuid }", "{ rule: a, override: append, tags: [x], exceptions: [ { name: e, when: cpl == 3 } ] }" })
+        {
+            Assert.Single(RuleTexts.Mistakes($"rules: [ {text} ]"));
+        }
+
+        var diagnostics = new DiagnosticBag();
+        Assert.Equal(["b"], RuleFileLoader.Load([new SourceText("a.yaml", "rules: [ { rule: 'a b', on: cpuid }, { on: cpuid }, { rule: b, on: cpuid }, { rule: b, on: interrupt } ]")], diagnostics).Names);
+    }
+
+    [Theory]
+    [InlineData("on: cpiud, when: leaf ==", 2)]
+    [InlineData("on: {}, when: true", 1)]
+    [InlineData("on: [ {} ], exceptions: [ { name: e, when: '(' } ]", 2)]
+    public void a_rule_on_no_event_that_is_known_has_its_other_mistakes_told(string keys, int count) =>
+        Assert.Equal(count, RuleTexts.Mistakes($"rules: [ {{ rule: a, {keys} }} ]").Select(mistake => mistake.Span.Start).Distinct().Count());
+
+    [Fact]
+    public void what_stands_behind_a_bad_name_of_a_macro_is_read_all_the_same() =>
+        Assert.Equal(2, RuleTexts.Mistakes("macros: { 1: cpl == }").Select(mistake => mistake.Span.Start).Distinct().Count());
+
+    [Theory]
     [InlineData("when: >-\n      leaf == 1\n      and laef == 2", 6, 11)]
     [InlineData("when: |\n      leaf == 1\n        and laef == 2", 6, 13)]
     [InlineData("when: leaf == 1\n      and laef == 2", 5, 11)]

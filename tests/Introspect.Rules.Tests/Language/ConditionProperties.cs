@@ -49,6 +49,28 @@ public sealed class ConditionProperties
         Assert.InRange(narrowed, hits / 20, hits);
     }
 
+    [Fact]
+    public void what_is_told_of_two_conditions_together_holds_where_both_are_true()
+    {
+        var hits = 0;
+        CompiledCondition? now = null, before = null;
+        ForAll((compiled, _, s) =>
+        {
+            (now, before) = now == compiled ? (now, before) : (compiled, now);
+            var context = Compile.Context(new ModelMemory(s.Memory));
+            var e = s.Event;
+            if (before is null || !compiled.Evaluate(in e, ref context) || !before.Evaluate(in e, ref context))
+            {
+                return true;
+            }
+
+            hits++;
+            var both = compiled.Facts.And(before.Facts);
+            return Holds(both.For(e.Reason), e) && (e.Reason != VmEventReason.WriteCtrlreg || Holds(both.For(e.WriteCtrlreg.Index), e));
+        });
+        Assert.InRange(hits, Conditions * EventsEach / 100, Conditions * EventsEach);
+    }
+
     private static bool Holds(EventFacts? facts, VmEvent e)
     {
         if (facts is null)

@@ -105,17 +105,6 @@ public sealed class DiagnosticTests
         Compile.Condition("mem_access.access == w or descriptor_access.access == load", both);
     }
 
-    [Fact]
-    public void what_can_never_be_true_is_a_warning()
-    {
-        var diagnostics = new DiagnosticBag();
-        Assert.NotNull(ConditionCompiler.Compile(SourceFragment.Of("r.yaml", "register == cr4 and register == cr0"), Compile.Writes, new(), diagnostics));
-        var only = Assert.Single(diagnostics.All);
-        Assert.Equal(DiagnosticSeverity.Warning, only.Severity);
-        Assert.False(diagnostics.HasErrors);
-        Assert.StartsWith("r.yaml:1:1: warning: the condition is never true", only.ToString(), StringComparison.Ordinal);
-    }
-
     [Theory]
     [InlineData("new & CR4.SMEP == 0", "CR4.SMEP")]
     [InlineData("register == cr4 and cpl == 0 or not (old contains CR0.WP | CR0.PG)", "CR0.WP")]

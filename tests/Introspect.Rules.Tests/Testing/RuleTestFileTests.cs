@@ -75,6 +75,17 @@ public sealed class RuleTestFileTests
     }
 
     [Fact]
+    public void a_test_without_a_name_has_its_other_mistakes_told()
+    {
+        var diagnostics = new DiagnosticBag();
+        RuleTestFile.Read(new SourceText("a.test.yaml", "rules: [a.yaml]\ntests:\n  - memory: { here: 90 }\n    events: [ { cpuid: { laef: 1 } } ]\n  - { test: null, evnets: [] }\n"), diagnostics);
+        Assert.Equal(
+            ["a test without a name", "'laef' is not known of cpuid", "'here' is no guest-physical address", "'evnets' is not known of a test", "nothing stands here where the test's name", "a test without a name", "the test has no event"],
+            diagnostics.All.Select(mistake => mistake.Message),
+            (expected, actual) => actual.StartsWith(expected, StringComparison.Ordinal));
+    }
+
+    [Fact]
     public void memory_that_a_test_gives_is_read_and_other_is_not_there()
     {
         var set = RuleTexts.Load("rules: [ { rule: a, on: cpuid, when: 'u16[rsp] == 0xc390', output: '{u16[rsp]}' } ]");
