@@ -84,16 +84,18 @@ public sealed class StoreRequestTests
     [InlineData((uint)StoreMessage.Watch, "da ta\0t\0", "EINVAL")]
     [InlineData((uint)StoreMessage.Watch, "data\0t\0-1\0", "EINVAL")]
     [InlineData((uint)StoreMessage.Watch, "data\0t\0" + "1\0more\0", "EINVAL")]
-    [InlineData((uint)StoreMessage.Watch, "@introduceDomain\0t\0", "EACCES")]
-    [InlineData((uint)StoreMessage.Watch, "@releaseDomain\0t\0", "EACCES")]
-    [InlineData((uint)StoreMessage.Watch, "@other\0t\0", "EINVAL")]
+    [InlineData((uint)StoreMessage.GetPerms, "@releaseDomain\0", "EINVAL")]
     [InlineData((uint)StoreMessage.Unwatch, "data\0t\0", "ENOENT")]
     [InlineData((uint)StoreMessage.Unwatch, "data\0", "EINVAL")]
+    [InlineData((uint)StoreMessage.Unwatch, "da ta\0t\0", "ENOENT")]
+    [InlineData((uint)StoreMessage.Unwatch, "@releaseDomain\0t\0", "ENOENT")]
     [InlineData((uint)StoreMessage.TransactionEnd, "T\0", "ENOENT")]
     [InlineData((uint)StoreMessage.TransactionEnd, "X\0", "EINVAL")]
     [InlineData((uint)StoreMessage.GetDomainPath, "x\0", "EINVAL")]
     [InlineData((uint)StoreMessage.GetDomainPath, "70000\0", "EINVAL")]
     [InlineData((uint)StoreMessage.IsDomainIntroduced, "5\0", "EACCES")]
+    [InlineData((uint)StoreMessage.IsDomainIntroduced, "32752\0", "EACCES")]
+    [InlineData((uint)StoreMessage.IsDomainIntroduced, "", "EACCES")]
     [InlineData((uint)StoreMessage.Control, "help\0", "EACCES")]
     [InlineData((uint)StoreMessage.Introduce, "6\0" + "1\0" + "1\0", "EACCES")]
     [InlineData((uint)StoreMessage.Release, "5\0", "EACCES")]
@@ -107,6 +109,16 @@ public sealed class StoreRequestTests
     [InlineData(uint.MaxValue, "", "ENOSYS")]
     public void What_cannot_be_done_is_an_error_by_name(uint type, string payload, string error) =>
         Assert.Equal($"!{error}", _bench.Guest(5).Ask((StoreMessage)type, payload));
+
+    [Theory]
+    [InlineData((uint)StoreMessage.IsDomainIntroduced, "!EACCES")]
+    [InlineData((uint)StoreMessage.Control, "!EACCES")]
+    [InlineData((uint)StoreMessage.WatchEvent, "!ENOSYS")]
+    [InlineData(23u, "!ENOSYS")]
+    [InlineData(24u, "!ENOSYS")]
+    [InlineData((uint)StoreMessage.ResetWatches, "!ENOENT")]
+    public void What_no_guest_may_ask_is_refused_before_its_transaction_is_looked_for(uint type, string answer) =>
+        Assert.Equal(answer, _bench.Guest(5).Ask((StoreMessage)type, "5\0", transaction: 77));
 
     [Theory]
     [InlineData((uint)StoreMessage.Read, "name\0")]
