@@ -183,6 +183,29 @@ public sealed class StoreRequestTests
     }
 
     [Fact]
+    public void Another_uuid_is_where_the_nodes_are_at_once_and_what_others_have_by_the_old_one_stays()
+    {
+        var (guest, other) = (_bench.Guest(5), _bench.Guest(6));
+        Guid Uuid(ushort domain) => new(domain, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11);
+        Assert.Equal("OK", guest.Ask(StoreMessage.Watch, "vm\0t\0"));
+        guest.TakeEvents();
+        _bench.Store.SetUuid(5, Uuid(5));
+        Assert.Empty(guest.TakeEvents());
+        _bench.Store.SetUuid(5, Uuid(7));
+        Assert.Equal(["vm t"], guest.TakeEvents());
+        Assert.Equal($"/vm/{Uuid(7):D}", guest.Ask(StoreMessage.Read, "vm\0"));
+        Assert.Equal("guest", guest.Ask(StoreMessage.Read, $"/vm/{Uuid(7):D}/name\0"));
+        Assert.Equal("!EACCES", guest.Ask(StoreMessage.Read, $"/vm/{Uuid(5):D}/name\0"));
+        _bench.Store.SetUuid(5, Uuid(6));
+        Assert.Equal([$"{Uuid(6):D}"], _bench.Store.List("/vm"));
+        _bench.Store.SetUuid(5, Uuid(5));
+        Assert.Equal([$"{Uuid(5):D}", $"{Uuid(6):D}"], _bench.Store.List("/vm")!.Order());
+        Assert.Equal($"/vm/{Uuid(6):D}", other.Ask(StoreMessage.Read, "vm\0"));
+        _bench.Store.SetUuid(9, Uuid(9));
+        Assert.Equal(2, _bench.Store.List("/vm")!.Count);
+    }
+
+    [Fact]
     public void A_domain_that_goes_takes_its_nodes_with_it_and_what_others_let_it_do()
     {
         var (goes, stays) = (_bench.Guest(5), _bench.Guest(6));

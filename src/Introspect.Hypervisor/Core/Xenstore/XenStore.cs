@@ -82,6 +82,16 @@ internal sealed class XenStore
         }
     }
 
+    /// <summary>A domain has another UUID.</summary>
+    public void SetUuid(ushort domain, Guid uuid)
+    {
+        lock (_lock)
+        {
+            StoreDomain.SetUuid(Tree, domain, uuid);
+            DeliverAll();
+        }
+    }
+
     /// <summary>A domain has a console from now on.</summary>
     public void SetConsole(ushort domain, ulong gfn, uint port)
     {
