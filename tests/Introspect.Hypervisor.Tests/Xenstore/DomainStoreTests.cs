@@ -1,7 +1,6 @@
 using System.Buffers.Binary;
 using Introspect.Hypervisor.Abi;
 using Introspect.Hypervisor.Core;
-using Introspect.Hypervisor.Core.Building;
 using Introspect.Hypervisor.Core.Building.Demo;
 using Introspect.Hypervisor.Core.Domains;
 using Introspect.Hypervisor.Core.Execution;
