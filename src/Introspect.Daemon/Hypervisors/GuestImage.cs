@@ -65,13 +65,14 @@ internal sealed record GuestImage(string Name, ElfImage Image, PvhBootOptions Bo
 
     private static ElfSymbols ReadSymbols(string path, ElfImage image, out IReadOnlyList<string> warnings)
     {
+        string[] names = image.NameWarning is { } name ? [$"kernel '{path}' boots without the name of a section: {name.Message}"] : [];
         if (SymbolTable.TryRead(image, out var table, out var error))
         {
-            warnings = [];
+            warnings = names;
             return new ElfSymbols(table);
         }
 
-        warnings = [$"kernel '{path}' boots without symbols: {error.Message}"];
+        warnings = [$"kernel '{path}' boots without symbols: {error.Message}", .. names];
         return new ElfSymbols(SymbolTable.Empty);
     }
 }

@@ -2,6 +2,7 @@ using System.Runtime.InteropServices;
 using Introspect.Hypervisor.Abi;
 using Introspect.Hypervisor.Core.Building;
 using Introspect.Hypervisor.Core.Building.Acpi;
+using Introspect.Hypervisor.Core.Domains;
 using Introspect.Hypervisor.Core.Hypercalls;
 using Introspect.Hypervisor.Core.Hypercalls.Toolstack;
 using Introspect.Hypervisor.Core.Memory;
@@ -192,7 +193,7 @@ internal sealed class DomainUnderConstruction : IGuestLoader, IDisposable
         PopulateRange(0, GuestMemoryMap.LowBytes(MemoryBytes) / Gfn.PageSize);
         PopulateRange(GuestMemoryMap.HoleEnd / Gfn.PageSize, GuestMemoryMap.HighBytes(MemoryBytes) / Gfn.PageSize);
         PopulateRange(SpecialPages.FirstGfn, SpecialPages.Count);
-        SpecialPages.Initialise(this);
+        SpecialPagesContent.Write(this);
         foreach (var (parameter, _, value) in SpecialPages.Parameters)
         {
             _calls.SetParam(number, parameter, value);

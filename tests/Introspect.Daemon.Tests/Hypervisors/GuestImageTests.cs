@@ -32,6 +32,17 @@ public sealed class GuestImageTests : IDisposable
     }
 
     [Fact]
+    public void an_image_with_a_section_whose_name_is_nowhere_boots_with_its_symbols_and_with_a_warning()
+    {
+        var bytes = DemoGuest.Build().Image;
+        var sections = (int)BinaryPrimitives.ReadUInt64LittleEndian(bytes.AsSpan(40));
+        BinaryPrimitives.WriteUInt32LittleEndian(bytes.AsSpan(sections + HeaderSize), 0xffff);
+        var image = Load(bytes);
+        Assert.StartsWith($"kernel '{_path}' boots without the name of a section: section 1 has its name at 0xffff, ", Assert.Single(image.Warnings), StringComparison.Ordinal);
+        Assert.NotEmpty(image.Symbols.AddressesOf("counter"));
+    }
+
+    [Fact]
     public async Task the_warning_is_a_line_on_stderr_and_the_guest_is_traced()
     {
         File.WriteAllBytes(_path, WithDamagedSymbols());

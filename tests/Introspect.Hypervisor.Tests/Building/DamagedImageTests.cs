@@ -110,6 +110,61 @@ public sealed class DamagedImageTests
     }
 
     [Theory]
+    [InlineData(true, 0x1000u)]
+    [InlineData(false, 0x1000u)]
+    [InlineData(true, uint.MaxValue)]
+    [InlineData(false, uint.MaxValue)]
+    public void A_section_name_outside_the_names_is_warned_of_and_the_symbols_are_there(bool is64, uint nameOffset)
+    {
+        TestElf elf = new() { Is64 = is64, Notes = Wish, Symbols = [("f", TestElf.LoadAddress + 0x4000_0000, 0x12, 1)], OtherSections = [(".debug_info", [1, 2, 3])] };
+        byte[] file = elf.Build();
+        Assert.True(ElfImage.TryParse(file, out ElfImage? whole, out ElfError? error), error?.Message);
+        Assert.Null(whole.NameWarning);
+        TestElf.Put32(elf.SectionHeader(file, 1), 0, nameOffset);
+        Assert.True(ElfImage.TryParse(file, out ElfImage? image, out error), error?.Message);
+        Assert.NotNull(image.NameWarning);
+        Assert.Equal(ElfErrorKind.BadSection, image.NameWarning.Kind);
+        Assert.StartsWith($"section 1 has its name at 0x{nameOffset:x}, with no end in the section names of 0x", image.NameWarning.Message, StringComparison.Ordinal);
+        Assert.Equal(whole.Sections.Select(s => s.Index == 1 ? "" : s.Name), image.Sections.Select(s => s.Name));
+        Assert.Null(image.SymbolWarning);
+        Assert.True(SymbolTable.TryRead(image, out SymbolTable? table, out error), error?.Message);
+        Assert.Equal(1, table.Count);
+        Assert.True(PvhLoader.TryLoad(image, new PvhBootOptions(), new FakeGuest(2 << 20), out _, out error), error?.Message);
+    }
+
+    [Theory]
+    [MemberData(nameof(Classes))]
+    public void A_section_that_is_needed_by_a_name_outside_the_names_is_not_there(bool is64)
+    {
+        TestElf elf = new() { Is64 = is64, Notes = null, OtherSections = [(XenGuestSection.Name, Encoding.ASCII.GetBytes("GUEST_OS=old\0"))] };
+        byte[] file = elf.Build();
+        Assert.True(ElfImage.TryParse(file, out ElfImage? image, out ElfError? error), error?.Message);
+        Assert.Equal(XenInfoSource.GuestSection, image.XenInfo.Source);
+        TestElf.Put32(elf.SectionHeader(file, 1), 0, 0x1000);
+        Assert.True(ElfImage.TryParse(file, out image, out error), error?.Message);
+        Assert.Equal(XenInfoSource.None, image.XenInfo.Source);
+        Assert.False(PvhLoader.TryLoad(image, new PvhBootOptions(), new FakeGuest(2 << 20), out _, out error));
+        Assert.Equal(ElfErrorKind.NoPvhEntry, error.Kind);
+        Assert.NotNull(image.NameWarning);
+    }
+
+    [Fact]
+    public void A_section_name_without_an_end_is_warned_of()
+    {
+        TestElf elf = new() { Notes = Wish, OtherSections = [(".debug_info", [1, 2, 3])] };
+        byte[] file = elf.Build();
+        Assert.True(ElfImage.TryParse(file, out ElfImage? image, out ElfError? error), error?.Message);
+        int names = image.Sections.Count - 1;
+        Assert.Equal(ElfFormat.SectionStrtab, image.Sections[names].Type);
+
+        // The names end within the last one.
+        elf.PutWord(elf.SectionHeader(file, names), 20, 32, image.Sections[names].Size - 1);
+        Assert.True(ElfImage.TryParse(file, out image, out error), error?.Message);
+        Assert.NotNull(image.NameWarning);
+        Assert.True(PvhLoader.TryLoad(image, new PvhBootOptions(), new FakeGuest(2 << 20), out _, out error), error?.Message);
+    }
+
+    [Theory]
     [MemberData(nameof(Classes))]
     public void A_note_section_outside_the_image_is_refused(bool is64)
     {

@@ -300,15 +300,6 @@ public sealed class ElfImageTests
     }
 
     [Fact]
-    public void A_section_name_outside_the_names_is_refused()
-    {
-        TestElf elf = new();
-        byte[] image = elf.Build();
-        TestElf.Put32(image.AsSpan(elf.SectionHeadersAt + 64), 0, 0x1000);
-        Refused(image, ElfErrorKind.BadSection, "0x1000");
-    }
-
-    [Fact]
     public void A_stripped_image_has_no_sections()
     {
         byte[] image = new TestElf().Build();

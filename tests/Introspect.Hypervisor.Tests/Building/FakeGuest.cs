@@ -1,6 +1,7 @@
 using System.Text;
 using Introspect.Hypervisor.Core.Building;
 using Introspect.Hypervisor.Core.Building.Acpi;
+using Introspect.Hypervisor.Core.Domains;
 
 namespace Introspect.Hypervisor.Tests.Building;
 

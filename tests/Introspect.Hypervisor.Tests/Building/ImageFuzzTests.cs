@@ -158,6 +158,11 @@ public sealed class ImageFuzzTests
             OneLine(warning);
         }
 
+        if (image.NameWarning is { } name)
+        {
+            OneLine(name);
+        }
+
         if (SymbolTable.TryRead(image, out SymbolTable? symbols, out error))
         {
             symbols.TryGetAddress("f", out _);

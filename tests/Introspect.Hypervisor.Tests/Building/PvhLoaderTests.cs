@@ -1,6 +1,7 @@
 using Introspect.Hypervisor.Abi;
 using Introspect.Hypervisor.Core.Building;
 using Introspect.Hypervisor.Core.Building.Acpi;
+using Introspect.Hypervisor.Core.Domains;
 
 namespace Introspect.Hypervisor.Tests.Building;
 
@@ -183,7 +184,7 @@ public sealed class PvhLoaderTests
     public void The_special_pages_start_as_zeros_but_for_the_identity_map()
     {
         FakeGuest guest = new(Mebibyte);
-        SpecialPages.Initialise(guest);
+        SpecialPagesContent.Write(guest);
         Assert.Equal(new byte[4096], guest.Read(SpecialPages.MonitorRing << 12, 4096));
         Assert.Equal(new byte[4096], guest.Read(SpecialPages.Console << 12, 4096));
         Assert.Equal(0xe7u, guest.U32(SpecialPages.IdentityPageTable << 12));

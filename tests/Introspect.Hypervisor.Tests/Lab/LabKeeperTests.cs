@@ -44,6 +44,20 @@ public sealed class LabKeeperTests : IDisposable
         var created = _lab.Lab.Create(Demo("damaged") with { Kernel = path, StartPaused = true });
         Assert.StartsWith($"kernel '{path}' boots without symbols: the symbols in section", created.Warning, StringComparison.Ordinal);
         Assert.Equal(created.Warning, _lab.Lab.Report(created.Uuid).Warning);
+
+        // Both at once are still one line; the name alone is one of its own.
+        TestElf.Put32(elf.SectionHeader(image, elf.SymbolSection), 0, 0x1000);
+        var both = _lab.Lab.Create(Demo("twice") with { Kernel = _lab.WriteImage(image), StartPaused = true }).Warning!;
+        Assert.Contains("boots without symbols: the symbols in section", both, StringComparison.Ordinal);
+        Assert.Contains($"; and without the name of a section: section {elf.SymbolSection} has its name at 0x1000", both, StringComparison.Ordinal);
+        Assert.DoesNotContain('\n', both);
+        image = elf.Build();
+        TestElf.Put32(elf.SectionHeader(image, elf.SymbolSection), 0, 0x1000);
+        path = _lab.WriteImage(image);
+        Assert.StartsWith(
+            $"kernel '{path}' boots without the name of a section: section {elf.SymbolSection} has its name at 0x1000",
+            _lab.Lab.Create(Demo("nameless") with { Kernel = path, StartPaused = true }).Warning,
+            StringComparison.Ordinal);
     }
 
     [Fact]

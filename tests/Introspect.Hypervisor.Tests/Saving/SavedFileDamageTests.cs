@@ -1,7 +1,10 @@
 using System.Buffers.Binary;
+using System.Runtime.InteropServices;
 using Introspect.Hypervisor.Abi;
 using Introspect.Hypervisor.Core.Building.Demo;
+using Introspect.Hypervisor.Core.Execution;
 using Introspect.Hypervisor.Core.Saving;
+using Introspect.Hypervisor.Core.State;
 
 namespace Introspect.Hypervisor.Tests.Saving;
 
@@ -106,6 +109,58 @@ public sealed class SavedFileDamageTests : IDisposable
         var altered = ReSealed.Change(Saved.Value, (kind, payload) => kind == SavedKind.Parameters ? parameter : payload);
         AssertRefused(altered, "feature mask is 0x1000000000000000");
     }
+
+    [Theory]
+    [InlineData(nameof(PlatformSaved.ShutdownReason), 1, 0)]
+    [InlineData(nameof(PlatformSaved.ShutdownReason), 6, 1)]
+    [InlineData(nameof(PlatformSaved.ShutdownReason), 77, 1)]
+    [InlineData(nameof(PlatformSaved.ShutdownReason), 255, 1)]
+    [InlineData(nameof(PlatformSaved.HasShutdownReason), 2, 2)]
+    [InlineData(nameof(PlatformSaved.Is64), 2, 0)]
+    [InlineData(nameof(PlatformSaved.RunstateUpdateFlag), 255, 0)]
+    public void A_platform_that_cannot_be_is_refused_by_name(string field, byte value, byte hasReason) =>
+        AssertRefused(WithPlatform(hasReason, field, value), "no clock and platform can be in this state", Errno.EINVAL);
+
+    [Fact]
+    public void A_reason_that_is_known_is_kept_for_the_shutdown_that_follows()
+    {
+        for (var reason = ShutdownReason.Poweroff; reason <= ShutdownReason.SoftReset; reason++)
+        {
+            var file = WithPlatform(hasReason: 1, nameof(PlatformSaved.ShutdownReason), (byte)reason);
+            using var lab = new SavingLab().Restore(file);
+            Assert.Equal(reason, lab.Platform.KeptShutdownReason);
+            lab.Platform.ShutDown(reason == ShutdownReason.Crash ? ShutdownReason.Poweroff : ShutdownReason.Crash);
+            Assert.Equal(reason, lab.Domain.ShutdownReason);
+        }
+    }
+
+    [Theory]
+    [InlineData(3, 3)]
+    [InlineData(77, null)]
+    [InlineData(255, null)]
+    public void A_reason_that_a_guest_made_up_keeps_nobody_from_restoring_it(byte reason, int? restored)
+    {
+        using var lab = new SavingLab().Build(DemoGuest.Build().Image, megabytes: 4);
+        lab.Platform.KeepShutdownReason((ShutdownReason)reason);
+        lab.Platform.KeepShutdownReason(ShutdownReason.SoftReset);
+        Assert.Equal(reason == 255 ? ShutdownReason.SoftReset : (ShutdownReason)reason, lab.Platform.KeptShutdownReason);
+        lab.Platform.KeptShutdownReason = null;
+        lab.Platform.KeepShutdownReason((ShutdownReason)reason);
+        _lab.Restore(lab.Save());
+        Assert.Equal((ShutdownReason?)restored, _lab.Platform.KeptShutdownReason);
+    }
+
+    private static byte[] WithPlatform(byte hasReason, string field, byte value) => ReSealed.Change(Saved.Value, (kind, payload) =>
+    {
+        if (kind == SavedKind.Section && BinaryPrimitives.ReadUInt16LittleEndian(payload) == CoreSectionCode.Platform)
+        {
+            var state = payload.AsSpan(SavedFormat.SectionPrefixBytes);
+            state[(int)Marshal.OffsetOf<PlatformSaved>(nameof(PlatformSaved.HasShutdownReason))] = hasReason;
+            state[(int)Marshal.OffsetOf<PlatformSaved>(field)] = value;
+        }
+
+        return payload;
+    });
 
     private static IEnumerable<(int Start, int Length)> Records()
     {

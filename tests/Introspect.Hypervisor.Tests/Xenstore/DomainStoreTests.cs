@@ -1,11 +1,11 @@
 using System.Buffers.Binary;
 using Introspect.Hypervisor.Abi;
 using Introspect.Hypervisor.Core;
-using Introspect.Hypervisor.Core.Building;
 using Introspect.Hypervisor.Core.Building.Demo;
 using Introspect.Hypervisor.Core.Domains;
 using Introspect.Hypervisor.Core.Execution;
 using Introspect.Hypervisor.Core.Saving;
+using Introspect.Hypervisor.Core.Xenstore;
 using Introspect.Hypervisor.Tests.Forks;
 using Introspect.Hypervisor.Tests.Saving;
 
@@ -37,6 +37,32 @@ public sealed class DomainStoreTests
         }
 
         Assert.Empty(store.List("/local/domain")!);
+        Assert.Empty(store.List("/vm")!);
+    }
+
+    [Fact]
+    public unsafe void A_domain_that_gets_another_uuid_is_found_by_that_one_alone()
+    {
+        using var lab = new SavingLab(new()).Build(DemoGuest.Build().Image);
+        var store = lab.Machine.Store;
+        var built = lab.Domain.Handle;
+        var given = new Guid("00112233-4455-6677-8899-aabbccddeeff");
+        var domctl = ToolstackCalls.Domctl(DomctlCommand.SetDomainHandle, 1);
+        given.TryWriteBytes(new Span<byte>(domctl.SetDomainHandle.Handle, 16), bigEndian: true, out _);
+        Assert.Equal(Errno.None, new ToolstackCalls(lab.Toolstack).TryCall(ref domctl, default));
+        Assert.NotEqual(built, given);
+        Assert.Equal(given, lab.Domain.Handle);
+        Assert.Equal([$"{given:D}"], store.List("/vm"));
+        Assert.Equal($"/vm/{given:D}", store.Read($"{Home}/vm"));
+        Assert.Equal((given.ToString("D"), "guest"), (store.Read($"/vm/{given:D}/uuid"), store.Read($"/vm/{given:D}/name")));
+        Assert.Equal([new(0, StoreRights.None), new(1, StoreRights.Read)], store.PermissionsOf($"/vm/{given:D}/uuid")!);
+        Assert.Equal(0, lab.Toolstack.SetDomainName(1, "renamed"));
+        Assert.Equal("renamed", store.Read($"/vm/{given:D}/name"));
+        lock (lab.Machine.ControlLock)
+        {
+            lab.Machine.DestroyDomain(lab.Domain);
+        }
+
         Assert.Empty(store.List("/vm")!);
     }
 
@@ -108,7 +134,7 @@ public sealed class DomainStoreTests
         var saved = first.Save();
 
         using var second = new SavingLab(new()).Build(DemoGuest.Build().Image, name: "other");
-        second.Domain.Handle = Guid.NewGuid();
+        second.Domain.SetHandle(Guid.NewGuid());
         second.Restore(saved);
         var store = second.Machine.Store;
         Assert.Equal(2, second.Domain.Id.Value);

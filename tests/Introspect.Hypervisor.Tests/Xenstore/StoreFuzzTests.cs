@@ -8,7 +8,7 @@ public sealed class StoreFuzzTests
 {
     private static readonly string[] Words =
     [
-        "data", "data/a", "data/b/c", "/local/domain/5/data", "/local/domain/6/data", "control/shutdown", "/", "", "name", "@releaseDomain",
+        "data", "data/a", "data/b/c", "/local/domain/5/data", "/local/domain/6/data", "control/shutdown", "/", "", "name", "@releaseDomain", "@",
         "n5", "r6", "b0", "T", "F", "0", "1", "4294967296", "-1", "t", "data//x", "/vm", "\u00ff\u0001", new('p', 3100), new('v', 1990),
     ];
 

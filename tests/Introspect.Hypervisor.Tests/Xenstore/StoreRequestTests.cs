@@ -84,16 +84,18 @@ public sealed class StoreRequestTests
     [InlineData((uint)StoreMessage.Watch, "da ta\0t\0", "EINVAL")]
     [InlineData((uint)StoreMessage.Watch, "data\0t\0-1\0", "EINVAL")]
     [InlineData((uint)StoreMessage.Watch, "data\0t\0" + "1\0more\0", "EINVAL")]
-    [InlineData((uint)StoreMessage.Watch, "@introduceDomain\0t\0", "EACCES")]
-    [InlineData((uint)StoreMessage.Watch, "@releaseDomain\0t\0", "EACCES")]
-    [InlineData((uint)StoreMessage.Watch, "@other\0t\0", "EINVAL")]
+    [InlineData((uint)StoreMessage.GetPerms, "@releaseDomain\0", "EINVAL")]
     [InlineData((uint)StoreMessage.Unwatch, "data\0t\0", "ENOENT")]
     [InlineData((uint)StoreMessage.Unwatch, "data\0", "EINVAL")]
+    [InlineData((uint)StoreMessage.Unwatch, "da ta\0t\0", "ENOENT")]
+    [InlineData((uint)StoreMessage.Unwatch, "@releaseDomain\0t\0", "ENOENT")]
     [InlineData((uint)StoreMessage.TransactionEnd, "T\0", "ENOENT")]
     [InlineData((uint)StoreMessage.TransactionEnd, "X\0", "EINVAL")]
     [InlineData((uint)StoreMessage.GetDomainPath, "x\0", "EINVAL")]
     [InlineData((uint)StoreMessage.GetDomainPath, "70000\0", "EINVAL")]
     [InlineData((uint)StoreMessage.IsDomainIntroduced, "5\0", "EACCES")]
+    [InlineData((uint)StoreMessage.IsDomainIntroduced, "32752\0", "EACCES")]
+    [InlineData((uint)StoreMessage.IsDomainIntroduced, "", "EACCES")]
     [InlineData((uint)StoreMessage.Control, "help\0", "EACCES")]
     [InlineData((uint)StoreMessage.Introduce, "6\0" + "1\0" + "1\0", "EACCES")]
     [InlineData((uint)StoreMessage.Release, "5\0", "EACCES")]
@@ -107,6 +109,16 @@ public sealed class StoreRequestTests
     [InlineData(uint.MaxValue, "", "ENOSYS")]
     public void What_cannot_be_done_is_an_error_by_name(uint type, string payload, string error) =>
         Assert.Equal($"!{error}", _bench.Guest(5).Ask((StoreMessage)type, payload));
+
+    [Theory]
+    [InlineData((uint)StoreMessage.IsDomainIntroduced, "!EACCES")]
+    [InlineData((uint)StoreMessage.Control, "!EACCES")]
+    [InlineData((uint)StoreMessage.WatchEvent, "!ENOSYS")]
+    [InlineData(23u, "!ENOSYS")]
+    [InlineData(24u, "!ENOSYS")]
+    [InlineData((uint)StoreMessage.ResetWatches, "!ENOENT")]
+    public void What_no_guest_may_ask_is_refused_before_its_transaction_is_looked_for(uint type, string answer) =>
+        Assert.Equal(answer, _bench.Guest(5).Ask((StoreMessage)type, "5\0", transaction: 77));
 
     [Theory]
     [InlineData((uint)StoreMessage.Read, "name\0")]
@@ -168,6 +180,29 @@ public sealed class StoreRequestTests
         _bench.Store.Rename(5, "other");
         Assert.Equal("other", guest.Ask(StoreMessage.Read, "name\0"));
         Assert.Equal("other", guest.Ask(StoreMessage.Read, "/vm/00000005-0002-0003-0405-060708090a0b/name\0"));
+    }
+
+    [Fact]
+    public void Another_uuid_is_where_the_nodes_are_at_once_and_what_others_have_by_the_old_one_stays()
+    {
+        var (guest, other) = (_bench.Guest(5), _bench.Guest(6));
+        Guid Uuid(ushort domain) => new(domain, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11);
+        Assert.Equal("OK", guest.Ask(StoreMessage.Watch, "vm\0t\0"));
+        guest.TakeEvents();
+        _bench.Store.SetUuid(5, Uuid(5));
+        Assert.Empty(guest.TakeEvents());
+        _bench.Store.SetUuid(5, Uuid(7));
+        Assert.Equal(["vm t"], guest.TakeEvents());
+        Assert.Equal($"/vm/{Uuid(7):D}", guest.Ask(StoreMessage.Read, "vm\0"));
+        Assert.Equal("guest", guest.Ask(StoreMessage.Read, $"/vm/{Uuid(7):D}/name\0"));
+        Assert.Equal("!EACCES", guest.Ask(StoreMessage.Read, $"/vm/{Uuid(5):D}/name\0"));
+        _bench.Store.SetUuid(5, Uuid(6));
+        Assert.Equal([$"{Uuid(6):D}"], _bench.Store.List("/vm"));
+        _bench.Store.SetUuid(5, Uuid(5));
+        Assert.Equal([$"{Uuid(5):D}", $"{Uuid(6):D}"], _bench.Store.List("/vm")!.Order());
+        Assert.Equal($"/vm/{Uuid(6):D}", other.Ask(StoreMessage.Read, "vm\0"));
+        _bench.Store.SetUuid(9, Uuid(9));
+        Assert.Equal(2, _bench.Store.List("/vm")!.Count);
     }
 
     [Fact]

@@ -16,6 +16,7 @@ public sealed class StoreStateTests
         Assert.Equal("OK", guest.Ask(StoreMessage.Watch, "/local/domain/5/data\0absolute\0"));
         Assert.Equal("1", guest.Ask(StoreMessage.TransactionStart, "\0"));
         Assert.Equal("one", guest.Ask(StoreMessage.Read, "data/a\0", transaction: 1));
+        Assert.Equal("OK", guest.Ask(StoreMessage.Watch, "@n\u00e4me\0special\0"));
         guest.TakeEvents();
 
         // Unread answers, more than the ring holds, and half a request.
@@ -45,6 +46,7 @@ public sealed class StoreStateTests
         after.Store.Write("/local/domain/9/data/a", "v");
         Assert.Equal(["control/shutdown relative", "/local/domain/9/data/a absolute"], restored.TakeEvents());
         Assert.Equal("!EEXIST", restored.Ask(StoreMessage.Watch, "/local/domain/9/data\0absolute\0"));
+        Assert.Equal("!EEXIST", restored.Ask(StoreMessage.Watch, "@n\u00e4me\0special\0"));
 
         // The transaction is there, and ends as one does that others came before.
         Assert.Equal("v", restored.Ask(StoreMessage.Read, "data/a\0", transaction: 1));

@@ -82,6 +82,66 @@ public sealed class StoreWatchTests
         Assert.Equal("OK", _guest.Ask(StoreMessage.Watch, "data\0more\0"));
     }
 
+    [Theory]
+    [InlineData("@introduceDomain")]
+    [InlineData("@releaseDomain")]
+    [InlineData("@other")]
+    [InlineData("@")]
+    [InlineData("@n\u00e4me of//none/")]
+    public void A_special_name_can_be_watched_and_tells_a_guest_nothing_but_itself(string name)
+    {
+        Assert.Equal("OK", _guest.Ask(StoreMessage.Watch, $"{name}\0token\0"));
+        Assert.Equal([$"{name} token"], _guest.TakeEvents());
+        Assert.Equal("!EEXIST", _guest.Ask(StoreMessage.Watch, $"{name}\0token\0"));
+        _bench.Guest(6);
+        _bench.Store.Rename(5, "other");
+        _bench.Store.Release(6);
+        Assert.Empty(_guest.TakeEvents());
+        Assert.False(_bench.Store.IsWatchedBy(5, "/local/domain/5/control/shutdown"));
+        Assert.Equal("OK", _guest.Ask(StoreMessage.Unwatch, $"{name}\0token\0"));
+        Assert.Equal("!ENOENT", _guest.Ask(StoreMessage.Unwatch, $"{name}\0token\0"));
+    }
+
+    [Fact]
+    public void The_answer_comes_before_the_first_event_and_both_are_as_the_protocol_has_them()
+    {
+        _guest.Send([.. StoreGuest.Header(4, 9, 0, 17), .. "@releaseDomain\0t\0"u8]);
+        byte[] expected =
+        [
+            .. StoreGuest.Header(4, 9, 0, 3), .. "OK\0"u8,
+            .. StoreGuest.Header(15, 0, 0, 17), .. "@releaseDomain\0t\0"u8,
+        ];
+        Assert.Equal(expected, _guest.Page.Slice(1024, (int)_guest[StoreGuest.ResponseProducer]).ToArray());
+    }
+
+    [Theory]
+    [InlineData(2048, "OK")]
+    [InlineData(2049, "!EINVAL")]
+    public void A_special_name_is_no_longer_than_a_relative_path(int length, string answer)
+    {
+        var name = "@" + new string('x', length - 1);
+        Assert.Equal(answer, _guest.Ask(StoreMessage.Watch, $"{name}\0t\0"));
+        Assert.Equal(answer == "OK" ? [$"{name} t"] : [], _guest.TakeEvents());
+        Assert.Equal(answer == "OK" ? "OK" : "!ENOENT", _guest.Ask(StoreMessage.Unwatch, $"{name}\0t\0"));
+    }
+
+    [Theory]
+    [InlineData("@releaseDomain", 2)]
+    [InlineData("data", 1)]
+    public void Of_events_that_wait_only_special_ones_are_told_twice(string name, int times)
+    {
+        byte[] path = System.Text.Encoding.ASCII.GetBytes($"{name}\0t\0");
+        byte[] watch = [.. StoreGuest.Header(4, 9, 0, (uint)path.Length), .. path];
+        byte[] unwatch = [.. StoreGuest.Header(5, 9, 0, (uint)path.Length), .. path];
+
+        // Answers that fill the ring, so that what comes behind them waits.
+        byte[] read = [.. StoreGuest.Header(2, 9, 0, 10), .. "data/long\0"u8];
+        Assert.Equal("OK", _guest.Ask(StoreMessage.Write, $"data/long\0{new string('v', 1900)}"));
+        _guest.Send([.. read, .. watch, .. unwatch, .. watch]);
+        Assert.Equal(4, _guest.Receive().Count);
+        Assert.Equal(Enumerable.Repeat($"{name} t", times), _guest.TakeEvents());
+    }
+
     [Fact]
     public void Domain_0_is_told_in_this_process_as_long_as_it_wants()
     {

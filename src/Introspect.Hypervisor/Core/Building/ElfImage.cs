@@ -17,7 +17,8 @@ internal sealed class ElfImage
         in ElfHeader header,
         IReadOnlyList<ElfSegment> segments,
         IReadOnlyList<ElfSection> sections,
-        IReadOnlyList<ElfNote> notes)
+        IReadOnlyList<ElfNote> notes,
+        ElfError? nameWarning)
     {
         _header = header;
         Bytes = bytes;
@@ -28,6 +29,7 @@ internal sealed class ElfImage
         XenInfo = XenGuestInfo.Read(notes, FindSection(XenGuestSection.Name) is { } section ? Content(section).Span : default);
         SymbolSections = ElfSymbolSections.Find(this, out ElfError? warning);
         SymbolWarning = warning;
+        NameWarning = nameWarning;
     }
 
     /// <summary>The whole file.</summary>
@@ -62,6 +64,9 @@ internal sealed class ElfImage
 
     /// <summary>What is wrong with the symbol table. The image boots all the same, without symbols.</summary>
     public ElfError? SymbolWarning { get; }
+
+    /// <summary>Why a section has no name. Only an image without notes is known by one, and refused where it is that one.</summary>
+    public ElfError? NameWarning { get; }
 
     /// <summary>The segments that occupy guest memory. As on Xen, one that nobody may read, write or execute is not loaded.</summary>
     public IEnumerable<ElfSegment> LoadableSegments =>
@@ -147,13 +152,13 @@ internal sealed class ElfImage
         image = null;
         if (!ElfHeader.TryRead(bytes.Span, out ElfHeader header, out error)
             || !ElfTables.TryReadSegments(bytes.Span, header, out List<ElfSegment>? segments, out error)
-            || !ElfTables.TryReadSections(bytes, header, out List<ElfSection>? sections, out error)
+            || !ElfTables.TryReadSections(bytes, header, out List<ElfSection>? sections, out ElfError? nameWarning, out error)
             || !ElfNoteReader.TryRead(bytes, segments, sections, out List<ElfNote>? notes, out error))
         {
             return false;
         }
 
-        image = new ElfImage(bytes, header, segments, sections, notes);
+        image = new ElfImage(bytes, header, segments, sections, notes, nameWarning);
         return true;
     }
 }

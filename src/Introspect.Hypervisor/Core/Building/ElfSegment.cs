@@ -29,7 +29,7 @@ internal readonly record struct ElfSegment(
 
 /// <summary>A section header.</summary>
 /// <param name="Index">Its place in the table, for messages.</param>
-/// <param name="NameBytes">Its name, empty when the image has no section names.</param>
+/// <param name="NameBytes">Its name, empty when the image has no section names, or not this one.</param>
 /// <param name="Type">SHT_SYMTAB, SHT_NOTE, ….</param>
 /// <param name="Flags">SHF_*.</param>
 /// <param name="Address">Where it lies in the loaded image, 0 when it is not loaded.</param>

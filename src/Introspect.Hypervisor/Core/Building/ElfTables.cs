@@ -102,13 +102,15 @@ internal static class ElfTables
         return null;
     }
 
+    /// <summary>Reads the sections. A name that cannot be read is none, and the first of them is warned of.</summary>
     public static bool TryReadSections(
         ReadOnlyMemory<byte> image,
         in ElfHeader header,
         [NotNullWhen(true)] out List<ElfSection>? sections,
+        out ElfError? nameWarning,
         [NotNullWhen(false)] out ElfError? error)
     {
-        sections = null;
+        (sections, nameWarning) = (null, null);
         if (header.SectionTable == 0)
         {
             sections = [];
@@ -150,7 +152,7 @@ internal static class ElfTables
             return false;
         }
 
-        return TryReadEach(image, header, (int)count, (int)names, out sections, out error);
+        return TryReadEach(image, header, (int)count, (int)names, out sections, out nameWarning, out error);
     }
 
     private static bool TryReadEach(
@@ -159,9 +161,10 @@ internal static class ElfTables
         int count,
         int namesIndex,
         [NotNullWhen(true)] out List<ElfSection>? sections,
+        out ElfError? nameWarning,
         [NotNullWhen(false)] out ElfError? error)
     {
-        sections = null;
+        (sections, nameWarning) = (null, null);
         ReadOnlyMemory<byte> names = default;
         if (namesIndex != ElfFormat.SectionUndefined
             && Read(image.Span, header, namesIndex, out _) is { Type: ElfFormat.SectionStrtab, LiesInImage: true } strings)
@@ -183,10 +186,10 @@ internal static class ElfTables
 
             if (!TryName(names, nameOffset, out ReadOnlyMemory<byte> name))
             {
-                error = new ElfError(
+                // As on Xen, it is then none of those that are looked for by name.
+                nameWarning ??= new ElfError(
                     ElfErrorKind.BadSection,
                     $"section {i} has its name at 0x{nameOffset:x}, with no end in the section names of 0x{names.Length:x} bytes; the image is damaged, build it anew");
-                return false;
             }
 
             found.Add(section with { NameBytes = name });

@@ -1,5 +1,6 @@
 using Introspect.Hypervisor.Abi;
 using Introspect.Hypervisor.Core.Building.Acpi;
+using Introspect.Hypervisor.Core.Domains;
 
 namespace Introspect.Hypervisor.Core.Building;
 

@@ -54,8 +54,8 @@ internal sealed partial class Domain
     /// <summary>Number.</summary>
     public DomainId Id { get; }
 
-    /// <summary>UUID; a toolstack can change it.</summary>
-    public Guid Handle { get; set; }
+    /// <summary>UUID; a toolstack can change it (<see cref="SetHandle"/>).</summary>
+    public Guid Handle { get; private set; }
 
     /// <summary>Name, which on Xen stands in xenstore; empty when none was given.</summary>
     public string Name { get; set; } = "";
@@ -123,6 +123,13 @@ internal sealed partial class Domain
 
     /// <summary>What runs the vCPUs by turns, or null where each has a thread of its own.</summary>
     public VcpuInterleaver? Interleaver => _interleaver;
+
+    /// <summary>Gives it another UUID, by which its nodes in the machine's store are found from now on.</summary>
+    public void SetHandle(Guid handle)
+    {
+        Handle = handle;
+        Machine.Store.SetUuid(Id.Value, handle);
+    }
 
     /// <summary>Gives the new domain its platform.</summary>
     public void AttachPlatform(IDomainPlatform platform) => _platform = platform;

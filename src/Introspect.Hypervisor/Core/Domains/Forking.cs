@@ -7,7 +7,7 @@ namespace Introspect.Hypervisor.Core.Domains;
 internal static class Forking
 {
     // What Xen copies itself, so that a fork begins with them.
-    private static readonly uint[] SpecialPages =
+    private static readonly uint[] CopiedPages =
         [HvmParam.StorePfn, HvmParam.IoreqPfn, HvmParam.BufIoreqPfn, HvmParam.ConsolePfn];
 
     /// <summary>Makes a domain a fork of another one, or gives a fork its parent's state again.</summary>
@@ -87,7 +87,7 @@ internal static class Forking
             return refused;
         }
 
-        foreach (var index in SpecialPages)
+        foreach (var index in CopiedPages)
         {
             if (parent.GetParam(index) is var gfn and not 0)
             {

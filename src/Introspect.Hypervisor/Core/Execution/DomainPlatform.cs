@@ -115,6 +115,9 @@ internal sealed partial class DomainPlatform : IDomainPlatform, ISharedPages, IE
     /// <summary>Its way to the machine's store.</summary>
     public GuestStore Store { get; }
 
+    /// <summary>Keeps the reason for the shutdown that follows, if there is none yet. What Xen has for none stays none.</summary>
+    public void KeepShutdownReason(ShutdownReason reason) => KeptShutdownReason ??= reason == ShutdownReason.None ? null : reason;
+
     /// <summary>Reason kept by SHUTDOWN_CODE for the shutdown that follows.</summary>
     public ShutdownReason? KeptShutdownReason { get; set; }
 

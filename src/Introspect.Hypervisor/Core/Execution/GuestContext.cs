@@ -109,5 +109,5 @@ internal sealed partial class GuestContext : IGuestHypercallContext
     public void Shutdown(ShutdownReason reason) => _platform.ShutDown(reason);
 
     /// <inheritdoc/>
-    public void SetShutdownCode(ShutdownReason reason) => _platform.KeptShutdownReason ??= reason;
+    public void SetShutdownCode(ShutdownReason reason) => _platform.KeepShutdownReason(reason);
 }

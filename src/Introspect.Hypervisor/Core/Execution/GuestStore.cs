@@ -11,9 +11,6 @@ namespace Introspect.Hypervisor.Core.Execution;
 /// </summary>
 internal sealed class GuestStore(DomainPlatform platform) : IStoreLink, IClosablePeer
 {
-    // Beside its RAM, as every builder of a domain has it.
-    private const int SpecialPages = 8;
-
     private readonly Domain _domain = platform.Domain;
     private ulong _page;
     private ulong _gfn;
@@ -158,7 +155,7 @@ internal sealed class GuestStore(DomainPlatform platform) : IStoreLink, IClosabl
     // Refused where it is connected: a domain that was saved by a release without a store has it unbound.
     private void ConnectPort() => _ = platform.Events.Connect(_port, remoteDomain: BootDomain.Number, remotePort: _port, this);
 
-    // Of a domain that is still being built, what it has so far beside the special pages.
+    // Of a domain that is still being built, what it has so far beside the special pages, as every builder has them.
     private ulong MemoryKiB()
     {
         const ulong BytesInKiB = 1024;
@@ -168,7 +165,7 @@ internal sealed class GuestStore(DomainPlatform platform) : IStoreLink, IClosabl
             told += range.Type == MemmapType.Ram ? range.Size : 0;
         }
 
-        var pages = Math.Max(0, _domain.Ram.TotalPages - SpecialPages);
+        var pages = Math.Max(0, _domain.Ram.TotalPages - SpecialPages.Count);
         return (told != 0 ? told : (ulong)pages * Gfn.PageSize) / BytesInKiB;
     }
 }

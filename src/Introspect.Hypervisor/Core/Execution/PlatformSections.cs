@@ -18,9 +18,16 @@ internal struct PlatformSaved
     public byte Is64;
     public byte RunstateUpdateFlag;
 
-    /// <summary><see cref="Abi.ShutdownReason"/> kept for the shutdown that follows.</summary>
+    /// <summary><see cref="Abi.ShutdownReason"/> kept for the shutdown that follows; 0 where none is.</summary>
     public byte ShutdownReason;
     public byte HasShutdownReason;
+
+    /// <summary>A domain can be in this state.</summary>
+    public readonly bool IsValid => VirtualClock.IsValid(in Clock) && Is64 <= 1 && RunstateUpdateFlag <= 1
+        && (HasShutdownReason == 0 ? ShutdownReason == 0 : HasShutdownReason == 1 && IsKnown((ShutdownReason)ShutdownReason));
+
+    /// <summary>A reason has a name (up to <c>SHUTDOWN_MAX</c>).</summary>
+    public static bool IsKnown(ShutdownReason reason) => reason <= Abi.ShutdownReason.SoftReset;
 }
 
 /// <summary>The clock, chance, and what the guest told its platform.</summary>
@@ -41,14 +48,16 @@ internal sealed class PlatformSection(DomainPlatform platform) : IHvmContextSect
     /// <inheritdoc/>
     public bool TrySave(uint instance, Span<byte> record)
     {
+        // What a guest made up for a reason is kept as Xen keeps it, but as on Xen it does not go along.
+        var kept = platform.KeptShutdownReason is { } reason && PlatformSaved.IsKnown(reason) ? platform.KeptShutdownReason : null;
         var saved = new PlatformSaved
         {
             Clock = platform.Clock.Save(platform.RetiredForClock),
             Random = platform.World.RandomState,
             Is64 = platform.Shared.Layout.Is64 ? (byte)1 : (byte)0,
             RunstateUpdateFlag = platform.RunstateUpdateFlag ? (byte)1 : (byte)0,
-            ShutdownReason = (byte)platform.KeptShutdownReason.GetValueOrDefault(),
-            HasShutdownReason = platform.KeptShutdownReason is null ? (byte)0 : (byte)1,
+            ShutdownReason = (byte)kept.GetValueOrDefault(),
+            HasShutdownReason = kept is null ? (byte)0 : (byte)1,
         };
         MemoryMarshal.Write(record, in saved);
         return true;
@@ -58,7 +67,7 @@ internal sealed class PlatformSection(DomainPlatform platform) : IHvmContextSect
     public Errno Load(uint instance, ReadOnlySpan<byte> record)
     {
         var saved = MemoryMarshal.Read<PlatformSaved>(record);
-        if (!VirtualClock.IsValid(in saved.Clock))
+        if (!saved.IsValid)
         {
             return Errno.EINVAL;
         }

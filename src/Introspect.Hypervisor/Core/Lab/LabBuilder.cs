@@ -13,6 +13,15 @@ namespace Introspect.Hypervisor.Core.Lab;
 /// <summary>Builds a domain from its description. The files are read each time, so that a reboot finds a new kernel.</summary>
 internal sealed class LabBuilder(Machine machine, IToolstack toolstack)
 {
+    // What is wrong with an image that boots, in one line.
+    private static string? Lacking(string? kernel, ElfImage image)
+    {
+        var symbols = image.SymbolWarning is { } damage ? $"kernel '{kernel}' boots without symbols: {damage.Message}" : null;
+        return image.NameWarning is not { } name ? symbols
+            : symbols is null ? $"kernel '{kernel}' boots without the name of a section: {name.Message}"
+            : $"{symbols}; and without the name of a section: {name.Message}";
+    }
+
     private const long MostFileBytes = 1L << 30;
 
     /// <summary>Builds it, paused before its first instruction.</summary>
@@ -34,7 +43,7 @@ internal sealed class LabBuilder(Machine machine, IToolstack toolstack)
 
         RefuseTwin(uuid, itself: null);
         var image = Parse(description);
-        warning = image.SymbolWarning is { } damage ? $"kernel '{description.Kernel}' boots without symbols: {damage.Message}" : null;
+        warning = Lacking(description.Kernel, image);
         var modules = description.Modules.Select(static path => new PvhModule(Read(path, "module"))).ToArray();
         using var built = DomainUnderConstruction.Create(toolstack, Configure(description, uuid));
         try

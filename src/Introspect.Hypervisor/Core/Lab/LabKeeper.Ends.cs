@@ -149,7 +149,7 @@ internal sealed partial class LabKeeper
 
         ToolstackCalls.Check(_calls.Toolstack.SetDomainName(domain.Id.Value, name), $"renaming domain {domain.Id} to '{name}'");
         using var _ = _machine.ControlLock.EnterScope();
-        domain.Handle = Guid.NewGuid();
+        domain.SetHandle(Guid.NewGuid());
     }
 
     private void End(KeptDomain? kept, string reason, string? failure = null)

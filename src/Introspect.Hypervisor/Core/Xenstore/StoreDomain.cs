@@ -40,17 +40,14 @@ internal sealed record StoreDomain
     public void Write(StoreTree tree, bool isRestored)
     {
         var home = StorePath.Of(Id);
-        StorePermission[] readable = [new(StoreCaller.Toolstack.Domain, StoreRights.None), new(Id, StoreRights.Read)];
+        var readable = ReadableBy(Id);
         StorePermission[] own = [new(Id, StoreRights.None)];
-        var vm = $"/vm/{Uuid:D}";
         if (!isRestored)
         {
             StoreOperations.Remove(tree, StoreCaller.Toolstack, home);
         }
 
-        StoreOperations.Remove(tree, StoreCaller.Toolstack, vm);
         Make(tree, home, readable);
-        Make(tree, vm, readable);
         foreach (var name in (string[])["control", "cpu", "device", "memory", "console", "store"])
         {
             Make(tree, $"{home}/{name}", readable);
@@ -61,8 +58,7 @@ internal sealed record StoreDomain
             Make(tree, $"{home}/{name}", own);
         }
 
-        Set(tree, $"{vm}/uuid", Uuid.ToString("D"));
-        Set(tree, $"{home}/vm", vm);
+        WriteVm(tree, Id, Uuid);
         Set(tree, $"{home}/domid", Number(Id));
         Set(tree, $"{home}/store/ring-ref", Number(Store.Gfn));
         Set(tree, $"{home}/store/port", Number(Store.Port));
@@ -89,6 +85,20 @@ internal sealed record StoreDomain
         }
     }
 
+    /// <summary>The domain has another UUID: its nodes by that are where it says, and no longer where the old one said.</summary>
+    public static void SetUuid(StoreTree tree, ushort domain, Guid uuid)
+    {
+        var home = StorePath.Of(domain);
+        if (PathOfVm(tree, home) is not { } before || before == PathOf(uuid))
+        {
+            return;
+        }
+
+        WriteVm(tree, domain, uuid);
+        Rename(tree, domain, tree.Find($"{home}/name") is { } name ? Encoding.UTF8.GetString(name.Value) : "");
+        RemoveVm(tree, before);
+    }
+
     /// <summary>The domain has a console.</summary>
     public static void WriteConsole(StoreTree tree, ushort domain, ulong gfn, uint port)
     {
@@ -113,12 +123,33 @@ internal sealed record StoreDomain
         var home = StorePath.Of(domain);
         var vm = PathOfVm(tree, home);
         StoreOperations.Remove(tree, StoreCaller.Toolstack, home);
-        var others = tree.Find("/local/domain")?.Children ?? [];
-        if (vm is not null && !Array.Exists(others, other => PathOfVm(tree, $"/local/domain/{other}") == vm))
+        if (vm is not null)
+        {
+            RemoveVm(tree, vm);
+        }
+    }
+
+    private static void WriteVm(StoreTree tree, ushort domain, Guid uuid)
+    {
+        var vm = PathOf(uuid);
+        StoreOperations.Remove(tree, StoreCaller.Toolstack, vm);
+        Make(tree, vm, ReadableBy(domain));
+        Set(tree, $"{vm}/uuid", uuid.ToString("D"));
+        Set(tree, $"{StorePath.Of(domain)}/vm", vm);
+    }
+
+    private static void RemoveVm(StoreTree tree, string vm)
+    {
+        var domains = tree.Find("/local/domain")?.Children ?? [];
+        if (!Array.Exists(domains, domain => PathOfVm(tree, $"/local/domain/{domain}") == vm))
         {
             StoreOperations.Remove(tree, StoreCaller.Toolstack, vm);
         }
     }
+
+    private static StorePermission[] ReadableBy(ushort domain) => [new(StoreCaller.Toolstack.Domain, StoreRights.None), new(domain, StoreRights.Read)];
+
+    private static string PathOf(Guid uuid) => $"/vm/{uuid:D}";
 
     private static string? PathOfVm(StoreTree tree, string home) =>
         tree.Find($"{home}/vm") is { Value.Length: > 0 } node ? Encoding.ASCII.GetString(node.Value) : null;

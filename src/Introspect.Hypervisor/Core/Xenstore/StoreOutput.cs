@@ -17,16 +17,17 @@ internal sealed class StoreOutput
     /// <summary>Queues an answer.</summary>
     public void Add(byte[] message) => Enqueue(message, null);
 
-    /// <summary>Queues an event, unless it waits already, is too long or there is no room.</summary>
+    /// <summary>Queues an event, unless it waits already, is too long or there is no room. A special one may wait twice.</summary>
     public void AddEvent(string path, string token)
     {
         var payload = $"{path}\0{token}\0";
-        if (payload.Length > StoreWire.MostPayload || Bytes + payload.Length > StoreQuota.Unread || !_events.Add(payload))
+        var isSpecial = StorePath.IsSpecial(path);
+        if (payload.Length > StoreWire.MostPayload || Bytes + payload.Length > StoreQuota.Unread || (!isSpecial && !_events.Add(payload)))
         {
             return;
         }
 
-        Enqueue(new StoreHeader(StoreMessage.WatchEvent, 0, 0, 0).With(Encoding.Latin1.GetBytes(payload)), payload);
+        Enqueue(new StoreHeader(StoreMessage.WatchEvent, 0, 0, 0).With(Encoding.Latin1.GetBytes(payload)), isSpecial ? null : payload);
     }
 
     /// <summary>Writes to the ring as much as goes.</summary>

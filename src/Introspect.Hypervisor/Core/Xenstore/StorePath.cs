@@ -41,13 +41,35 @@ internal static class StorePath
         return true;
     }
 
+    /// <summary>
+    /// What a guest may watch: a node, or what begins with <c>@</c>, as <c>@releaseDomain</c>. Of such a name nothing matters
+    /// but its length: the guest is told of none of them, as it may read none.
+    /// </summary>
+    /// <param name="text">What was said.</param>
+    /// <param name="home">Where relative paths begin.</param>
+    /// <param name="path">The absolute path, or the name as it was said, one byte a character.</param>
+    /// <returns>False: it is neither.</returns>
+    public static bool TryResolveWatched(ReadOnlySpan<byte> text, string home, out string path)
+    {
+        if (text is not [(byte)'@', ..])
+        {
+            return TryResolve(text, home, out path);
+        }
+
+        path = Encoding.Latin1.GetString(text);
+        return text.Length <= MostRelative;
+    }
+
+    /// <summary>What is watched is no node.</summary>
+    public static bool IsSpecial(string path) => path is ['@', ..];
+
     /// <summary>A path is another one or below it.</summary>
     public static bool IsAtOrBelow(string path, string ancestor) => LevelsBelow(path, ancestor) >= 0;
 
     /// <summary>How many levels a path is below another one; 0: it is the same; -1: it is not below it.</summary>
     public static int LevelsBelow(string path, string ancestor)
     {
-        if (ancestor.Length == 1)
+        if (ancestor is "/")
         {
             return path.Length == 1 ? 0 : path.AsSpan().Count('/');
         }

@@ -1,4 +1,5 @@
 using System.Buffers.Text;
+using System.Diagnostics;
 using System.Globalization;
 using System.Text;
 
@@ -14,7 +15,12 @@ internal static class StoreRequests
     {
         byte[] answer = [];
         StoreView view = store.Tree;
-        var error = header.Type is StoreMessage.Watch or StoreMessage.Unwatch ? Errno.None : FindView(store, asker, header, ref view);
+        var error = Refuse(header.Type);
+        if (error == Errno.None && header.Type is not (StoreMessage.Watch or StoreMessage.Unwatch))
+        {
+            error = FindView(store, asker, header, ref view);
+        }
+
         if (error == Errno.None)
         {
             error = Do(store, asker, view, header.Type, payload, ref answer);
@@ -37,6 +43,15 @@ internal static class StoreRequests
             asker.Output.AddEvent(watch.Tell(watch.Path), watch.Token);
         }
     }
+
+    // What no guest may ask for is told before its transaction is looked for.
+    private static Errno Refuse(StoreMessage type) => type switch
+    {
+        StoreMessage.Control or StoreMessage.Introduce or StoreMessage.IsDomainIntroduced or StoreMessage.Release or StoreMessage.Resume
+            or StoreMessage.SetTarget => Errno.EACCES, // a toolstack's alone
+        StoreMessage.WatchEvent or StoreMessage.Error => Errno.ENOSYS, // the store's own
+        _ => Enum.IsDefined(type) ? Errno.None : Errno.ENOSYS,
+    };
 
     private static Errno FindView(XenStore store, StoreConnection asker, StoreHeader header, ref StoreView view)
     {
@@ -84,11 +99,8 @@ internal static class StoreRequests
                 return EndTransaction(asker, view, payload);
             case StoreMessage.GetDomainPath:
                 return DomainPath(payload, ref answer);
-            case StoreMessage.Control or StoreMessage.Introduce or StoreMessage.IsDomainIntroduced or StoreMessage.Release or StoreMessage.Resume
-                or StoreMessage.SetTarget:
-                return Errno.EACCES; // a toolstack's alone
             default:
-                return Errno.ENOSYS;
+                throw new UnreachableException($"request {type} was not refused");
         }
     }
 
@@ -205,17 +217,13 @@ internal static class StoreRequests
             return Errno.EINVAL;
         }
 
-        if (IsSpecial(name))
-        {
-            return Errno.EACCES;
-        }
-
-        if (!StorePath.TryResolve(name, asker.Home, out var path))
+        if (!StorePath.TryResolveWatched(name, asker.Home, out var path))
         {
             return Errno.EINVAL;
         }
 
-        var watch = new StoreWatch(path, Encoding.Latin1.GetString(token), name[0] == (byte)'/' ? 0 : asker.Home.Length + 1, (int)depth);
+        var isRelative = name[0] is not ((byte)'/' or (byte)'@');
+        var watch = new StoreWatch(path, Encoding.Latin1.GetString(token), isRelative ? asker.Home.Length + 1 : 0, (int)depth);
         if (asker.Watches.Exists(other => other.Path == watch.Path && other.Token == watch.Token))
         {
             return Errno.EEXIST;
@@ -233,10 +241,14 @@ internal static class StoreRequests
     private static Errno Unwatch(StoreConnection asker, ReadOnlySpan<byte> payload)
     {
         var rest = payload;
-        if (!TryNext(ref rest, out var name) || !TryNext(ref rest, out var text) || !rest.IsEmpty
-            || !StorePath.TryResolve(name, asker.Home, out var path))
+        if (!TryNext(ref rest, out var name) || !TryNext(ref rest, out var text) || !rest.IsEmpty)
         {
             return Errno.EINVAL;
+        }
+
+        if (!StorePath.TryResolveWatched(name, asker.Home, out var path))
+        {
+            return Errno.ENOENT; // what cannot be watched is not
         }
 
         var token = Encoding.Latin1.GetString(text);
@@ -282,9 +294,6 @@ internal static class StoreRequests
         asker.Transactions.Remove(transaction);
         return text[0] == (byte)'T' ? transaction.Commit(asker.Caller) : Errno.None;
     }
-
-    private static bool IsSpecial(ReadOnlySpan<byte> name) =>
-        name.StartsWith("@introduceDomain"u8) || name.StartsWith("@releaseDomain"u8);
 
     private static bool TryPath(StoreConnection asker, ReadOnlySpan<byte> payload, out string path)
     {

@@ -66,7 +66,7 @@ internal sealed class StoreState
         writer.Write(_watches.Count);
         foreach (var watch in _watches)
         {
-            Blob(writer, Encoding.ASCII.GetBytes(watch.Path));
+            Blob(writer, Encoding.Latin1.GetBytes(watch.Path));
             Blob(writer, Encoding.Latin1.GetBytes(watch.Token));
             writer.Write(watch.HomeLength != 0 ? 1 : 0);
             writer.Write(watch.Depth);
@@ -182,7 +182,8 @@ internal sealed class StoreState
         var isRelative = reader.Word() != 0;
         var depth = (int)reader.Word();
         var home = StorePath.Of(_domain);
-        if (reader.IsBad || depth < -1 || token.Contains((byte)0) || path is not [(byte)'/', ..] || !StorePath.TryResolve(path, home, out var whole)
+        if (reader.IsBad || depth < -1 || token.Contains((byte)0) || path is not [(byte)'/' or (byte)'@', ..] || path.Contains((byte)0)
+            || !StorePath.TryResolveWatched(path, home, out var whole)
             || (isRelative && StorePath.LevelsBelow(whole, home) < 1))
         {
             reader.IsBad = true;

@@ -20,9 +20,6 @@ internal sealed class StoreTree : StoreView
         Put("/vm", new([], nobody, []));
     }
 
-    /// <summary>Nodes.</summary>
-    public int Count => _nodes.Count;
-
     /// <inheritdoc/>
     public override StoreNode? Find(string path) => _nodes.GetValueOrDefault(path);
 

@@ -82,6 +82,16 @@ internal sealed class XenStore
         }
     }
 
+    /// <summary>A domain has another UUID.</summary>
+    public void SetUuid(ushort domain, Guid uuid)
+    {
+        lock (_lock)
+        {
+            StoreDomain.SetUuid(Tree, domain, uuid);
+            DeliverAll();
+        }
+    }
+
     /// <summary>A domain has a console from now on.</summary>
     public void SetConsole(ushort domain, ulong gfn, uint port)
     {
@@ -131,34 +141,6 @@ internal sealed class XenStore
         }
     }
 
-    /// <summary>The toolstack looks at a node's children; null: there is none.</summary>
-    public IReadOnlyList<string>? List(string path)
-    {
-        lock (_lock)
-        {
-            return Tree.Find(path)?.Children;
-        }
-    }
-
-    /// <summary>Who may do what with a node; null: there is none.</summary>
-    public IReadOnlyList<StorePermission>? PermissionsOf(string path)
-    {
-        lock (_lock)
-        {
-            return Tree.Find(path)?.Permissions;
-        }
-    }
-
-    /// <summary>The toolstack writes a node.</summary>
-    public void Write(string path, string value)
-    {
-        lock (_lock)
-        {
-            StoreOperations.Write(Tree, StoreCaller.Toolstack, path, Encoding.UTF8.GetBytes(value));
-            DeliverAll();
-        }
-    }
-
     /// <summary>The toolstack writes a node, if it is there: where a domain has gone, nothing is left behind.</summary>
     public void Replace(string path, string value)
     {
@@ -169,16 +151,6 @@ internal sealed class XenStore
                 StoreOperations.Write(Tree, StoreCaller.Toolstack, path, Encoding.UTF8.GetBytes(value));
                 DeliverAll();
             }
-        }
-    }
-
-    /// <summary>The toolstack removes a node and all below it.</summary>
-    public void Remove(string path)
-    {
-        lock (_lock)
-        {
-            StoreOperations.Remove(Tree, StoreCaller.Toolstack, path);
-            DeliverAll();
         }
     }
 

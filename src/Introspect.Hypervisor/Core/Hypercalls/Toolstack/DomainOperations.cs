@@ -99,7 +99,7 @@ internal sealed class DomainOperations(Machine machine, ToolstackCaller caller)
             case DomctlCommand.GetVcpuInfo:
                 return GetVcpuInfo(domain, ref domctl.VcpuInfo);
             case DomctlCommand.SetDomainHandle:
-                domain.Handle = DomainHandle.Read(domctl.SetDomainHandle);
+                domain.SetHandle(DomainHandle.Read(domctl.SetDomainHandle));
                 return Errno.None;
             case DomctlCommand.SetHvmContext:
                 return SetContext(domain, domctl.HvmContext, buffer);

@@ -1,6 +1,4 @@
-using System.Buffers.Binary;
-
-namespace Introspect.Hypervisor.Core.Building;
+namespace Introspect.Hypervisor.Core.Domains;
 
 /// <summary>
 /// The pages that a toolstack gives a PVH domain beside its RAM, just below 0xff000000: where they are and which
@@ -29,8 +27,6 @@ internal static class SpecialPages
     public const ulong IdentityPageTable = FirstGfn + 6;
     public const ulong Console = FirstGfn + 7;
 
-    private const int PageSize = Gfn.PageSize;
-
     /// <summary>HVM parameters by number (public/hvm/params.h) with the value that the domain builder sets.</summary>
     public static IReadOnlyList<(uint Parameter, string Name, ulong Value)> Parameters { get; } =
     [
@@ -43,23 +39,4 @@ internal static class SpecialPages
         (28, "HVM_PARAM_MONITOR_RING_PFN", MonitorRing),
         (29, "HVM_PARAM_SHARING_RING_PFN", SharingRing),
     ];
-
-    /// <summary>
-    /// Clears the special pages, which the caller populated, and fills the one with the page directory that maps
-    /// 4 GiB onto themselves (for hardware that cannot run an unpaged guest without one).
-    /// </summary>
-    public static void Initialise(IGuestLoader guest)
-    {
-        guest.Clear(FirstGfn << Gfn.PageShift, Count * (ulong)PageSize);
-
-        // Present, writable, user, accessed, dirty, 4 MiB.
-        const uint Rights = 0xe7;
-        byte[] directory = new byte[PageSize];
-        for (uint i = 0; i < PageSize / sizeof(uint); i++)
-        {
-            BinaryPrimitives.WriteUInt32LittleEndian(directory.AsSpan((int)i * sizeof(uint)), (i << 22) | Rights);
-        }
-
-        guest.WritePhysical(IdentityPageTable << Gfn.PageShift, directory);
-    }
 }
