@@ -134,6 +134,18 @@ public sealed class SavedFileDamageTests : IDisposable
         }
     }
 
+    [Fact]
+    public void A_reason_that_is_kept_is_for_one_shutdown()
+    {
+        using var lab = new SavingLab().Build(DemoGuest.Build().Image, megabytes: 4);
+        lab.Platform.KeepShutdownReason(ShutdownReason.Suspend);
+        lab.Platform.ShutDown(ShutdownReason.Poweroff);
+        Assert.Equal(ShutdownReason.Suspend, lab.Domain.ShutdownReason);
+        lab.Domain.Resume();
+        lab.Platform.ShutDown(ShutdownReason.Poweroff);
+        Assert.Equal(ShutdownReason.Poweroff, lab.Domain.ShutdownReason);
+    }
+
     [Theory]
     [InlineData(3, 3)]
     [InlineData(77, null)]

@@ -274,6 +274,7 @@ internal sealed partial class Domain
             Machine.CheckRuns();
             ShutdownReason = ShutdownReason.None;
             Volatile.Write(ref _shutDown, false);
+            _platform?.Resumed();
             _platform?.HoldChanged();
             foreach (var vcpu in _vcpus)
             {

@@ -108,6 +108,11 @@ internal interface IDomainPlatform : IDisposable
     /// <summary>Takes what the guest wrote to its console since <paramref name="position"/>, and moves the position on.</summary>
     int ReadConsole(ref ulong position, Span<byte> destination);
 
+    /// <summary>The domain goes on after it shut down. Before its vCPUs do, and under the domain's lock.</summary>
+    void Resumed()
+    {
+    }
+
     /// <summary>The domain was paused, shut down, or goes on: what runs by itself may have to stand still as well. Any thread.</summary>
     void HoldChanged()
     {

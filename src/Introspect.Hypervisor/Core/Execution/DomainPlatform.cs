@@ -118,6 +118,9 @@ internal sealed partial class DomainPlatform : IDomainPlatform, ISharedPages, IE
     /// <summary>Keeps the reason for the shutdown that follows, if there is none yet. What Xen has for none stays none.</summary>
     public void KeepShutdownReason(ShutdownReason reason) => KeptShutdownReason ??= reason == ShutdownReason.None ? null : reason;
 
+    /// <summary>The reason was for the shutdown that was: the next one has its own (<c>domain_resume</c>).</summary>
+    public void Resumed() => KeptShutdownReason = null;
+
     /// <summary>Reason kept by SHUTDOWN_CODE for the shutdown that follows.</summary>
     public ShutdownReason? KeptShutdownReason { get; set; }
 
