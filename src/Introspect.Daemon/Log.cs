@@ -116,4 +116,7 @@ internal static partial class Log
 
     [LoggerMessage(60, LogLevel.Error, "The watchdog is not fed: {Why}")]
     public static partial void WatchdogStarved(ILogger logger, string why);
+
+    [LoggerMessage(61, LogLevel.Error, "Somebody has to see to it, there is no watchdog: {Why}")]
+    public static partial void PumpHangs(ILogger logger, string why);
 }

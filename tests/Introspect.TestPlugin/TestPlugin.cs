@@ -1,4 +1,5 @@
 using System.ComponentModel.DataAnnotations;
+using System.Runtime.InteropServices;
 using Introspect.Hypervisor;
 using Introspect.Hypervisor.Abi;
 using Introspect.Rules.Handlers;
@@ -44,6 +45,9 @@ public enum Behaviour
 
     /// <summary>Takes memory without end.</summary>
     Leak,
+
+    /// <summary>Takes memory without end that is not the runtime's.</summary>
+    LeakNatively,
 }
 
 /// <summary>What the tests say.</summary>
@@ -135,9 +139,22 @@ internal sealed class TestHandler(PluginContext context, TestOptions options, ul
                 {
                     Leaked.Add(new byte[1 << 20]);
                 }
+
+            case Behaviour.LeakNatively:
+                LeakNatively();
+                break;
         }
 
         return Verdict.Pass;
+    }
+
+    private static void LeakNatively()
+    {
+        // It is never touched, and not without end, so that a machine without the limit takes no harm.
+        for (var i = 0; i < 4096; i++)
+        {
+            Marshal.AllocHGlobal(1 << 20);
+        }
     }
 
     private static Verdict AskDomain(ref readonly VmEvent request, ref HandlerContext handler)

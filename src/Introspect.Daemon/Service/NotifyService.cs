@@ -6,7 +6,7 @@ namespace Introspect.Daemon.Service;
 
 /// <summary>
 /// Tells systemd how the service does: ready, stopping, and alive. Alive is what the pumps say: the watchdog is fed
-/// only while each of them went round its loop lately.
+/// only while each of them went round its loop lately. A pump that hangs is told in the log, where there is no systemd, too.
 /// </summary>
 internal sealed class NotifyService(SdNotify notify, IHealthSource health, TimeProvider time, ILogger<NotifyService> logger) : BackgroundService
 {
@@ -25,11 +25,6 @@ internal sealed class NotifyService(SdNotify notify, IHealthSource health, TimeP
     /// <inheritdoc/>
     protected override async Task ExecuteAsync(CancellationToken stoppingToken)
     {
-        if (!notify.IsEnabled)
-        {
-            return;
-        }
-
         var status = health.Status;
         notify.Ready(status);
         // A third of the interval leaves room for one beat that comes late.
@@ -55,11 +50,6 @@ internal sealed class NotifyService(SdNotify notify, IHealthSource health, TimeP
 
     private void Beat()
     {
-        if (notify.WatchdogInterval is null)
-        {
-            return;
-        }
-
         var stalls = health.FindStalls();
         if (stalls.Count == 0)
         {
@@ -69,7 +59,15 @@ internal sealed class NotifyService(SdNotify notify, IHealthSource health, TimeP
         else if (!_starving)
         {
             _starving = true;
-            Log.WatchdogStarved(logger, string.Join("; ", stalls));
+            var why = string.Join("; ", stalls);
+            if (notify.WatchdogInterval is null)
+            {
+                Log.PumpHangs(logger, why);
+            }
+            else
+            {
+                Log.WatchdogStarved(logger, why);
+            }
         }
     }
 }

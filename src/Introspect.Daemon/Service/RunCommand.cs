@@ -76,7 +76,7 @@ internal sealed class RunCommand(IHypervisorFactory factory, Func<string, string
         services.AddSingleton(configuration);
         services.AddSingleton(notify);
         services.AddSingleton(TimeProvider.System);
-        services.AddSingleton(provider => new SinkSet(configuration.Sinks, provider.GetRequiredService<ILogger<SinkSet>>(), configuration.Otlp));
+        services.AddSingleton(provider => new SinkSet(configuration.Sinks, provider.GetRequiredService<ILogger<SinkSet>>(), configuration.Otlp, configuration.ShutdownTimeout));
         services.AddSingleton(provider => new ServiceMetrics(ProgramInfo.Version, provider.GetRequiredService<SinkSet>().Count, configuration.Otlp));
         services.AddSingleton(provider => new MonitoringService(
             configuration, factory, provider.GetRequiredService<SinkSet>().Queues, provider.GetRequiredService<ServiceMetrics>(),

@@ -1,3 +1,4 @@
+using System.Diagnostics;
 using System.Threading.Channels;
 using Introspect.Hypervisor;
 using Introspect.Rules.Pump;
@@ -9,7 +10,9 @@ namespace Introspect.Daemon.Sinks;
 /// <param name="Capacity">Records that wait at most.</param>
 /// <param name="Policy">What happens when the sink does not keep up.</param>
 /// <param name="SampleEvery">With <see cref="QueuePolicy.Sample"/>: one in so many is kept.</param>
-internal readonly record struct QueueOptions(int Capacity, QueuePolicy Policy = QueuePolicy.DropNewest, int SampleEvery = Configuration.SinkOptions.DefaultSampleEvery);
+/// <param name="StopPatience">How long the end waits for what is queued to be written, all of it together; nothing: ten seconds.</param>
+internal readonly record struct QueueOptions(
+    int Capacity, QueuePolicy Policy = QueuePolicy.DropNewest, int SampleEvery = Configuration.SinkOptions.DefaultSampleEvery, TimeSpan? StopPatience = null);
 
 /// <summary>
 /// A sink with a bounded queue before it and a task of its own, so that a slow sink does not slow the other sinks; and,
@@ -23,8 +26,11 @@ internal sealed class SinkQueue : IAsyncDisposable
     // How long a sink that must not lose anything rests before it tries again.
     private static readonly TimeSpan RetryDelay = TimeSpan.FromMilliseconds(200);
 
-    // How often a sink is tried again that fails while the service stops.
-    private const int LastTries = 5;
+    // How long the end waits where nothing else is said.
+    private static readonly TimeSpan DefaultStopPatience = TimeSpan.FromSeconds(10);
+
+    // How long one write, which began before the patience ended, may go on; one that does not return is left behind.
+    private static readonly TimeSpan LastWrite = TimeSpan.FromSeconds(2);
 
     private readonly Channel<SinkItem> _queue;
     private readonly IEventSink _sink;
@@ -42,6 +48,8 @@ internal sealed class SinkQueue : IAsyncDisposable
     private long _sampledOut;
     private long _blocked;
     private long _sampleCursor;
+    private long _closedAt;
+    private int _inHand;
     private int _reopen;
     private bool _failing;
     private bool _wroteSince;
@@ -93,16 +101,32 @@ internal sealed class SinkQueue : IAsyncDisposable
     /// <summary>Opens the sink's files anew before the next record.</summary>
     public void Reopen() => Volatile.Write(ref _reopen, 1);
 
-    /// <summary>Writes what waits, and ends.</summary>
+    /// <summary>Writes what waits, and ends. What cannot be written in time is lost and counted.</summary>
     public async ValueTask DisposeAsync()
     {
         _queue.Writer.TryComplete();
+        _closedAt = Stopwatch.GetTimestamp();
         await _closing.CancelAsync().ConfigureAwait(false);
-        await _loop.ConfigureAwait(false);
+        try
+        {
+            await _loop.WaitAsync(StopPatience + LastWrite).ConfigureAwait(false);
+        }
+        catch (TimeoutException)
+        {
+            // A write that does not return (a pipe that nobody reads) must not keep the program: its thread ends with it.
+            Interlocked.Add(ref _dropped, Volatile.Read(ref _held) + Volatile.Read(ref _inHand) + _queue.Reader.Count);
+            return;
+        }
+
         _sink.Dispose();
         Settle();
         _closing.Dispose();
     }
+
+    private TimeSpan StopPatience => _options.StopPatience ?? DefaultStopPatience;
+
+    // The service stops, and has waited long enough.
+    private bool IsOver => _closing.IsCancellationRequested && Stopwatch.GetElapsedTime(_closedAt) >= StopPatience;
 
     private ValueTask PutAsync(in SinkItem item, CancellationToken giveUp)
     {
@@ -149,13 +173,15 @@ internal sealed class SinkQueue : IAsyncDisposable
             ReopenWhereAsked();
             while (_queue.Reader.TryRead(out var item))
             {
+                Volatile.Write(ref _inHand, 1);
                 Write(in item);
+                Volatile.Write(ref _inHand, 0);
             }
 
             Flush();
         }
 
-        if (_undelivered)
+        if (_undelivered && !IsOver)
         {
             Flush();
         }
@@ -176,7 +202,7 @@ internal sealed class SinkQueue : IAsyncDisposable
 
     private void Write(in SinkItem item)
     {
-        for (var tries = 1; ; tries++)
+        while (!IsOver)
         {
             try
             {
@@ -199,15 +225,16 @@ internal sealed class SinkQueue : IAsyncDisposable
                 Tell(e);
             }
 
-            if (GivesUp(tries))
+            if (GivesUp())
             {
-                Interlocked.Increment(ref _dropped);
-                return;
+                break;
             }
 
             // Who makes room on a full disk puts the file aside first.
             ReopenWhereAsked();
         }
+
+        Interlocked.Increment(ref _dropped);
     }
 
     private void ReopenWhereAsked()
@@ -231,7 +258,7 @@ internal sealed class SinkQueue : IAsyncDisposable
     private void Flush()
     {
         var again = _undelivered;
-        for (var tries = 1; (_undelivered = !Try(_flush)) && !GivesUp(tries); tries++)
+        while ((_undelivered = !Try(_flush)) && !GivesUp())
         {
             ReopenWhereAsked();
         }
@@ -244,9 +271,9 @@ internal sealed class SinkQueue : IAsyncDisposable
 
     // A sink that must not lose anything is tried until it works, or the service ends without it. Not at once, whether the
     // service stops or not: what failed now fails again.
-    private bool GivesUp(int tries)
+    private bool GivesUp()
     {
-        if (!Blocks || (_closing.IsCancellationRequested && tries >= LastTries))
+        if (!Blocks || IsOver)
         {
             return true;
         }

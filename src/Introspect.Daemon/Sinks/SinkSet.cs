@@ -13,8 +13,12 @@ internal sealed class SinkSet : IAsyncDisposable
     private readonly ILogger _logger;
 
     /// <summary>Opens the sinks.</summary>
+    /// <param name="options">Which, and how.</param>
+    /// <param name="logger">Told when one fails.</param>
+    /// <param name="otlp">A collector.</param>
+    /// <param name="stopPatience">How long the end waits for what is queued.</param>
     /// <exception cref="UserError">A file cannot be opened.</exception>
-    public SinkSet(SinkOptions options, ILogger logger, OtlpOptions? otlp = null)
+    public SinkSet(SinkOptions options, ILogger logger, OtlpOptions? otlp = null, TimeSpan? stopPatience = null)
     {
         _logger = logger;
         if (options.Text)
@@ -34,7 +38,7 @@ internal sealed class SinkSet : IAsyncDisposable
 
         void Add(IEventSink sink)
         {
-            var queue = options.QueueOf(sink.Name);
+            var queue = options.QueueOf(sink.Name) with { StopPatience = stopPatience };
             var fate = queue.Policy == QueuePolicy.Block ? "wait" : "are lost and counted";
             _queues.Add(new(sink, queue, (name, e) => Log.SinkFailed(logger, name, fate, UserError.OneLine(e.Message))));
         }
@@ -52,9 +56,10 @@ internal sealed class SinkSet : IAsyncDisposable
     /// <inheritdoc/>
     public async ValueTask DisposeAsync()
     {
+        // All at once: one that waits for its receiver takes no time from the others.
+        await Task.WhenAll(_queues.Select(queue => queue.DisposeAsync().AsTask())).ConfigureAwait(false);
         foreach (var queue in _queues)
         {
-            await queue.DisposeAsync().ConfigureAwait(false);
             if (queue.Counts is { Dropped: > 0 } counts)
             {
                 Log.SinkLost(_logger, counts.Sink, counts.Written, counts.Dropped);

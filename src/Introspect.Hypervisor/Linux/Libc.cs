@@ -38,6 +38,8 @@ internal static unsafe partial class Libc
     public const int OCloexec = 0x80000;
     public const int ODirectory = 0x10000;
 
+    public const int RlimitData = 2;
+
     public const int LockExclusive = 2;
     public const int LockNonBlocking = 4;
 
@@ -155,6 +157,9 @@ internal static unsafe partial class Libc
 
     [LibraryImport(Library, EntryPoint = "statx", SetLastError = true, StringMarshalling = StringMarshalling.Utf8)]
     public static partial int StatFile(int folder, string path, int flags, uint mask, Statx* found);
+
+    [LibraryImport(Library, EntryPoint = "setrlimit", SetLastError = true)]
+    public static partial int SetResourceLimit(int resource, ResourceLimit* limit);
 
     [LibraryImport(Library, EntryPoint = "flock", SetLastError = true)]
     public static partial int Flock(SafeHandle fd, int operation);

@@ -17,7 +17,7 @@ internal sealed class HandlerSlot
         Statistics = statistics ?? new(Name, options.Clock);
         Budget = registration.Budget ?? options.HandlerBudget;
         BudgetTicks = Ticks(Budget, options.Clock);
-        Breaker = new(options.BreakerThreshold, Ticks(options.BreakerWindow, options.Clock), Ticks(options.BreakerCoolDown, options.Clock));
+        Breaker = new(options.BreakerThreshold, Ticks(options.BreakerWindow, options.Clock), Ticks(options.BreakerCoolDown, options.Clock), Ticks(options.BreakerWindow * options.BreakerSlowShare, options.Clock));
     }
 
     public HandlerRegistration Registration { get; }
@@ -241,12 +241,12 @@ internal sealed class HandlerChain
             }
         }
 
-        if (slot.Breaker.Failed(now))
+        if (failure is not null ? slot.Breaker.Failed(now) : slot.Breaker.Overran(now, elapsed))
         {
             slot.Statistics.CountTrip();
             slot.Statistics.MarkDisabled(true);
             _statistics.CountBreakerTrip();
-            _reporter.Tell(PumpDiagnosticKind.HandlerDisabled, FormattableString.Invariant($"handler {slot.Name} failed too often and is disabled for {_coolDown.TotalSeconds:0.###} s; its events are {(slot.FailPolicy == FailPolicy.Closed ? "denied" : "passed")}"), handler: slot.Name, reason: reason);
+            _reporter.Tell(PumpDiagnosticKind.HandlerDisabled, FormattableString.Invariant($"handler {slot.Name} {(failure is not null ? "failed" : "was slow")} too often and is disabled for {_coolDown.TotalSeconds:0.###} s; its events are {(slot.FailPolicy == FailPolicy.Closed ? "denied" : "passed")}"), handler: slot.Name, reason: reason);
         }
     }
 }

@@ -30,11 +30,17 @@ public sealed class PumpOptions
     /// <summary>Time that one handler may take for one event before it counts as an overrun.</summary>
     public TimeSpan HandlerBudget { get; init; } = TimeSpan.FromMilliseconds(5);
 
-    /// <summary>Failures and overruns within <see cref="BreakerWindow"/> that disable a handler.</summary>
+    /// <summary>Failures within <see cref="BreakerWindow"/> that disable a handler; overruns, where they also took <see cref="BreakerSlowShare"/>.</summary>
     public int BreakerThreshold { get; init; } = 5;
 
     /// <summary>Time within which failures count together.</summary>
     public TimeSpan BreakerWindow { get; init; } = TimeSpan.FromSeconds(10);
+
+    /// <summary>
+    /// The part of <see cref="BreakerWindow"/> that overruns must take, all together, to disable a handler: a host that is short
+    /// of processors makes every handler late now and then, and that is no reason to stop asking it.
+    /// </summary>
+    public double BreakerSlowShare { get; init; } = 0.1;
 
     /// <summary>Time for which a handler is disabled; afterwards one event is its trial.</summary>
     public TimeSpan BreakerCoolDown { get; init; } = TimeSpan.FromSeconds(30);
@@ -66,6 +72,8 @@ public sealed class PumpOptions
         ArgumentOutOfRangeException.ThrowIfLessThan(BreakerThreshold, 1);
         ArgumentOutOfRangeException.ThrowIfLessThanOrEqual(BreakerWindow, TimeSpan.Zero);
         ArgumentOutOfRangeException.ThrowIfLessThanOrEqual(BreakerCoolDown, TimeSpan.Zero);
+        ArgumentOutOfRangeException.ThrowIfNegative(BreakerSlowShare);
+        ArgumentOutOfRangeException.ThrowIfGreaterThan(BreakerSlowShare, 1);
         ArgumentOutOfRangeException.ThrowIfLessThan(RecordCapacity, 1);
         ArgumentOutOfRangeException.ThrowIfLessThanOrEqual(IdleInterval, TimeSpan.Zero);
         ArgumentOutOfRangeException.ThrowIfLessThan(StopTimeout, TimeSpan.Zero);

@@ -90,6 +90,14 @@ public sealed class IsolationTests
     }
 
     [Fact]
+    public void A_process_that_leaks_memory_that_is_not_the_runtimes_is_refused_more()
+    {
+        using var bench = new PluginBench("leak_natively", PluginIsolation.Process, FailPolicy.Closed, memoryMiB: 64);
+        Assert.True(bench.Exchange(TriggeringCr4Write).Flags.HasFlag(VmEventFlags.Deny));
+        Assert.Equal(1, bench.Statistics.Failures);
+    }
+
+    [Fact]
     public void A_process_ends_with_its_plugin()
     {
         int id;

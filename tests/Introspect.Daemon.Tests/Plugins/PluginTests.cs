@@ -80,6 +80,7 @@ public sealed class PluginTests
         {
             HandlerBudget = TimeSpan.FromMilliseconds(1),
             BreakerThreshold = 2,
+            BreakerSlowShare = 0,
             BreakerWindow = TimeSpan.FromHours(10),
             BreakerCoolDown = TimeSpan.FromHours(1),
             Clock = clock,

@@ -1,6 +1,8 @@
+using System.Collections.Concurrent;
 using Introspect.Daemon.Service;
 using Introspect.Daemon.Systemd;
 using Introspect.Daemon.Tests.Systemd;
+using Microsoft.Extensions.Logging;
 using Microsoft.Extensions.Logging.Abstractions;
 
 namespace Introspect.Daemon.Tests.Service;
@@ -45,6 +47,33 @@ public sealed class NotifyServiceTests
             last = SdNotifyTests.Receive(manager);
         }
         while (!last.StartsWith("STOPPING=1", StringComparison.Ordinal));
+    }
+
+    [Fact]
+    public async Task a_pump_that_hangs_is_told_in_the_log_where_there_is_no_systemd_too()
+    {
+        using var notify = SdNotify.FromEnvironment(_ => null, TimeProvider.System);
+        var health = new FakeHealth();
+        health.Hang("domain web: its pump has not moved for 6.0 s, it is in handler guard");
+        var log = new ListLogger();
+        using var service = new NotifyService(notify, health, TimeProvider.System, log);
+        await service.StartAsync(CancellationToken.None);
+        await ServiceHarness.Until(() => !log.Lines.IsEmpty);
+        await service.StopAsync(CancellationToken.None);
+        Assert.Contains("in handler guard", Assert.Single(log.Lines), StringComparison.Ordinal);
+    }
+
+    private sealed class ListLogger : ILogger<NotifyService>
+    {
+        public ConcurrentQueue<string> Lines { get; } = [];
+
+        public IDisposable? BeginScope<TState>(TState state)
+            where TState : notnull => null;
+
+        public bool IsEnabled(LogLevel logLevel) => true;
+
+        public void Log<TState>(LogLevel logLevel, EventId eventId, TState state, Exception? exception, Func<TState, Exception?, string> formatter) =>
+            Lines.Enqueue(formatter(state, exception));
     }
 
     private sealed class FakeHealth : IHealthSource

@@ -77,6 +77,36 @@ public sealed class SinkQueueTests
     }
 
     [Fact]
+    public async Task a_stop_gives_up_a_sink_that_waits_for_its_receiver_once_for_all_that_is_queued()
+    {
+        var sink = new CountingSink { Fail = new IOException("nobody listens") };
+        var queue = new SinkQueue(sink, new(1024, QueuePolicy.Block, StopPatience: TimeSpan.FromMilliseconds(50)), (_, _) => { });
+        for (var i = 0; i < 1000; i++)
+        {
+            await Post(queue);
+        }
+
+        // A try a record, with a rest before the next, would take minutes.
+        var stopped = queue.DisposeAsync().AsTask();
+        await ServiceHarness.Until(() => stopped.IsCompleted);
+        Assert.Equal((0, 1000, 0), (queue.Counts.Written, queue.Counts.Dropped, queue.Counts.Waiting));
+        Assert.True(sink.IsDisposed);
+    }
+
+    [Fact]
+    public async Task a_stop_leaves_a_write_behind_that_does_not_return()
+    {
+        var sink = new CountingSink();
+        var queue = new SinkQueue(sink, new(16, StopPatience: TimeSpan.Zero), (_, _) => { });
+        await HoldOne(sink, queue);
+        await Post(queue);
+        await queue.DisposeAsync();
+        Assert.False(sink.IsDisposed);
+        Assert.Equal((0, 2), (queue.Counts.Written, queue.Counts.Dropped));
+        sink.Release();
+    }
+
+    [Fact]
     public async Task a_sink_whose_policy_is_to_sample_keeps_one_in_so_many_while_more_than_half_waits()
     {
         var sink = new CountingSink();

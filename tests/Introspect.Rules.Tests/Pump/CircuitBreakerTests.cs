@@ -37,6 +37,40 @@ public class CircuitBreakerTests
     }
 
     [Fact]
+    public void Overruns_open_it_only_when_they_also_took_their_share_of_the_window()
+    {
+        var breaker = new CircuitBreaker(3, window: 100, coolDown: 50, slowTime: 10);
+
+        Assert.False(breaker.Overran(1, elapsed: 2));
+        Assert.False(breaker.Overran(2, elapsed: 2));
+        Assert.False(breaker.Overran(3, elapsed: 2));
+        Assert.False(breaker.Overran(4, elapsed: 3));
+        Assert.True(breaker.Overran(5, elapsed: 1));
+        Assert.False(breaker.Allows(54));
+    }
+
+    [Fact]
+    public void One_long_overrun_does_not_open_it()
+    {
+        var breaker = new CircuitBreaker(2, window: 100, coolDown: 50, slowTime: 10);
+
+        Assert.False(breaker.Overran(60, elapsed: 60));
+        Assert.False(breaker.Failed(61));
+        Assert.True(breaker.Overran(62, elapsed: 1));
+    }
+
+    [Fact]
+    public void What_overruns_took_is_forgotten_with_the_window()
+    {
+        var breaker = new CircuitBreaker(2, window: 100, coolDown: 50, slowTime: 10);
+
+        Assert.False(breaker.Overran(0, elapsed: 9));
+        Assert.False(breaker.Overran(101, elapsed: 4));
+        Assert.False(breaker.Overran(102, elapsed: 4));
+        Assert.True(breaker.Overran(103, elapsed: 4));
+    }
+
+    [Fact]
     public void After_the_cool_down_one_event_is_the_trial()
     {
         var breaker = new CircuitBreaker(1, window: 100, coolDown: 50);

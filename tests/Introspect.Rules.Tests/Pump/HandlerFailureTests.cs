@@ -147,7 +147,7 @@ public class HandlerFailureTests
     [Fact]
     public void A_slow_handler_is_disabled_too()
     {
-        var handler = Slow("a", TimeSpan.FromMilliseconds(50), Verdict.Pass);
+        var handler = Slow("a", TimeSpan.FromMilliseconds(400), Verdict.Pass);
         using var rig = Rig(handler, FailPolicy.Open);
 
         for (var i = 0; i < 5; i++)
@@ -156,6 +156,20 @@ public class HandlerFailureTests
         }
 
         Assert.Equal(3, handler.Calls);
+    }
+
+    [Fact]
+    public void A_handler_that_is_a_little_late_now_and_then_is_asked_all_the_same()
+    {
+        var handler = Slow("a", TimeSpan.FromMilliseconds(6), Verdict.Pass);
+        using var rig = Rig(handler, FailPolicy.Open);
+
+        for (var i = 0; i < 20; i++)
+        {
+            rig.Exchange(PumpRig.Cr4Write());
+        }
+
+        Assert.Equal((20, 20, 0), (handler.Calls, rig.Pump.Statistics.HandlerOverruns, rig.Pump.Statistics.BreakerTrips));
     }
 
     [Fact]

@@ -33,6 +33,7 @@ internal sealed class PluginHost : IDisposable
         // The monitor's standard output belongs to its events.
         Console.SetOut(Console.Error);
         PreferToDie();
+        LimitMemory();
         using var host = new PluginHost(new(UnixSocket.Connect(socket)));
         return host.Serve();
     }
@@ -50,6 +51,21 @@ internal sealed class PluginHost : IDisposable
         catch (Exception e) when (e is IOException or UnauthorizedAccessException)
         {
             // As it is, then.
+        }
+    }
+
+    // The heap of objects has its limit from the runtime; this one is for all else that a plugin may leak, native libraries'
+    // memory and threads among it. What the runtime needs for itself is far below the room that is left for it.
+    private static void LimitMemory()
+    {
+        const ulong Room = 512ul << 20;
+        try
+        {
+            ProcessMemory.Limit((ulong)GC.GetGCMemoryInfo().TotalAvailableMemoryBytes + Room);
+        }
+        catch (HypervisorException)
+        {
+            // A lower limit is in force.
         }
     }
 
