@@ -55,13 +55,15 @@ internal sealed class PluginHost : IDisposable
     }
 
     // The heap of objects has its limit from the runtime; this one is for all else that a plugin may leak, native libraries'
-    // memory and threads among it. What the runtime needs for itself is far below the room that is left for it.
+    // memory and threads among it. What the runtime needs for itself is far below the room that is left for it; its thread pool,
+    // whose stacks count with all that they may become, grows with the processors.
     private static void LimitMemory()
     {
         const ulong Room = 512ul << 20;
+        const ulong RoomForProcessor = 32ul << 20;
         try
         {
-            ProcessMemory.Limit((ulong)GC.GetGCMemoryInfo().TotalAvailableMemoryBytes + Room);
+            ProcessMemory.Limit((ulong)GC.GetGCMemoryInfo().TotalAvailableMemoryBytes + Room + ((ulong)Environment.ProcessorCount * RoomForProcessor));
         }
         catch (HypervisorException)
         {
