@@ -206,6 +206,19 @@ public sealed class SinkQueueTests
         Assert.Equal((0, 10, 0), (queue.Counts.Written, queue.Counts.Dropped, queue.Counts.Waiting));
     }
 
+    [Theory]
+    [InlineData(false)]
+    [InlineData(true)]
+    public void a_device_that_is_full_is_told_as_full_though_it_cannot_be_cut_either(bool rotates)
+    {
+        using var lines = new LineBuffer(() => rotates ? new RotatingFile("/dev/full", new(1 << 20, 0)) : JsonSink.OpenFile("/dev/full"));
+        lines.Begin().Write("first\n"u8);
+        lines.End();
+        var failure = Assert.Throws<IOException>(lines.Flush);
+        Assert.Contains("No space left on device", failure.Message, StringComparison.Ordinal);
+        Assert.Equal(1, lines.Held);
+    }
+
     [Soak.NeedsSmallDiskFact]
     public void a_file_keeps_nothing_of_a_write_that_its_disk_could_not_take()
     {

@@ -1,0 +1,13 @@
+namespace Introspect.Daemon.Tests.Fakes;
+
+/// <summary>A clock that stands still until it is moved.</summary>
+internal sealed class ManualClock : TimeProvider
+{
+    private long _ticks = 1_000_000;
+
+    public override long TimestampFrequency => TimeSpan.TicksPerSecond;
+
+    public override long GetTimestamp() => Volatile.Read(ref _ticks);
+
+    public void Advance(TimeSpan time) => Interlocked.Add(ref _ticks, time.Ticks);
+}
