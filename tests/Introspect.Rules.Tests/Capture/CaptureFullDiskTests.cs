@@ -1,4 +1,3 @@
-using Introspect.Hypervisor;
 using Introspect.Rules.Capture;
 
 namespace Introspect.Rules.Tests.Capture;
@@ -13,9 +12,9 @@ public sealed class CaptureFullDiskTests
     public void the_failure_of_the_write_is_told_and_not_that_of_the_cut_after_it(string cut)
     {
         using var stream = new FailingStream(Of(cut, "cut"));
-        using var writer = new CaptureWriter(stream, Captures.Header());
-        stream.Write = new IOException("no space left on device");
-        Assert.Equal("no space left on device", Assert.Throws<IOException>(writer.End).Message);
+        var blocks = Begin(stream);
+        stream.Failure = new IOException("no space left on device");
+        Assert.Equal("no space left on device", Assert.Throws<IOException>(() => blocks.Write(BlockKind.Header, new byte[64], 1)).Message);
         Assert.True(stream.WasCut);
     }
 
@@ -24,12 +23,19 @@ public sealed class CaptureFullDiskTests
     public void what_a_write_left_is_cut_off_whatever_it_failed_with(string write)
     {
         using var stream = new FailingStream(cut: null);
-        using var writer = new CaptureWriter(stream, Captures.Header());
+        var blocks = Begin(stream);
         var whole = stream.Length;
         var failure = Of(write, "write");
-        stream.Write = failure;
-        Assert.Same(failure, Record.Exception(writer.End));
+        stream.Failure = failure;
+        Assert.Same(failure, Record.Exception(() => blocks.Write(BlockKind.Header, new byte[64], 1)));
         Assert.Equal(whole, stream.Length);
+    }
+
+    private static BlockWriter Begin(FailingStream stream)
+    {
+        var blocks = new BlockWriter(stream, maxRaw: 64, compress: false);
+        blocks.WritePrelude();
+        return blocks;
     }
 
     private static Exception Of(string kind, string message) => kind switch
@@ -43,9 +49,18 @@ public sealed class CaptureFullDiskTests
     /// <summary>Takes a part of a write, and then fails.</summary>
     private sealed class FailingStream(Exception? cut) : MemoryStream
     {
-        public new Exception? Write { get; set; }
+        public Exception? Failure { get; set; }
 
         public bool WasCut { get; private set; }
+
+        public override void Write(ReadOnlySpan<byte> buffer)
+        {
+            base.Write(Failure is null ? buffer : buffer[..(buffer.Length / 2)]);
+            if (Failure is not null)
+            {
+                throw Failure;
+            }
+        }
 
         public override void SetLength(long value)
         {
