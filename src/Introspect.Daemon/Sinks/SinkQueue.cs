@@ -32,7 +32,16 @@ internal sealed class SinkQueue : IAsyncDisposable
     // How long one write, which began before the patience ended, may go on; one that does not return is left behind.
     private static readonly TimeSpan LastWrite = TimeSpan.FromSeconds(2);
 
+    // How long whoever gave up waits for a sink that works, for one record and for all of them: it is mostly another sink that
+    // the giving up is for.
+    private static readonly TimeSpan LateMoment = TimeSpan.FromMilliseconds(100);
+    private static readonly TimeSpan LateInAll = TimeSpan.FromSeconds(1);
+
+    // When another giving up is another one.
+    private static readonly TimeSpan LateAnew = TimeSpan.FromMinutes(1);
+
     private readonly SinkTrouble _trouble;
+    private readonly TimeProvider _time;
     private readonly Channel<SinkItem> _queue;
     private readonly IEventSink _sink;
     private readonly QueueOptions _options;
@@ -49,6 +58,8 @@ internal sealed class SinkQueue : IAsyncDisposable
     private long _blocked;
     private long _sampleCursor;
     private long _closedAt;
+    private long _standsAt = -1;
+    private long _lateSince;
     private int _inHand;
     private int _reopen;
     private bool _undelivered;
@@ -64,7 +75,8 @@ internal sealed class SinkQueue : IAsyncDisposable
         _flush = sink.Flush;
         _reopenSink = sink.Reopen;
         _options = options;
-        _trouble = new(e => failed(sink.Name, e), time ?? TimeProvider.System);
+        _time = time ?? TimeProvider.System;
+        _trouble = new(e => failed(sink.Name, e), _time);
         _queue = Channel.CreateBounded<SinkItem>(new BoundedChannelOptions(options.Capacity) { SingleReader = true });
         _loop = Task.Factory.StartNew(Run, CancellationToken.None, TaskCreationOptions.LongRunning, TaskScheduler.Default);
     }
@@ -81,7 +93,7 @@ internal sealed class SinkQueue : IAsyncDisposable
 
     /// <summary>
     /// Hands a record over. Waits only where that is the policy; gives up then, and counts the record as lost, when the
-    /// token is cancelled or the queue closes. Any thread.
+    /// token is cancelled and the sink stands still, or the queue closes. Any thread.
     /// </summary>
     public ValueTask PostAsync(in EventRecord record, DomainInfo domain, CancellationToken giveUp)
     {
@@ -158,10 +170,53 @@ internal sealed class SinkQueue : IAsyncDisposable
         }
         catch (OperationCanceledException)
         {
-            // Counted below.
+            if (await PutLateAsync(item).ConfigureAwait(false))
+            {
+                return;
+            }
         }
 
         Interlocked.Increment(ref _dropped);
+    }
+
+    // Records come fast from who gives up. A sink that works has room for each in a moment; one that stands still, and has
+    // let one moment pass, is not waited for again.
+    private async ValueTask<bool> PutLateAsync(SinkItem item)
+    {
+        if (Volatile.Read(ref _written) == Volatile.Read(ref _standsAt) || IsTooLate())
+        {
+            return false;
+        }
+
+        using var moment = new CancellationTokenSource(LateMoment, _time);
+        try
+        {
+            while (await _queue.Writer.WaitToWriteAsync(moment.Token).ConfigureAwait(false))
+            {
+                if (_queue.Writer.TryWrite(item))
+                {
+                    return true;
+                }
+            }
+        }
+        catch (OperationCanceledException)
+        {
+            Volatile.Write(ref _standsAt, Volatile.Read(ref _written));
+        }
+
+        return false;
+    }
+
+    private bool IsTooLate()
+    {
+        var since = Volatile.Read(ref _lateSince);
+        if (since == 0 || _time.GetElapsedTime(since) >= LateAnew)
+        {
+            Volatile.Write(ref _lateSince, _time.GetTimestamp());
+            return false;
+        }
+
+        return _time.GetElapsedTime(since) >= LateInAll;
     }
 
     // A thread of its own, since sinks block in writes.
