@@ -69,6 +69,9 @@ internal static partial class Log
     [LoggerMessage(40, LogLevel.Error, "Sink {Sink} cannot write, its records {Fate}: {Why}")]
     public static partial void SinkFailed(ILogger logger, string sink, string fate, string why);
 
+    [LoggerMessage(42, LogLevel.Error, "Sink {Sink}: its receiver refuses records for good, they are lost and counted: {Why}")]
+    public static partial void SinkRefused(ILogger logger, string sink, string why);
+
     [LoggerMessage(41, LogLevel.Warning, "Sink {Sink} wrote {Written} records and lost {Lost}")]
     public static partial void SinkLost(ILogger logger, string sink, long written, long lost);
 

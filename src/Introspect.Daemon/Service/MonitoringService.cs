@@ -260,7 +260,8 @@ internal sealed partial class MonitoringService(
         switch (change.Kind)
         {
             case DomainChangeKind.Ended:
-                _ = RemoveAsync(change.Domain.Id, $"the domain ended ({change.Domain.State})");
+                // One that is destroyed at its end may be gone before that state was seen: what is known last is then that it ran.
+                _ = RemoveAsync(change.Domain.Id, change.Domain.State is DomainState.Running or DomainState.Blocked or DomainState.Paused ? "the domain is gone" : $"the domain ended ({change.Domain.State})");
                 return Task.CompletedTask;
             case DomainChangeKind.Renamed when _watches.TryGetValue(change.Domain.Id, out var watch):
                 return RenameAsync(watch, change.Domain);

@@ -27,11 +27,17 @@ internal sealed class DatagramSocket : IDisposable
 
     /// <summary>Sends a datagram.</summary>
     /// <exception cref="IOException">Nobody is there, or nobody reads.</exception>
+    /// <exception cref="RefusedException">No datagram can be so large.</exception>
     public void Send(ReadOnlySpan<byte> datagram)
     {
         try
         {
             _socket.SendTo(datagram, SocketFlags.None, _address);
+        }
+        catch (SocketException e) when (e.SocketErrorCode == SocketError.MessageSize)
+        {
+            // It would be too large for ever, and hold up everything behind it where nothing is to be lost.
+            throw new RefusedException($"{_address}: {e.Message} ({datagram.Length} bytes)", e) { IsOfThisRecord = true };
         }
         catch (SocketException e)
         {

@@ -73,16 +73,14 @@ internal sealed class LineBuffer(Func<Stream> open) : IDisposable
         }
 
         _stream ??= open();
-        var before = _stream is FileStream { CanSeek: true } ? _stream.Length : 0;
-        try
+        if (_stream is FileStream { CanSeek: true } file)
+        {
+            // The next try may be made in another file.
+            WholeWrite.Append(file, _waiting.WrittenSpan);
+        }
+        else
         {
             _stream.Write(_waiting.WrittenSpan);
-        }
-        catch (IOException) when (_stream is FileStream { CanSeek: true })
-        {
-            // A disk that is full takes the first half of a line; the next try may be made in another file.
-            _stream.SetLength(before);
-            throw;
         }
 
         _waiting.ResetWrittenCount();

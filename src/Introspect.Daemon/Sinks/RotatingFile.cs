@@ -52,20 +52,10 @@ internal sealed class RotatingFile : Stream
         if (before != 0 && before + buffer.Length > _rotation.MaxBytes)
         {
             Rotate();
-            (file, before) = (_file!, 0);
+            file = _file!;
         }
 
-        try
-        {
-            file.Write(buffer);
-            file.Flush();
-        }
-        catch (IOException)
-        {
-            // A disk that is full takes the first half of a line.
-            file.SetLength(before);
-            throw;
-        }
+        WholeWrite.Append(file, buffer);
     }
 
     /// <inheritdoc/>

@@ -32,10 +32,19 @@ internal sealed class SinkQueue : IAsyncDisposable
     // How long one write, which began before the patience ended, may go on; one that does not return is left behind.
     private static readonly TimeSpan LastWrite = TimeSpan.FromSeconds(2);
 
+    // How long whoever gave up waits for a sink that works, for one record and for all of them: it is mostly another sink that
+    // the giving up is for.
+    private static readonly TimeSpan LateMoment = TimeSpan.FromMilliseconds(100);
+    private static readonly TimeSpan LateInAll = TimeSpan.FromSeconds(1);
+
+    // When another giving up is another one.
+    private static readonly TimeSpan LateAnew = TimeSpan.FromMinutes(1);
+
+    private readonly SinkTrouble _trouble;
+    private readonly TimeProvider _time;
     private readonly Channel<SinkItem> _queue;
     private readonly IEventSink _sink;
     private readonly QueueOptions _options;
-    private readonly Action<string, Exception> _failed;
     private readonly CancellationTokenSource _closing = new();
     private readonly Action _flush;
     private readonly Action _reopenSink;
@@ -49,23 +58,25 @@ internal sealed class SinkQueue : IAsyncDisposable
     private long _blocked;
     private long _sampleCursor;
     private long _closedAt;
+    private long _standsAt = -1;
+    private long _lateSince;
     private int _inHand;
     private int _reopen;
-    private bool _failing;
-    private bool _wroteSince;
     private bool _undelivered;
 
     /// <summary>Starts a sink.</summary>
     /// <param name="sink">The sink, which the queue owns.</param>
     /// <param name="options">Size and policy.</param>
-    /// <param name="failed">Told when the sink begins to fail; not again until it worked in between.</param>
-    public SinkQueue(IEventSink sink, QueueOptions options, Action<string, Exception> failed)
+    /// <param name="failed">Told when the sink begins to fail, and while it does when its cause is another, as <see cref="SinkTrouble"/> says.</param>
+    /// <param name="time">A clock; nothing: the system's.</param>
+    public SinkQueue(IEventSink sink, QueueOptions options, Action<string, Exception> failed, TimeProvider? time = null)
     {
         _sink = sink;
         _flush = sink.Flush;
         _reopenSink = sink.Reopen;
         _options = options;
-        _failed = failed;
+        _time = time ?? TimeProvider.System;
+        _trouble = new(e => failed(sink.Name, e), _time);
         _queue = Channel.CreateBounded<SinkItem>(new BoundedChannelOptions(options.Capacity) { SingleReader = true });
         _loop = Task.Factory.StartNew(Run, CancellationToken.None, TaskCreationOptions.LongRunning, TaskScheduler.Default);
     }
@@ -82,7 +93,7 @@ internal sealed class SinkQueue : IAsyncDisposable
 
     /// <summary>
     /// Hands a record over. Waits only where that is the policy; gives up then, and counts the record as lost, when the
-    /// token is cancelled or the queue closes. Any thread.
+    /// token is cancelled and the sink stands still, or the queue closes. Any thread.
     /// </summary>
     public ValueTask PostAsync(in EventRecord record, DomainInfo domain, CancellationToken giveUp)
     {
@@ -159,10 +170,53 @@ internal sealed class SinkQueue : IAsyncDisposable
         }
         catch (OperationCanceledException)
         {
-            // Counted below.
+            if (await PutLateAsync(item).ConfigureAwait(false))
+            {
+                return;
+            }
         }
 
         Interlocked.Increment(ref _dropped);
+    }
+
+    // Records come fast from who gives up. A sink that works has room for each in a moment; one that stands still, and has
+    // let one moment pass, is not waited for again.
+    private async ValueTask<bool> PutLateAsync(SinkItem item)
+    {
+        if (Volatile.Read(ref _written) == Volatile.Read(ref _standsAt) || IsTooLate())
+        {
+            return false;
+        }
+
+        using var moment = new CancellationTokenSource(LateMoment, _time);
+        try
+        {
+            while (await _queue.Writer.WaitToWriteAsync(moment.Token).ConfigureAwait(false))
+            {
+                if (_queue.Writer.TryWrite(item))
+                {
+                    return true;
+                }
+            }
+        }
+        catch (OperationCanceledException)
+        {
+            Volatile.Write(ref _standsAt, Volatile.Read(ref _written));
+        }
+
+        return false;
+    }
+
+    private bool IsTooLate()
+    {
+        var since = Volatile.Read(ref _lateSince);
+        if (since == 0 || _time.GetElapsedTime(since) >= LateAnew)
+        {
+            Volatile.Write(ref _lateSince, _time.GetTimestamp());
+            return false;
+        }
+
+        return _time.GetElapsedTime(since) >= LateInAll;
     }
 
     // A thread of its own, since sinks block in writes.
@@ -217,12 +271,29 @@ internal sealed class SinkQueue : IAsyncDisposable
 
                 _taken++;
                 Settle();
-                _wroteSince = true;
                 return;
+            }
+            catch (RefusedException e) when (!e.IsOfThisRecord)
+            {
+                // Those before it are gone and made room for this one.
+                Tell(e);
+                continue;
+            }
+            catch (RefusedException e)
+            {
+                Tell(e);
+                break;
             }
             catch (Exception e) when (e is IOException or UnauthorizedAccessException)
             {
                 Tell(e);
+            }
+#pragma warning disable CA1031 // A mistake in a sink costs the record that brought it about, never the thread: whoever waits for room would wait for ever.
+            catch (Exception e)
+#pragma warning restore CA1031
+            {
+                Tell(new RefusedException($"{e.GetType().Name}: {e.Message}", e) { IsOfThisRecord = true });
+                break;
             }
 
             if (GivesUp())
@@ -257,7 +328,6 @@ internal sealed class SinkQueue : IAsyncDisposable
 
     private void Flush()
     {
-        var again = _undelivered;
         while ((_undelivered = !Try(_flush)) && !GivesUp())
         {
             ReopenWhereAsked();
@@ -265,8 +335,10 @@ internal sealed class SinkQueue : IAsyncDisposable
 
         Settle();
 
-        // What was only buffered is no proof; what could not be delivered, and now was, is.
-        _failing &= _undelivered || !(_wroteSince || again);
+        if (!_undelivered)
+        {
+            _trouble.Delivered(Volatile.Read(ref _written));
+        }
     }
 
     // A sink that must not lose anything is tried until it works, or the service ends without it. Not at once, whether the
@@ -289,7 +361,15 @@ internal sealed class SinkQueue : IAsyncDisposable
             action();
             return true;
         }
-        catch (Exception e) when (e is IOException or UnauthorizedAccessException)
+        catch (RefusedException e)
+        {
+            // What is lost for good is not tried again.
+            Tell(e);
+            return true;
+        }
+#pragma warning disable CA1031 // What it was is told; the thread serves whoever waits for room.
+        catch (Exception e)
+#pragma warning restore CA1031
         {
             Tell(e);
             return false;
@@ -298,12 +378,9 @@ internal sealed class SinkQueue : IAsyncDisposable
 
     private void Tell(Exception e)
     {
-        _wroteSince = false;
-        if (!_failing)
-        {
-            _failing = true;
-            _failed(Name, e);
-        }
+        // Of a request that was taken in part, what was taken is no proof that the sink works again.
+        Settle();
+        _trouble.Tell(e, Volatile.Read(ref _written));
     }
 }
 

@@ -39,9 +39,20 @@ internal sealed class SinkSet : IAsyncDisposable
         void Add(IEventSink sink)
         {
             var queue = options.QueueOf(sink.Name) with { StopPatience = stopPatience };
-            var fate = queue.Policy == QueuePolicy.Block ? "wait" : "are lost and counted";
-            _queues.Add(new(sink, queue, (name, e) => Log.SinkFailed(logger, name, fate, UserError.OneLine(e.Message))));
+            _queues.Add(new(sink, queue, (name, e) => Tell(name, queue.Policy, e)));
         }
+    }
+
+    private void Tell(string sink, QueuePolicy policy, Exception e)
+    {
+        if (e is RefusedException)
+        {
+            // Whatever the policy: to wait would not help.
+            Log.SinkRefused(_logger, sink, UserError.OneLine(e.Message));
+            return;
+        }
+
+        Log.SinkFailed(_logger, sink, policy == QueuePolicy.Block ? "wait" : "are lost and counted", UserError.OneLine(e.Message));
     }
 
     /// <summary>The sinks' queues.</summary>

@@ -50,7 +50,7 @@ internal sealed class ServiceMetrics : IFamilySource, IDisposable
         _meter.CreateObservableGauge("introspect.config.last_reload_successful", () => Volatile.Read(ref _lastReload), null, "1 when the configuration in force is the one in the file, 0 when the last reload failed.");
         _meter.CreateObservableGauge("introspect.config.last_reload_success_timestamp", () => Volatile.Read(ref _lastSuccess) / 1000.0, "s", "When the configuration in force was read, since the epoch.");
         Sink("introspect.sink.written", s => s.Written, "Event records that a sink wrote, or its receiver took.");
-        Sink("introspect.sink.dropped", s => s.Dropped, "Event records that a sink lost because it was too slow or could not write.");
+        Sink("introspect.sink.dropped", s => s.Dropped, "Event records that a sink lost: it was too slow, could not write, or its receiver refused them.");
         Sink("introspect.sink.sampled_out", s => s.SampledOut, "Event records that a sink left out, as its policy is to sample when it does not keep up.");
         Sink("introspect.sink.blocked", s => s.Blocked, "Event records that waited for room before a sink, as its policy is to lose nothing.");
         _meter.CreateObservableGauge("introspect.sink.queued", () => sinks().Select(s => Of(s.Waiting, s.Sink)), null, "Event records that wait before a sink.");

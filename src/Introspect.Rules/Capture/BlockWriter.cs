@@ -74,7 +74,7 @@ internal sealed class BlockWriter
             _stream.Flush();
             Position += bytes.Length;
         }
-        catch (IOException)
+        catch
         {
             CutOff();
             throw;
@@ -91,9 +91,9 @@ internal sealed class BlockWriter
                 _stream.SetLength(Position);
             }
         }
-        catch (IOException)
+        catch (Exception e) when (e is IOException or UnauthorizedAccessException or ArgumentException or NotSupportedException)
         {
-            // Readers find the last whole block all the same.
+            // The first failure says what is wrong. Readers find the last whole block all the same.
         }
     }
 }

@@ -41,9 +41,14 @@ internal sealed class Collector : IAsyncDisposable
 
     public IEnumerable<Proto> LogRecords => Requests.SelectMany(r => r.Message.Messages(1)).SelectMany(r => r.Messages(2)).SelectMany(s => s.Messages(2));
 
-    public static async Task<Collector> StartAsync(bool grpc = false, int port = 0)
+    public static async Task<Collector> StartAsync(bool grpc = false, int port = 0, params int[] answers)
     {
         var collector = new Collector(port, grpc);
+        foreach (var answer in answers)
+        {
+            collector.Answers.Enqueue(answer);
+        }
+
         await collector._application.StartAsync();
         collector.Endpoint = new(collector._application.Urls.First());
         return collector;

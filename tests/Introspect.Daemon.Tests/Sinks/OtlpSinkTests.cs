@@ -1,7 +1,9 @@
+using System.Collections.Concurrent;
 using System.Text.Json;
 using Introspect.Daemon.Sinks;
 using Introspect.Daemon.Sinks.Otlp;
 using Introspect.Daemon.Telemetry;
+using Introspect.Daemon.Tests.Fakes;
 using Introspect.Daemon.Tests.Service;
 using Introspect.Hypervisor.Abi;
 
@@ -89,6 +91,32 @@ public sealed class OtlpSinkTests
     }
 
     [Theory]
+    [InlineData(false, 500)]
+    [InlineData(true, 3)]
+    public async Task what_waits_for_a_collector_that_then_refuses_it_for_good_is_told_as_lost_even_where_nothing_is_to_be_lost(bool grpc, int status)
+    {
+        var collector = await Collector.StartAsync(grpc);
+        var port = collector.Endpoint.Port;
+        await collector.DisposeAsync();
+        var told = new ConcurrentQueue<Exception>();
+        var queue = new SinkQueue(new OtlpSink(Options(collector.Endpoint, grpc), TimeProvider.System), new(4096, QueuePolicy.Block), (_, e) => told.Enqueue(e), new ManualClock());
+        Post(queue, 1, 3000);
+        await ServiceHarness.Until(() => !told.IsEmpty);
+        await using var refusing = await Collector.StartAsync(grpc, port, status);
+        await ServiceHarness.Until(() => refusing.LogRecords.Any());
+        await queue.DisposeAsync();
+
+        // One request of many was refused, and none of the others waits or is lost.
+        Assert.True(told.TryDequeue(out var first));
+        Assert.IsNotType<RefusedException>(first);
+        var refusal = Assert.IsType<RefusedException>(Assert.Single(told));
+        Assert.Contains(grpc ? "gRPC status 3" : "HTTP 500", refusal.Message, StringComparison.Ordinal);
+        Assert.InRange(queue.Counts.Dropped, 1, 2999);
+        Assert.Equal(3000, queue.Counts.Dropped + queue.Counts.Written);
+        Assert.Equal(queue.Counts.Written, refusing.LogRecords.Count());
+    }
+
+    [Theory]
     [InlineData(false)]
     [InlineData(true)]
     public async Task records_that_the_collector_rejects_are_counted(bool grpc)
@@ -100,7 +128,7 @@ public sealed class OtlpSinkTests
         Post(queue, 1, 1);
         await queue.DisposeAsync();
         Assert.Equal(1, queue.Counts.Dropped);
-        Assert.Contains("rejected 1 records", told, StringComparison.Ordinal);
+        Assert.Contains("rejected records", told, StringComparison.Ordinal);
     }
 
     [Fact]

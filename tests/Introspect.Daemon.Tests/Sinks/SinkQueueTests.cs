@@ -77,6 +77,63 @@ public sealed class SinkQueueTests
     }
 
     [Fact]
+    public async Task who_gives_up_for_the_sake_of_another_sink_loses_nothing_of_one_that_works()
+    {
+        var sink = new CountingSink();
+        var queue = new SinkQueue(sink, new(16, QueuePolicy.Block), (_, _) => { }, new ManualClock());
+        var gaveUp = new CancellationToken(canceled: true);
+        for (var i = 0; i < 1000; i++)
+        {
+            await queue.PostAsync(new EventRecord(), Domain, gaveUp);
+        }
+
+        await queue.DisposeAsync();
+        Assert.Equal((1000, 0), (queue.Counts.Written, queue.Counts.Dropped));
+    }
+
+    [Fact]
+    public async Task who_gives_up_waits_a_moment_once_for_a_sink_that_stands_still()
+    {
+        var sink = new CountingSink();
+        var clock = new ManualClock { TimersFire = true };
+        var queue = new SinkQueue(sink, new(16, QueuePolicy.Block), (_, _) => { }, clock);
+        await HoldOne(sink, queue);
+        for (var i = 0; i < 16 + 50; i++)
+        {
+            await queue.PostAsync(new EventRecord(), Domain, new CancellationToken(canceled: true));
+        }
+
+        Assert.Equal((50, 1), (queue.Counts.Dropped, clock.Timers));
+        sink.Release();
+        await queue.DisposeAsync();
+        Assert.Equal((17, 50), (queue.Counts.Written, queue.Counts.Dropped));
+    }
+
+    [Fact]
+    public async Task who_gives_up_does_not_wait_for_long_for_all_that_is_left()
+    {
+        var sink = new CountingSink();
+        var clock = new ManualClock();
+        var queue = new SinkQueue(sink, new(16, QueuePolicy.Block), (_, _) => { }, clock);
+        await HoldOne(sink, queue);
+        for (var i = 0; i < 16; i++)
+        {
+            await Post(queue);
+        }
+
+        // The first may still wait when its time is over for the second.
+        var waits = queue.PostAsync(new EventRecord(), Domain, new CancellationToken(canceled: true)).AsTask();
+        await ServiceHarness.Until(() => clock.Timers == 1);
+        clock.Advance(TimeSpan.FromSeconds(1));
+        await queue.PostAsync(new EventRecord(), Domain, new CancellationToken(canceled: true));
+        Assert.Equal((false, 1), (waits.IsCompleted, queue.Counts.Dropped));
+        sink.Release();
+        await waits;
+        await queue.DisposeAsync();
+        Assert.Equal((18, 1), (queue.Counts.Written, queue.Counts.Dropped));
+    }
+
+    [Fact]
     public async Task a_stop_gives_up_a_sink_that_waits_for_its_receiver_once_for_all_that_is_queued()
     {
         var sink = new CountingSink { Fail = new IOException("nobody listens") };
@@ -204,6 +261,19 @@ public sealed class SinkQueueTests
         Assert.Equal((0, 0), (queue.Counts.Written, queue.Counts.Dropped));
         await queue.DisposeAsync();
         Assert.Equal((0, 10, 0), (queue.Counts.Written, queue.Counts.Dropped, queue.Counts.Waiting));
+    }
+
+    [Theory]
+    [InlineData(false)]
+    [InlineData(true)]
+    public void a_device_that_is_full_is_told_as_full_though_it_cannot_be_cut_either(bool rotates)
+    {
+        using var lines = new LineBuffer(() => rotates ? new RotatingFile("/dev/full", new(1 << 20, 0)) : JsonSink.OpenFile("/dev/full"));
+        lines.Begin().Write("first\n"u8);
+        lines.End();
+        var failure = Assert.Throws<IOException>(lines.Flush);
+        Assert.Contains("No space left on device", failure.Message, StringComparison.Ordinal);
+        Assert.Equal(1, lines.Held);
     }
 
     [Soak.NeedsSmallDiskFact]

@@ -61,11 +61,12 @@ internal sealed class OtlpSink(OtlpOptions options, TimeProvider time) : IEventS
         {
             var rejected = _client.Send(_encoder.Request());
             _failed = null;
-            Lose(Math.Min(rejected, _encoder.Count));
+            Lose(Math.Clamp(rejected, 0, _encoder.Count));
             _encoder.Clear();
             if (rejected > 0)
             {
-                throw new IOException($"{options.Endpoint}: the collector rejected {rejected} records");
+                // How many says the counter: a number here would make each answer a cause of its own.
+                throw new RefusedException($"{options.Endpoint}: the collector rejected records of a request that it took");
             }
         }
         catch (OtlpRefusedException e)
@@ -73,7 +74,7 @@ internal sealed class OtlpSink(OtlpOptions options, TimeProvider time) : IEventS
             // It would be refused for ever, and everything behind it.
             Lose(_encoder.Count);
             _encoder.Clear();
-            throw new IOException(e.Message, e);
+            throw new RefusedException(e.Message, e);
         }
         catch (IOException e) when (_encoder.Count != 0)
         {
