@@ -1,4 +1,5 @@
 using System.ComponentModel.DataAnnotations;
+using System.Diagnostics;
 using System.Runtime.InteropServices;
 using Introspect.Hypervisor;
 using Introspect.Hypervisor.Abi;
@@ -48,13 +49,43 @@ public enum Behaviour
 
     /// <summary>Takes memory without end that is not the runtime's.</summary>
     LeakNatively,
+
+    /// <summary>Ends the process when its settings are made.</summary>
+    CrashLoading,
+
+    /// <summary>Ends the process when a handler is made.</summary>
+    CrashCreating,
+
+    /// <summary>Writes to its output what a terminal would obey, and a line that is very long.</summary>
+    Print,
+
+    /// <summary>Writes very much to its output before it answers.</summary>
+    PrintMuch,
+
+    /// <summary>Starts a process that holds its output when it has ended itself.</summary>
+    CrashWithChild,
+
+    /// <summary>Logs what a terminal would obey, and throws it.</summary>
+    Steer,
 }
 
 /// <summary>What the tests say.</summary>
 public sealed class TestOptions
 {
     /// <summary>What to do.</summary>
-    public Behaviour Behaviour { get; init; }
+    public Behaviour Behaviour
+    {
+        get;
+        init
+        {
+            field = value;
+            if (value == Behaviour.CrashLoading)
+            {
+                Console.WriteLine("last words");
+                Environment.FailFast("as it was told");
+            }
+        }
+    }
 
     /// <summary>The CPUID leaf that sets it off.</summary>
     public uint Leaf { get; init; } = 0xbad;
@@ -84,9 +115,16 @@ public sealed class TestPlugin : HandlerPlugin<TestOptions>
     protected override IEventHandler Create(PluginContext context, TestOptions options) => options.Behaviour switch
     {
         Behaviour.RefuseDomain => throw new ArgumentException($"domain {context.Domain.Name} is not to its taste"),
+        Behaviour.CrashCreating => Crash(),
         Behaviour.UseDependency => new TestHandler(context, options, NeededNumber()),
         _ => new TestHandler(context, options, 0),
     };
+
+    private static TestHandler Crash()
+    {
+        Environment.FailFast("as it was told");
+        throw new InvalidOperationException();
+    }
 
     private static ulong NeededNumber() => Dependency.Secret;
 }
@@ -121,6 +159,21 @@ internal sealed class TestHandler(PluginContext context, TestOptions options, ul
             case Behaviour.Hang:
                 Thread.Sleep(Timeout.Infinite);
                 break;
+            case Behaviour.Print:
+                Console.Error.WriteLine("red \e[31m text\u202e");
+                Console.WriteLine(new string('x', 100_000) + "end");
+                Console.Out.Write("without an end");
+                break;
+            case Behaviour.PrintMuch:
+                PrintMuch();
+                break;
+            case Behaviour.CrashWithChild:
+                Process.Start("sleep", "120").Dispose();
+                Environment.FailFast("as it was told");
+                break;
+            case Behaviour.Steer:
+                context.Log(PluginLogLevel.Warning, "red \e[31m text\nnext");
+                throw new InvalidDataException("red \e[31m text\nnext");
             case Behaviour.Slow:
                 Thread.Sleep(options.Delay);
                 break;
@@ -146,6 +199,16 @@ internal sealed class TestHandler(PluginContext context, TestOptions options, ul
         }
 
         return Verdict.Pass;
+    }
+
+    // Far more than a pipe holds.
+    private static void PrintMuch()
+    {
+        var line = new string('y', 99);
+        for (var i = 0; i < 100_000; i++)
+        {
+            Console.WriteLine(line);
+        }
     }
 
     private static void LeakNatively()

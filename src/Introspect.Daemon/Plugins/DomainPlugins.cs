@@ -31,7 +31,7 @@ internal sealed class DomainPlugins(PluginSet? plugins)
             catch (Exception e) when (e is PluginException or ObjectDisposedException)
             {
                 prepared.Abandon();
-                throw new PumpStartException(e.Message, e);
+                throw new PumpStartException(PrintableText.Line(e.Message), e);
             }
         }
 

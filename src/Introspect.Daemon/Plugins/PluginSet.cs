@@ -51,6 +51,18 @@ internal sealed class PluginSet(PluginHostCommand host) : IDisposable
         }
     }
 
+    /// <summary>What the plugins said while there was no log, for who will not have one.</summary>
+    public IReadOnlyList<string> TakeUntold()
+    {
+        var untold = new List<string>();
+        while (_early.TryDequeue(out var line))
+        {
+            untold.Add($"plugin {line.Name}: {line.Text}");
+        }
+
+        return untold;
+    }
+
     /// <summary>Has a plugin run.</summary>
     /// <returns>What is wrong with it; nothing when it runs.</returns>
     public IReadOnlyList<OptionMistake> Prove(PluginEntry entry)
@@ -73,11 +85,12 @@ internal sealed class PluginSet(PluginHostCommand host) : IDisposable
         }
         catch (PluginOptionsException e)
         {
-            return e.Mistakes;
+            // Half of what is said here the plugin says.
+            return [.. e.Mistakes.Select(mistake => mistake with { What = PrintableText.Line(mistake.What) })];
         }
         catch (PluginException e)
         {
-            return [new("", null, e.Message)];
+            return [new("", null, PrintableText.Line(e.Message))];
         }
     }
 

@@ -27,7 +27,7 @@ internal sealed class RunCommand(IHypervisorFactory factory, Func<string, string
     public async Task<int> RunAsync(string path, CancellationToken cancellationToken)
     {
         using var plugins = new PluginSet(PluginSet.ThisProgram);
-        var configuration = ConfigurationLoader.Load(path, environment, plugins.Prove);
+        var configuration = Load(path, plugins);
         plugins.Keep(configuration.Plugins.Select(plugin => plugin.Entry));
         using var traces = OtlpTraces.Start(configuration.Otlp);
         using var notify = SdNotify.FromEnvironment(variable, TimeProvider.System);
@@ -60,7 +60,28 @@ internal sealed class RunCommand(IHypervisorFactory factory, Func<string, string
         finally
         {
             await ((IAsyncDisposable)host).DisposeAsync().ConfigureAwait(false);
+
+            // What they say at their end is for the log, too.
+            plugins.Dispose();
             await serilog.DisposeAsync().ConfigureAwait(false);
+        }
+    }
+
+    private DaemonConfiguration Load(string path, PluginSet plugins)
+    {
+        try
+        {
+            return ConfigurationLoader.Load(path, environment, plugins.Prove);
+        }
+        catch
+        {
+            // There will be no log, and what a plugin said may be why.
+            foreach (var line in plugins.TakeUntold())
+            {
+                Console.Error.WriteLine(line);
+            }
+
+            throw;
         }
     }
 

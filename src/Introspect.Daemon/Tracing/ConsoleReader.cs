@@ -1,4 +1,4 @@
-using System.Text;
+using System.Runtime.InteropServices;
 using Introspect.Daemon.Hypervisors;
 using Introspect.Hypervisor;
 
@@ -44,32 +44,8 @@ internal sealed class ConsoleReader(IConsoleSource source, DomainId domain)
 
     private void Show(Action<string> show)
     {
-        show(Printable([.. _line]));
+        // Without the carriage return of a guest that ends its lines with both.
+        show(PrintableText.Of(CollectionsMarshal.AsSpan(_line).TrimEnd((byte)'\r')));
         _line.Clear();
-    }
-
-    private static string Printable(ReadOnlySpan<byte> bytes)
-    {
-        var text = new StringBuilder(bytes.Length);
-        // The carriage return of a guest that ends its lines with both.
-        bytes = bytes.TrimEnd((byte)'\r');
-        while (!bytes.IsEmpty)
-        {
-            if (Rune.DecodeFromUtf8(bytes, out var rune, out var length) == System.Buffers.OperationStatus.Done && (!Rune.IsControl(rune) || rune.Value == '\t'))
-            {
-                text.Append(rune.ToString());
-            }
-            else
-            {
-                foreach (var value in bytes[..length])
-                {
-                    text.Append(System.Globalization.CultureInfo.InvariantCulture, $"\\x{value:x2}");
-                }
-            }
-
-            bytes = bytes[length..];
-        }
-
-        return text.ToString();
     }
 }

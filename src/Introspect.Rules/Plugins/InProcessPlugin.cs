@@ -8,11 +8,23 @@ namespace Introspect.Rules.Plugins;
 internal sealed class InProcessPlugin : PluginInstance
 {
     private readonly Lock _gate = new();
+    private readonly PluginLog _log;
     private LoadedPlugin? _loaded;
 
     public InProcessPlugin(PluginEntry entry, Action<PluginLogLevel, string> log)
-        : base(entry) =>
-        _loaded = LoadedPlugin.Load(entry.Folder.AssemblyPath, entry.Name, entry.Config, isCollectible: true, log);
+        : base(entry)
+    {
+        _log = new(log);
+        try
+        {
+            _loaded = LoadedPlugin.Load(entry.Folder.AssemblyPath, entry.Name, entry.Config, isCollectible: true, _log.Say);
+        }
+        catch
+        {
+            _log.Dispose();
+            throw;
+        }
+    }
 
     /// <inheritdoc/>
     public override PluginCounts Counts => new(Entry.Name, Volatile.Read(ref _loaded) is not null, 0, 0, 0);
@@ -35,6 +47,8 @@ internal sealed class InProcessPlugin : PluginInstance
             _loaded?.Dispose();
             Volatile.Write(ref _loaded, null);
         }
+
+        _log.Dispose();
     }
 
     // Goes by the name that the operator knows, and lets go of the plugin's code.

@@ -77,7 +77,7 @@ internal sealed class LoadedPlugin : IDisposable
         catch (Exception e)
 #pragma warning restore CA1031
         {
-            _log(PluginLogLevel.Warning, $"it threw {e.GetType().Name} when it was disposed: {e.Message}");
+            _log(PluginLogLevel.Warning, $"it threw {e.GetType().Name} when it was disposed: {Pump.PumpReporter.TextOf(e)}");
         }
 
         (_plugin, _options) = (null, null);
@@ -88,7 +88,7 @@ internal sealed class LoadedPlugin : IDisposable
     public static string Explain(Exception exception)
     {
         var cause = exception is TargetInvocationException or TypeInitializationException && exception.InnerException is { } inner ? inner : exception;
-        var text = Pump.PumpReporter.TextOf(cause).ReplaceLineEndings(" ");
+        var text = Pump.PumpReporter.TextOf(cause);
         return cause switch
         {
             FileNotFoundException { FileName: { } missing } when missing.Contains("Version=", StringComparison.Ordinal) =>

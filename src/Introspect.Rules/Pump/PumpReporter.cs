@@ -1,5 +1,6 @@
 using System.Numerics;
 using Introspect.Hypervisor.Abi;
+using Introspect.Rules.Names;
 
 namespace Introspect.Rules.Pump;
 
@@ -13,12 +14,12 @@ internal sealed class PumpReporter(IPumpDiagnostics? listener, int handlers)
 
     private long[] _counts = new long[KindCount * (handlers + 1)];
 
-    /// <summary>An exception's text, also of one that throws when asked for it.</summary>
+    /// <summary>An exception's text in one line that a terminal may see, also of one that throws when asked for it.</summary>
     public static string TextOf(Exception exception)
     {
         try
         {
-            return exception.Message;
+            return PrintableText.Line(exception.Message);
         }
 #pragma warning disable CA1031 // The exception may be a plugin's own.
         catch (Exception)

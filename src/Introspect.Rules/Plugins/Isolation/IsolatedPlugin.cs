@@ -18,7 +18,7 @@ internal sealed class IsolatedPlugin : PluginInstance
 
     private readonly Lock _gate = new();
     private readonly PluginHostCommand _command;
-    private readonly Action<PluginLogLevel, string> _log;
+    private readonly PluginLog _log;
     private readonly List<IsolatedHandler> _handlers = [];
     private readonly Timer _restart;
     private PluginHostProcess? _process;
@@ -33,7 +33,7 @@ internal sealed class IsolatedPlugin : PluginInstance
     private IsolatedPlugin(PluginEntry entry, PluginHostCommand command, Action<PluginLogLevel, string> log)
         : base(entry)
     {
-        (_command, _log) = (command, log);
+        (_command, _log) = (command, new(log));
         _restart = new(_ => Restart());
     }
 
@@ -50,9 +50,17 @@ internal sealed class IsolatedPlugin : PluginInstance
     public static IsolatedPlugin StartProcess(PluginEntry entry, PluginHostCommand command, Action<PluginLogLevel, string> log)
     {
         var plugin = new IsolatedPlugin(entry, command, log);
-        lock (plugin._gate)
+        try
         {
-            plugin.Run(plugin.Launch());
+            lock (plugin._gate)
+            {
+                plugin.Run(plugin.Launch());
+            }
+        }
+        catch
+        {
+            plugin.Dispose();
+            throw;
         }
 
         return plugin;
@@ -121,6 +129,7 @@ internal sealed class IsolatedPlugin : PluginInstance
 
         _restart.Dispose();
         process?.Dispose();
+        _log.Dispose();
     }
 
     private PluginHostProcess Launch() => PluginHostProcess.Start(Entry, _command, _log, Ended);
@@ -171,7 +180,10 @@ internal sealed class IsolatedPlugin : PluginInstance
                 _delay = FirstDelay;
             }
 
-            _log(PluginLogLevel.Error, FormattableString.Invariant($"its process {process.Id} {process.End}; its events are answered by its fail policy, and it is started anew in {_delay.TotalSeconds:0.#} s"));
+            // Whoever gives the plugin up may be about to: that it runs again is told when it does.
+            _log.Tell(PluginLogLevel.Error, _handlers.Count == 0
+                ? $"its process {process.Id} {process.End}"
+                : FormattableString.Invariant($"its process {process.Id} {process.End}; its events are answered by its fail policy until it runs again, in {_delay.TotalSeconds:0.#} s at the soonest"));
             Later();
         }
     }
@@ -209,7 +221,7 @@ internal sealed class IsolatedPlugin : PluginInstance
             catch (Exception e) when (e is PluginException or PluginOptionsException or HypervisorException)
             {
                 channels.ForEach(channel => channel.Close());
-                _log(PluginLogLevel.Error, FormattableString.Invariant($"its process cannot be started anew, next try in {_delay.TotalSeconds:0.#} s: {e.Message}"));
+                _log.Tell(PluginLogLevel.Error, FormattableString.Invariant($"its process cannot be started anew, next try in {_delay.TotalSeconds:0.#} s: {e.Message}"));
                 Later();
                 process?.Dispose();
                 return;
@@ -222,7 +234,7 @@ internal sealed class IsolatedPlugin : PluginInstance
                 _handlers[i].Use(channels[i]);
             }
 
-            _log(PluginLogLevel.Information, $"its process runs again as {process.Id}");
+            _log.Tell(PluginLogLevel.Information, $"its process runs again as {process.Id}");
         }
     }
 }

@@ -30,7 +30,8 @@ internal sealed class PluginHost : IDisposable
         using var terminate = PosixSignalRegistration.Create(PosixSignal.SIGTERM, static signal => signal.Cancel = true);
         using var hangUp = PosixSignalRegistration.Create(PosixSignal.SIGHUP, static signal => signal.Cancel = true);
 
-        // The monitor's standard output belongs to its events.
+        // The monitor takes what comes out of this process in the order in which it is written.
+        StandardDescriptors.JoinOutputAndError();
         Console.SetOut(Console.Error);
         PreferToDie();
         LimitMemory();

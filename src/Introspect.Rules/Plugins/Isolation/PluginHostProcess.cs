@@ -2,6 +2,7 @@ using System.Collections.Concurrent;
 using System.ComponentModel;
 using System.Diagnostics;
 using System.Globalization;
+using System.IO.Pipes;
 using System.Runtime.InteropServices;
 using Introspect.Hypervisor;
 using Introspect.Hypervisor.Linux;
@@ -12,7 +13,6 @@ namespace Introspect.Rules.Plugins.Isolation;
 /// <summary>A plugin's process, as the monitor sees it. Any thread.</summary>
 internal sealed class PluginHostProcess : IDisposable
 {
-    private const int MostLines = 50;
     private const uint OwnersOnly = 0x180;
 
     // A start on a busy machine takes its time; a plugin that hangs while it is loaded does not get more.
@@ -23,18 +23,17 @@ internal sealed class PluginHostProcess : IDisposable
     private readonly PluginEntry _entry;
     private readonly Process _process;
     private readonly ControlConnection _connection;
-    private readonly Action<PluginLogLevel, string> _log;
+    private readonly PluginOutput _output;
+    private readonly PluginLog _log;
     private readonly Action<PluginHostProcess> _ended;
     private readonly ConcurrentDictionary<long, TaskCompletionSource<ControlMessage>> _calls = new();
     private readonly Thread _reader;
     private readonly TaskCompletionSource _gone = new(TaskCreationOptions.RunContinuationsAsynchronously);
     private long _nextCall;
-    private long _linesSince;
-    private int _lines;
 
-    private PluginHostProcess(PluginEntry entry, Process process, ControlConnection connection, Action<PluginLogLevel, string> log, Action<PluginHostProcess> ended)
+    private PluginHostProcess(PluginEntry entry, Process process, PluginOutput output, ControlConnection connection, PluginLog log, Action<PluginHostProcess> ended)
     {
-        (_entry, _process, _connection, _log, _ended) = (entry, process, connection, log, ended);
+        (_entry, _process, _output, _connection, _log, _ended) = (entry, process, output, connection, log, ended);
         Id = process.Id;
         _reader = new Thread(Read) { IsBackground = true, Name = $"plugin {entry.Name}" };
     }
@@ -58,17 +57,19 @@ internal sealed class PluginHostProcess : IDisposable
     /// <param name="ended">Called once when the process has ended, on a thread of its own.</param>
     /// <exception cref="PluginException">It does not start, or the plugin cannot be loaded.</exception>
     /// <exception cref="PluginOptionsException">The plugin's settings do not fit.</exception>
-    public static PluginHostProcess Start(PluginEntry entry, PluginHostCommand command, Action<PluginLogLevel, string> log, Action<PluginHostProcess> ended)
+    public static PluginHostProcess Start(PluginEntry entry, PluginHostCommand command, PluginLog log, Action<PluginHostProcess> ended)
     {
         var folder = Directory.CreateTempSubdirectory("introspect-");
         Process? process = null;
+        PluginOutput? output = null;
         try
         {
             var path = Path.Combine(folder.FullName, "host");
             using var listener = UnixSocket.Listen(path, 1, OwnersOnly);
             process = Launch(entry, command, path);
+            output = new PluginOutput((AnonymousPipeClientStream)process.StandardError.BaseStream, entry.Name, log);
             var connection = new ControlConnection(Accept(listener, process, entry));
-            var host = new PluginHostProcess(entry, process, connection, log, ended);
+            var host = new PluginHostProcess(entry, process, output, connection, log, ended);
             host._reader.Start();
             process = null;
             try
@@ -91,6 +92,7 @@ internal sealed class PluginHostProcess : IDisposable
             if (process is not null)
             {
                 Kill(process);
+                output?.Dispose();
                 process.Dispose();
             }
 
@@ -117,12 +119,12 @@ internal sealed class PluginHostProcess : IDisposable
 
             if (!done.Task.IsCompleted)
             {
-                throw new PluginException($"the process of plugin {_entry.Name} {End}");
+                throw new PluginException($"the process of plugin {_entry.Name} {End}{When(message.Kind)}");
             }
         }
         catch (Exception e) when (e is HypervisorException or ObjectDisposedException)
         {
-            throw new PluginException($"the process of plugin {_entry.Name} {End}", e);
+            throw new PluginException($"the process of plugin {_entry.Name} {End}{When(message.Kind)}", e);
         }
         finally
         {
@@ -164,6 +166,13 @@ internal sealed class PluginHostProcess : IDisposable
         }
     }
 
+    private static string When(ControlKind kind) => kind switch
+    {
+        ControlKind.Load => " while it loaded the plugin",
+        ControlKind.Create => " while it made a handler",
+        _ => "",
+    };
+
     private static ControlMessage With(ControlMessage message, long call) => new()
     {
         Kind = message.Kind,
@@ -177,7 +186,14 @@ internal sealed class PluginHostProcess : IDisposable
 
     private static Process Launch(PluginEntry entry, PluginHostCommand command, string socket)
     {
-        var start = new ProcessStartInfo(command.FileName, [.. command.Arguments, socket]) { RedirectStandardInput = true };
+        var start = new ProcessStartInfo(command.FileName, [.. command.Arguments, socket])
+        {
+            RedirectStandardInput = true,
+
+            // The monitor's own output belongs to its events, its error to its log.
+            RedirectStandardOutput = true,
+            RedirectStandardError = true,
+        };
 
         // What the runtime takes for its objects; beyond it the plugin runs out of memory and nobody else.
         start.Environment["DOTNET_GCHeapHardLimit"] = string.Create(CultureInfo.InvariantCulture, $"{(long)entry.MemoryMiB << 20:x}");
@@ -188,6 +204,9 @@ internal sealed class PluginHostProcess : IDisposable
         {
             var process = Process.Start(start)!;
             process.StandardInput.Close();
+
+            // Before it does anything else it has its output go where its error goes.
+            process.StandardOutput.Close();
             return process;
         }
         catch (Exception e) when (e is Win32Exception or IOException)
@@ -258,7 +277,7 @@ internal sealed class PluginHostProcess : IDisposable
             {
                 if (message.Kind == ControlKind.Log)
                 {
-                    Tell(message);
+                    _log.Say(message.Level, message.Text ?? "");
                 }
                 else if (_calls.TryGetValue(message.Call, out var call))
                 {
@@ -278,31 +297,12 @@ internal sealed class PluginHostProcess : IDisposable
             _process.WaitForExit();
         }
 
-        // Calls that wait are told before whoever may hold a lock for them.
+        // What it wrote is told before its end. Calls that wait are told before whoever may hold a lock for them.
         End = KilledFor is { } why ? $"was killed: {why}" : Describe(_process);
+        _output.Dispose();
         _gone.TrySetResult();
         _ended(this);
         _connection.Dispose();
         _process.Dispose();
-    }
-
-    // A plugin that writes without end must not fill the log.
-    private void Tell(ControlMessage message)
-    {
-        var now = Environment.TickCount64;
-        if (now - _linesSince >= 1000)
-        {
-            if (_lines > MostLines)
-            {
-                _log(PluginLogLevel.Warning, $"{_lines - MostLines} lines of a second were left out");
-            }
-
-            (_linesSince, _lines) = (now, 0);
-        }
-
-        if (++_lines <= MostLines)
-        {
-            _log(message.Level, (message.Text ?? "").ReplaceLineEndings(" "));
-        }
     }
 }
