@@ -99,7 +99,7 @@ public sealed class OtlpSinkTests
         var port = collector.Endpoint.Port;
         await collector.DisposeAsync();
         var told = new ConcurrentQueue<Exception>();
-        var queue = new SinkQueue(new OtlpSink(Options(collector.Endpoint, grpc), TimeProvider.System), new(4096, QueuePolicy.Block), (_, e) => told.Enqueue(e), new ManualClock());
+        var queue = new SinkQueue(new OtlpSink(Options(collector.Endpoint, grpc), TimeProvider.System), new(4096, QueuePolicy.Block), (_, e) => told.Enqueue(e), new InstantTimerClock());
         Post(queue, 1, 3000);
         await ServiceHarness.Until(() => !told.IsEmpty);
         await using var refusing = await Collector.StartAsync(grpc, port, status);

@@ -80,7 +80,7 @@ public sealed class SinkQueueTests
     public async Task who_gives_up_for_the_sake_of_another_sink_loses_nothing_of_one_that_works()
     {
         var sink = new CountingSink();
-        var queue = new SinkQueue(sink, new(16, QueuePolicy.Block), (_, _) => { }, new ManualClock());
+        var queue = new SinkQueue(sink, new(16, QueuePolicy.Block), (_, _) => { }, new InstantTimerClock());
         var gaveUp = new CancellationToken(canceled: true);
         for (var i = 0; i < 1000; i++)
         {
@@ -95,7 +95,7 @@ public sealed class SinkQueueTests
     public async Task who_gives_up_waits_a_moment_once_for_a_sink_that_stands_still()
     {
         var sink = new CountingSink();
-        var clock = new ManualClock { TimersFire = true };
+        var clock = new InstantTimerClock { TimersFire = true };
         var queue = new SinkQueue(sink, new(16, QueuePolicy.Block), (_, _) => { }, clock);
         await HoldOne(sink, queue);
         for (var i = 0; i < 16 + 50; i++)
@@ -113,7 +113,7 @@ public sealed class SinkQueueTests
     public async Task who_gives_up_does_not_wait_for_long_for_all_that_is_left()
     {
         var sink = new CountingSink();
-        var clock = new ManualClock();
+        var clock = new InstantTimerClock();
         var queue = new SinkQueue(sink, new(16, QueuePolicy.Block), (_, _) => { }, clock);
         await HoldOne(sink, queue);
         for (var i = 0; i < 16; i++)

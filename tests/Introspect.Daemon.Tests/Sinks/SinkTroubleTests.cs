@@ -16,7 +16,7 @@ namespace Introspect.Daemon.Tests.Sinks;
 /// <summary>What is told of a sink that fails, and when.</summary>
 public sealed class SinkTroubleTests
 {
-    private readonly ManualClock _clock = new();
+    private readonly InstantTimerClock _clock = new();
     private readonly List<string> _told = [];
     private readonly SinkTrouble _trouble;
 

@@ -1,7 +1,7 @@
 namespace Introspect.Rules.Tests.Mocks;
 
 /// <summary>A clock that stands still until it is moved; one tick is 100 ns.</summary>
-public sealed class ManualClock : TimeProvider
+public class ManualClock : TimeProvider
 {
     private long _ticks = 1_000_000;
 

@@ -1,21 +1,16 @@
+using Introspect.Rules.Tests.Mocks;
+
 namespace Introspect.Daemon.Tests.Fakes;
 
 /// <summary>A clock that stands still until it is moved, and whose timers fire at once or never.</summary>
-internal sealed class ManualClock : TimeProvider
+internal sealed class InstantTimerClock : ManualClock
 {
-    private long _ticks = 1_000_000;
     private int _timers;
-
-    public override long TimestampFrequency => TimeSpan.TicksPerSecond;
 
     public bool TimersFire { get; init; }
 
     /// <summary>Timers that were started.</summary>
     public int Timers => Volatile.Read(ref _timers);
-
-    public override long GetTimestamp() => Volatile.Read(ref _ticks);
-
-    public void Advance(TimeSpan time) => Interlocked.Add(ref _ticks, time.Ticks);
 
     public override ITimer CreateTimer(TimerCallback callback, object? state, TimeSpan dueTime, TimeSpan period)
     {
