@@ -20,12 +20,13 @@ internal static class RuleReach
     /// </summary>
     public static void WarnOfNone(Rule rule, DiagnosticBag diagnostics)
     {
-        if (FilterOf(rule).CanMatch || IsWaiting(rule))
+        var reach = FilterOf(rule);
+        if (reach.CanMatch || IsWaiting(rule))
         {
             return;
         }
 
-        var (span, why) = WhyNone(rule);
+        var (span, why) = WhyNone(rule, reach);
         if (why is not null)
         {
             diagnostics.Warning(span, $"{rule.Definition.Title} can match no event: {why}");
@@ -47,7 +48,7 @@ internal static class RuleReach
     private static bool IsWaiting(Rule rule) =>
         rule.Conditions.Any(condition => condition.IsWaiting) || rule.Definition.On.Any(clause => clause.Frames is { IsEmpty: true });
 
-    private static (SourceSpan Span, string? Why) WhyNone(Rule rule)
+    private static (SourceSpan Span, string? Why) WhyNone(Rule rule, RuleFilter reach)
     {
         var facts = ConditionFacts.Nothing(VmEventReasonSet.All);
         for (var i = 0; i < rule.Conditions.Length; i++)
@@ -72,7 +73,7 @@ internal static class RuleReach
 
         // What the conditions leave is not what is watched: only accesses to memory are told to be watched by kind and place.
         var accesses = rule.Definition.On.First(clause => clause.Reason == VmEventReason.MemAccess);
-        return (accesses.Span, !FilterOf(rule).HasAccessKinds ? "'access' has none of the kinds of access that its condition is about"
+        return (accesses.Span, !reach.HasAccessKinds ? "'access' has none of the kinds of access that its condition is about"
             : accesses.Frames is { } named && !named.Intersect(AllFrames).IsEmpty ? "its condition is about none of the pages that are named here"
             : "no guest has the pages that it is about");
     }

@@ -208,10 +208,11 @@ internal sealed class RuleSetBuilder
     // What cannot be a rule is looked at as if it were one, so that its other mistakes are told at once.
     private void AddStray(SourceText file, string name, SourceSpan span, MappingNode mapping)
     {
-        var draft = new Draft(name, span, file, KeysOf(mapping), mapping["override"] is null ? DraftUse.Read : DraftUse.ReadOverride);
-        if (mapping["override"] is { } how)
+        var how = mapping["override"];
+        var draft = new Draft(name, span, file, KeysOf(mapping), how is null ? DraftUse.Read : DraftUse.ReadOverride);
+        if (how is not null)
         {
-            Override(draft with { Keys = [] }, mapping, KeysOf(mapping), how);
+            Override(draft with { Keys = [] }, mapping, draft.Keys, how);
         }
 
         _rules.Add(draft);

@@ -11,7 +11,8 @@ public sealed class ConditionFacts
     private readonly Dictionary<VmEventReason, Facts> _byReason = [];
     private readonly Facts?[] _byRegister = new Facts?[Registers.Length];
 
-    private ConditionFacts(VmEventReasonSet reasons, Func<VmEventReason, ControlRegisterIndex?, Facts?> find)
+    /// <summary>Asks for what holds on each reason, and on writes of control registers for each register.</summary>
+    internal ConditionFacts(VmEventReasonSet reasons, Func<VmEventReason, ControlRegisterIndex?, Facts?> find)
     {
         foreach (var reason in reasons.Reasons)
         {
@@ -37,9 +38,6 @@ public sealed class ConditionFacts
 
     /// <summary>What holds for writes of a control register; null when the condition is true for none of them.</summary>
     public EventFacts? For(ControlRegisterIndex register) => (uint)register < (uint)_byRegister.Length ? _byRegister[(int)register]?.ToPublic(VmEventReason.WriteCtrlreg) : null;
-
-    /// <summary>Asks for what holds on each reason, and on writes of control registers for each register.</summary>
-    internal static ConditionFacts Find(VmEventReasonSet reasons, Func<VmEventReason, ControlRegisterIndex?, Facts?> find) => new(reasons, find);
 
     /// <summary>Nothing is known but the reasons.</summary>
     internal static ConditionFacts Nothing(VmEventReasonSet reasons) => new(reasons, (reason, _) => Facts.For(reason));

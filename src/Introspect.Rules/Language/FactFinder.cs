@@ -16,7 +16,7 @@ internal sealed partial class FactFinder
     private FactFinder(VmEventReason reason, ControlRegisterIndex? register) => (_reason, _register) = (reason, register);
 
     public static ConditionFacts Find(TruthNode condition, VmEventReasonSet reasons) =>
-        ConditionFacts.Find(reasons, (reason, register) => new FactFinder(reason, register).Holds(condition));
+        new(reasons, (reason, register) => new FactFinder(reason, register).Holds(condition));
 
     /// <summary>What holds whenever the node is true; null when it never is.</summary>
     private Facts? Holds(TruthNode node) => node switch

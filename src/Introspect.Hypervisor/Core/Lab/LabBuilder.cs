@@ -13,15 +13,6 @@ namespace Introspect.Hypervisor.Core.Lab;
 /// <summary>Builds a domain from its description. The files are read each time, so that a reboot finds a new kernel.</summary>
 internal sealed class LabBuilder(Machine machine, IToolstack toolstack)
 {
-    // What is wrong with an image that boots, in one line.
-    private static string? Lacking(string? kernel, ElfImage image)
-    {
-        var symbols = image.SymbolWarning is { } damage ? $"kernel '{kernel}' boots without symbols: {damage.Message}" : null;
-        return image.NameWarning is not { } name ? symbols
-            : symbols is null ? $"kernel '{kernel}' boots without the name of a section: {name.Message}"
-            : $"{symbols}; and without the name of a section: {name.Message}";
-    }
-
     private const long MostFileBytes = 1L << 30;
 
     /// <summary>Builds it, paused before its first instruction.</summary>
@@ -163,5 +154,22 @@ internal sealed class LabBuilder(Machine machine, IToolstack toolstack)
             file.ReadExactly(bytes);
             return bytes;
         });
+    }
+
+    // What is wrong with an image that boots, in one line.
+    private static string? Lacking(string? kernel, ElfImage image)
+    {
+        List<string> lacks = [];
+        if (image.SymbolWarning is { } damage)
+        {
+            lacks.Add($"without symbols: {damage.Message}");
+        }
+
+        if (image.NameWarning is { } name)
+        {
+            lacks.Add($"without the name of a section: {name.Message}");
+        }
+
+        return lacks.Count == 0 ? null : $"kernel '{kernel}' boots {string.Join("; and ", lacks)}";
     }
 }
