@@ -42,15 +42,15 @@ internal sealed partial class PumpSession
         {
             _domain.Pause();
         }
-        catch (HypervisorException refused)
+        catch (HypervisorException failure)
         {
             Volatile.Write(ref _change, null);
-            change.Fail(refused);
+            change.Fail(failure);
             return true;
         }
 
         Volatile.Write(ref _pausedForChange, 1);
-        var isInForce = false;
+        Exception? refused = null;
         try
         {
             while (_monitor.UnconsumedRequests is > 0 and var waiting)
@@ -70,22 +70,26 @@ internal sealed partial class PumpSession
             Volatile.Write(ref _change, null);
             _attachment.Change(change.Plan, message => _reporter.Tell(PumpDiagnosticKind.EventUnsupported, message), Attempt);
             Use(change);
-            isInForce = true;
         }
 #pragma warning disable CA1031 // Whoever asked for the change is told; the pump goes on as it was.
-        catch (Exception refused)
+        catch (Exception failure)
 #pragma warning restore CA1031
         {
-            change.Fail(refused);
+            refused = failure;
         }
         finally
         {
             EndPause();
         }
 
-        if (isInForce)
+        // Either way the domain goes on when whoever asked is told.
+        if (refused is null)
         {
             change.Succeed();
+        }
+        else
+        {
+            change.Fail(refused);
         }
 
         return true;
